@@ -1,0 +1,66 @@
+"""Files that are written whole or not at all, and names for what was computed."""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+
+
+@contextlib.contextmanager
+def atomic_path(path):
+    """Gives a temporary path beside ``path`` and moves it there when the block ends.
+
+    A block that raises, or a process that is killed, leaves ``path`` as it was.
+
+    Arguments
+    ---------
+    path : path-like
+        Where the file is to be.
+
+    Example
+    -------
+    >>> tmp = getfixture("tmp_path")
+    >>> with atomic_path(tmp / "a.txt") as path:
+    ...     _ = path.write_text("whole")
+    >>> [p.name for p in tmp.iterdir()]
+    ['a.txt']
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def digest(*values):
+    """A short name for JSON-able values: equal values, equal name (16 hex digits).
+
+    Example
+    -------
+    >>> digest("a", {"x": 1, "y": 2}) == digest("a", {"y": 2, "x": 1})
+    True
+    """
+    text = json.dumps(values, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def file_identity(path):
+    """What tells a changed file from an unchanged one: path, size, time of change.
+
+    Returns
+    -------
+    tuple
+        (absolute path, bytes, modification time in ns)
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
+    path = pathlib.Path(path).absolute()
+    stat = path.stat()
+    return (str(path), stat.st_size, stat.st_mtime_ns)

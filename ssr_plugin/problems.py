@@ -1,0 +1,59 @@
+"""Bad utterances: named, counted, skipped up to a share, then the run stops."""
+
+import logging
+
+logger = logging.getLogger(__name__)
+
+
+class TooManyProblems(RuntimeError):
+    """More utterances are bad than the run was told to put up with."""
+
+
+class Problems:
+    """Collects the utterances that a step had to skip, each with its reason.
+
+    Arguments
+    ---------
+    step : str
+        What was being done, for messages ("preparing train").
+    max_share : float
+        Share of all utterances that may be skipped before :meth:`check` raises.
+
+    Example
+    -------
+    >>> problems = Problems("reading", max_share=0.01)
+    >>> problems.add("utt-7", "empty transcript")
+    >>> problems.check(total=100)
+    >>> problems.check(total=50)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ssr_plugin.problems.TooManyProblems: reading: 1 of 50 utterances are bad ...
+      utt-7: empty transcript
+    """
+
+    def __init__(self, step, max_share):
+        self.step = step
+        self.max_share = max_share
+        self.reasons = {}
+
+    def __len__(self):
+        return len(self.reasons)
+
+    def add(self, name, reason):
+        """Notes that an utterance is skipped, and logs it."""
+        self.reasons[str(name)] = str(reason)
+        logger.warning("%s: skipped %s: %s", self.step, name, reason)
+
+    def check(self, total):
+        """Raises :class:`TooManyProblems` if the skipped are too many of ``total``."""
+        share = len(self.reasons) / max(total, 1)
+        if share > self.max_share:
+            shown = list(self.reasons.items())[:10]
+            lines = "".join(f"\n  {name}: {reason}" for name, reason in shown)
+            more = len(self.reasons) - len(shown)
+            raise TooManyProblems(
+                f"{self.step}: {len(self.reasons)} of {total} utterances are bad "
+                f"({100 * share:.1f} %), more than the {100 * self.max_share:.1f} % "
+                f"allowed (max_skipped_share). The first:{lines}"
+                + (f"\n  and {more} more" if more else "")
+            )
