@@ -1,0 +1,330 @@
+"""The alignment record: a transcript and when each of its units is spoken.
+
+It knows nothing of any encoder or LLM: times are in seconds, places in the transcript
+are character offsets.
+"""
+
+import dataclasses
+import math
+import unicodedata
+
+KINDS = ("word", "char")
+
+# Other tools round times to 10 ms, so neighbours overlap and last words overhang the
+# audio by about as much without meaning anything by it.
+TOLERANCE = 0.05
+
+# What other aligners write for a word that their dictionary lacks.
+UNKNOWN = ("<unk>", "<star>")
+
+
+class AlignmentError(ValueError):
+    """An utterance has no alignment, or one that does not fit it.
+
+    Arguments
+    ---------
+    id : str
+        The utterance.
+    reason : str
+        What is wrong, and the mend where there is one.
+
+    Example
+    -------
+    >>> str(AlignmentError("utt-7", "empty transcript"))
+    'utt-7: empty transcript'
+    """
+
+    def __init__(self, id, reason):
+        super().__init__(id, reason)
+        self.id = id
+        self.reason = reason
+
+    def __str__(self):
+        return f"{self.id}: {self.reason}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A span of the transcript with the time at which it is spoken.
+
+    Arguments
+    ---------
+    text : str
+        The span, as the transcript spells it.
+    start, end : float
+        Seconds from the start of the audio.
+    offset : int
+        Index in the transcript of the span's first character.
+    """
+
+    text: str
+    start: float
+    end: float
+    offset: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Alignment:
+    """One utterance's transcript and its units, in order.
+
+    Arguments
+    ---------
+    id : str
+        The utterance.
+    text : str
+        Its transcript, as given.
+    units : tuple of Unit
+        Words or characters. What is between two units is not spoken (blanks,
+        punctuation) or not aligned.
+    kind : str
+        "word" or "char".
+    duration : float
+        Seconds of audio.
+
+    Raises
+    ------
+    AlignmentError
+        If units are out of order, overlap, lie outside the audio, or do not spell
+        the transcript where they say they do.
+
+    Example
+    -------
+    >>> units = (Unit("Hi", 0.1, 0.3, 0), Unit("Bo", 0.5, 0.8, 4))
+    >>> alignment = Alignment("utt-1", "Hi, Bo", units, "word", 1.0)
+    >>> Alignment.from_json(alignment.to_json()) == alignment
+    True
+    >>> Alignment("utt-2", "Hi", (Unit("Ho", 0.1, 0.3, 0),), "word", 1.0)
+    Traceback (most recent call last):
+        ...
+    ssr_plugin.alignment.record.AlignmentError: utt-2: unit 0 says 'Ho' where the \
+transcript, at character 0, says 'Hi'
+    """
+
+    id: str
+    text: str
+    units: tuple[Unit, ...]
+    kind: str
+    duration: float
+
+    def __post_init__(self):
+        object.__setattr__(self, "units", tuple(self.units))
+        if self.kind not in KINDS:
+            raise AlignmentError(
+                self.id, f"kind is '{self.kind}'; known: {', '.join(KINDS)}"
+            )
+        if not (math.isfinite(self.duration) and self.duration >= 0):
+            raise AlignmentError(self.id, f"duration is {self.duration} s")
+        place, time = 0, 0.0
+        for i, unit in enumerate(self.units):
+            self._check_unit(i, unit, place, time)
+            place, time = unit.offset + len(unit.text), unit.end
+
+    def _check_unit(self, i, unit, place, time):
+        spelt = self.text[unit.offset : unit.offset + len(unit.text)]
+        span = f"unit {i} ('{unit.text}', {unit.start} to {unit.end} s)"
+        if unit.offset < place:
+            raise AlignmentError(
+                self.id,
+                f"{span} is at character {unit.offset}, before the end of the unit "
+                f"before it ({place})",
+            )
+        if not unit.text or spelt != unit.text:
+            raise AlignmentError(
+                self.id,
+                f"unit {i} says '{unit.text}' where the transcript, at character "
+                f"{unit.offset}, says '{spelt}'",
+            )
+        # Written so that NaN, which compares false, is refused too.
+        if not unit.start <= unit.end:
+            raise AlignmentError(self.id, f"{span} ends before it starts")
+        if not unit.start >= time:
+            raise AlignmentError(
+                self.id, f"{span} starts before {time} s, where the one before it ends"
+            )
+        if not unit.end <= self.duration + TOLERANCE:
+            raise AlignmentError(
+                self.id, f"{span} ends after the audio ({self.duration} s)"
+            )
+
+    def to_json(self):
+        """The alignment as a JSON-able dict; a unit is [text, start, end, offset]."""
+        units = [[u.text, u.start, u.end, u.offset] for u in self.units]
+        return {
+            "id": self.id,
+            "text": self.text,
+            "kind": self.kind,
+            "duration": self.duration,
+            "units": units,
+        }
+
+    @classmethod
+    def from_json(cls, fields):
+        """The alignment that :meth:`to_json` wrote.
+
+        Raises
+        ------
+        AlignmentError
+            If a field is missing or does not fit the others.
+        """
+        try:
+            units = tuple(Unit(*unit) for unit in fields["units"])
+            return cls(
+                fields["id"], fields["text"], units, fields["kind"], fields["duration"]
+            )
+        except (KeyError, TypeError) as error:
+            id = fields.get("id", "?") if isinstance(fields, dict) else "?"
+            raise AlignmentError(
+                id, f"not an alignment record ({type(error).__name__}: {error})"
+            ) from None
+
+    @classmethod
+    def from_units(cls, id, text, units, duration, kind="word"):
+        """The alignment of a transcript with units that were spelt by another tool.
+
+        Overlaps and overhangs of up to 50 ms, which come from rounding, are clipped.
+
+        Arguments
+        ---------
+        id : str
+        text : str
+            The transcript.
+        units : iterable of (str, float, float)
+            Text, start (s), end (s), in order. Those with no letter or digit are
+            dropped.
+        duration : float
+            Seconds of audio.
+        kind : str
+
+        Returns
+        -------
+        Alignment
+
+        Raises
+        ------
+        AlignmentError
+            If the units do not spell the transcript, or their times make no sense.
+
+        Example
+        -------
+        >>> words = [("IT'S", 0.0, 0.31), ("FINE", 0.30, 0.6)]
+        >>> Alignment.from_units("utt-1", "It’s fine!", words, 0.7).units
+        (Unit(text='It’s', start=0.0, end=0.31, offset=0), \
+Unit(text='fine', start=0.31, end=0.6, offset=5))
+        """
+        units = list(units)
+        spans = locate(id, text, [spelt for spelt, _, _ in units])
+        located, before = [], 0.0
+        for span, (_, start, end) in zip(spans, units, strict=True):
+            if span is None:
+                continue
+            if before - TOLERANCE <= start < before:
+                start = before
+            if start <= end + TOLERANCE:
+                end = max(start, end)
+            if duration < end <= duration + TOLERANCE:
+                start, end = min(start, duration), duration
+            located.append(Unit(text[slice(*span)], start, end, span[0]))
+            before = end
+        return cls(id, text, tuple(located), kind, duration)
+
+
+def sayable(text):
+    """Characters that count when spellings are compared, each with its place.
+
+    Case, punctuation, symbols and blanks do not count, nor does it matter whether an
+    accented letter is one character or two.
+
+    Arguments
+    ---------
+    text : str
+
+    Returns
+    -------
+    list of (str, int)
+        Character and its index in ``text``.
+
+    Example
+    -------
+    >>> sayable("It’s!")
+    [('i', 0), ('t', 1), ('s', 3)]
+    """
+    return [
+        (part, i)
+        for i, character in enumerate(text)
+        for part in unicodedata.normalize("NFKD", character.casefold())
+        if unicodedata.category(part)[0] in "LNM"
+    ]
+
+
+def locate(id, text, units):
+    """Where each unit stands in the transcript.
+
+    The units must spell the whole transcript, in order, but may cut it elsewhere than
+    at its blanks ("man's" as "man" and "'s"). ``<unk>`` stands for one whole word.
+
+    Arguments
+    ---------
+    id : str
+        The utterance, for messages.
+    text : str
+        The transcript.
+    units : list of str
+
+    Returns
+    -------
+    list of (int, int) or None
+        Half-open range of characters of each unit; None for one without any letter
+        or digit.
+
+    Raises
+    ------
+    AlignmentError
+        If the two spell different things; it names the first such place.
+
+    Example
+    -------
+    >>> locate("utt-1", "The man's well-known.", ["the", "man", "'s", "wellknown"])
+    [(0, 3), (4, 7), (8, 9), (10, 20)]
+    >>> locate("utt-1", "The man sat.", ["the", "men", "sat"])
+    Traceback (most recent call last):
+        ...
+    ssr_plugin.alignment.record.AlignmentError: utt-1: transcript and alignment part \
+ways at character 4: transcript '...man sat.', alignment '...men sat'
+    """
+    wanted = sayable(text)
+    spans, at = [], 0
+    for i, unit in enumerate(units):
+        if unit in UNKNOWN:
+            length = _rest_of_word(text, wanted[at:])
+            matches = length > 0
+        else:
+            spelt = [character for character, _ in sayable(unit)]
+            length = len(spelt)
+            matches = spelt == [character for character, _ in wanted[at : at + length]]
+        if not matches:
+            raise _parting(id, text, wanted, at, units[i:])
+        if length == 0:
+            spans.append(None)
+            continue
+        spans.append((wanted[at][1], wanted[at + length - 1][1] + 1))
+        at += length
+    if at < len(wanted):
+        raise _parting(id, text, wanted, at, [])
+    return spans
+
+
+def _rest_of_word(text, wanted):
+    for count, (_, place) in enumerate(wanted):
+        if count and any(c.isspace() for c in text[wanted[count - 1][1] : place]):
+            return count
+    return len(wanted)
+
+
+def _parting(id, text, wanted, at, units):
+    place = wanted[at][1] if at < len(wanted) else len(text)
+    given = " ".join(units[:5]) or "nothing more"
+    return AlignmentError(
+        id,
+        f"transcript and alignment part ways at character {place}: transcript "
+        f"'...{text[place : place + 30]}', alignment '...{given}'",
+    )
