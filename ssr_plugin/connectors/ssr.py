@@ -1,0 +1,286 @@
+"""The SSR connector: one vector in the LLM's embedding space for each segment."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ssr_plugin.connectors.layers import DecoderLayer, layer_shape
+from ssr_plugin.connectors.segments import (
+    contiguous_starts,
+    segment_of_frame,
+    segment_softmax,
+)
+
+CONTEXTS = ("causal", "block", "full")
+
+
+def context_mask(valid, context, block=None):
+    """Which positions may look at which.
+
+    Arguments
+    ---------
+    valid : torch.Tensor
+        [B, L] bool, False for padding.
+    context : str
+        "causal": a position sees itself and all before it. "block": it sees what is
+        in its own block up to itself, and the last position before the block (as
+        published, Tan et al., arXiv 2410.00168). "full": it sees all.
+    block : torch.Tensor or None
+        [B, L] int, the block that a position is in; each position its own if None.
+
+    Returns
+    -------
+    torch.Tensor
+        [B, 1, L, L] bool. A padded position sees itself alone.
+
+    Example
+    -------
+    >>> context_mask(torch.ones(1, 3, dtype=bool), "block")[0, 0].int().tolist()
+    [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
+    """
+    length = valid.shape[1]
+    position = torch.arange(length, device=valid.device)
+    mask = valid.unsqueeze(1).expand(-1, length, -1)
+    if context != "full":
+        mask = mask & (position.unsqueeze(1) >= position)
+    if context == "block":
+        if block is None:
+            block = position.expand(len(valid), -1)
+        same = block.unsqueeze(2) == block.unsqueeze(1)
+        before = F.pad(same[:, :, 1:], (0, 1)) & (
+            block.unsqueeze(1) != F.pad(block[:, 1:], (0, 1), value=-2).unsqueeze(1)
+        )
+        mask = mask & (same | before)
+    return (mask | torch.eye(length, dtype=torch.bool, device=valid.device)).unsqueeze(
+        1
+    )
+
+
+class SegmentPool(nn.Module):
+    """Attention pooling inside each segment, several readings at once.
+
+    Each reading weighs the frames of a segment by a softmax of learnt scores, which
+    see the frame and where in the segment it stands, so that one reading may settle
+    on the onset and another on the end. No frame outside the segment takes part.
+
+    Arguments
+    ---------
+    input_size : int
+        D, width of the frames.
+    output_size : int
+        H, width of the result.
+    num_readings : int
+        P, how many weighted means are taken.
+    hidden_size : int
+        Width of the small network that gives the scores.
+
+    Example
+    -------
+    >>> pool = SegmentPool(6, 8)
+    >>> index = torch.tensor([[0, 0, 1, 1, -1]])
+    >>> pool(torch.rand(1, 5, 6), index, count=2).shape
+    torch.Size([1, 2, 8])
+    """
+
+    num_position_features = 6
+
+    def __init__(self, input_size, output_size, num_readings=6, hidden_size=128):
+        super().__init__()
+        self.norm = nn.LayerNorm(input_size)
+        self.score = nn.Sequential(
+            nn.Linear(input_size + self.num_position_features, hidden_size),
+            nn.GELU(),
+            nn.Linear(hidden_size, num_readings),
+        )
+        self.project = nn.Linear(num_readings * input_size + 2, output_size)
+
+    @staticmethod
+    def position_features(offset, length):
+        """Where in its segment a frame stands.
+
+        Arguments
+        ---------
+        offset, length : torch.Tensor
+            [F], frames before it in the segment, and frames in the segment.
+
+        Returns
+        -------
+        torch.Tensor
+            [F, 6]
+        """
+        left, right = offset.float(), (length - 1 - offset).float()
+        relative = (left + 0.5) / length
+        return torch.stack(
+            [
+                relative,
+                torch.sin(torch.pi * relative),
+                torch.cos(torch.pi * relative),
+                torch.exp(-left / 4),
+                torch.exp(-right / 4),
+                torch.log(length.float()) / 4,
+            ],
+            dim=-1,
+        )
+
+    def forward(self, features, index, count):
+        """Pools.
+
+        Arguments
+        ---------
+        features : torch.Tensor
+            [B, T, D]
+        index : torch.Tensor
+            [B, T] int, the segment of each frame, -1 for none.
+        count : int
+            N, the number of segments in a row.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, N, H]
+        """
+        batch = len(features)
+        row, frame = torch.nonzero(index >= 0, as_tuple=True)
+        x = self.norm(features[row, frame])
+        segment = row * count + index[row, frame]
+        size = batch * count
+        length = torch.bincount(segment, minlength=size)
+        first = torch.full_like(length, features.shape[1])
+        first = first.scatter_reduce(0, segment, frame, "amin")
+        where = self.position_features(frame - first[segment], length[segment])
+        scores = self.score(torch.cat([x, where.to(x.dtype)], dim=-1))
+        weights = segment_softmax(scores, segment, size).to(x.dtype)
+        readings = [
+            x.new_zeros(size, x.shape[1]).index_add(0, segment, weights[:, p, None] * x)
+            for p in range(weights.shape[1])
+        ]
+        duration = torch.log1p(length.float()).unsqueeze(1).to(x.dtype) / 4
+        readings += [duration, duration.square()]
+        return self.project(torch.cat(readings, dim=-1)).unflatten(0, (batch, count))
+
+
+class SSRConnector(nn.Module):
+    """Segments of encoder frames to vectors in the LLM's embedding space.
+
+    Tan et al., "SSR: Alignment-Aware Modality Connector for Speech Language Models",
+    arXiv 2410.00168. Two forms:
+
+    * ``form="token"``: each segment is pooled into one position first, then the
+      decoder layers run over those; about ten times fewer positions.
+    * ``form="frame"``: as published. The decoder layers run over all frames and the
+      output at each segment's last frame is taken.
+
+    Arguments
+    ---------
+    input_size : int
+        D, width of the encoder's frames.
+    llm : ssr_plugin.models.llm.TextLLM
+        Gives the width H, the layers' shape and the table's scale.
+    form : str
+        "token" or "frame".
+    num_layers : int
+        Decoder layers.
+    context : str
+        What a position sees besides itself: "causal" (all before it), "block" (frame
+        form: its segment and the boundary frame before it; token form: the token
+        before it) or "full" (all: better vectors, but they know what comes after
+        them, so that an LLM must not be scored on predicting it).
+    stack : int
+        Frame form: how many neighbouring frames are put side by side into one
+        position. 2 halves the positions.
+    dropout : float
+        In training. Raise it when the training data is small.
+
+    Example
+    -------
+    >>> from types import SimpleNamespace
+    >>> from transformers import LlamaConfig
+    >>> config = LlamaConfig(
+    ...     hidden_size=8, num_attention_heads=2, num_key_value_heads=1,
+    ...     intermediate_size=16,
+    ... )
+    >>> llm = SimpleNamespace(config=config, table=lambda: torch.rand(10, 8))
+    >>> connector = SSRConnector(6, llm, num_layers=2)
+    >>> boundaries = torch.tensor([[3, 7, 9], [4, 5, -1]])
+    >>> connector(torch.rand(2, 10, 6), boundaries).shape
+    torch.Size([2, 3, 8])
+    """
+
+    def __init__(
+        self,
+        input_size,
+        llm,
+        form="token",
+        num_layers=4,
+        context="causal",
+        stack=1,
+        dropout=0.0,
+    ):
+        super().__init__()
+        if form not in ("token", "frame"):
+            raise ValueError(f"form: {form!r} is neither 'token' nor 'frame'")
+        if context not in CONTEXTS:
+            raise ValueError(f"context: {context!r} is none of {', '.join(CONTEXTS)}")
+        table = llm.table()
+        width = table.shape[1]
+        self.form = form
+        self.context = context
+        self.stack = stack
+        if form == "token":
+            self.pool = SegmentPool(input_size, width)
+        else:
+            self.project = nn.Linear(stack * input_size, width, bias=False)
+        shape = layer_shape(llm.config)
+        self.layers = nn.ModuleList(
+            DecoderLayer(width, **shape, dropout=dropout) for _ in range(num_layers)
+        )
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        # Start at the scale of what is to be learnt.
+        nn.init.constant_(self.norm.weight, table.float().square().mean().sqrt().item())
+
+    def forward(self, features, boundaries, starts=None):
+        """Reads segments.
+
+        Arguments
+        ---------
+        features : torch.Tensor
+            [B, T, D]
+        boundaries : torch.Tensor
+            [B, N] int, the last frame of each segment, padded with -1.
+        starts : torch.Tensor or None
+            [B, N] int, the first frame of each segment; by default the frame after
+            the boundary before it. The frame form does not use it.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, N, H]; zeros at padding.
+        """
+        valid = boundaries >= 0
+        if boundaries.shape[1] == 0:
+            return features.new_zeros(*boundaries.shape, self.norm.weight.shape[0])
+        if starts is None:
+            starts = contiguous_starts(boundaries)
+        read = self._read_tokens if self.form == "token" else self._read_frames
+        vectors = self.norm(read(features, boundaries, starts))
+        return vectors * valid.unsqueeze(-1)
+
+    def _run(self, x, mask):
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x
+
+    def _read_tokens(self, features, boundaries, starts):
+        index = segment_of_frame(boundaries, starts, features.shape[1])
+        x = self.pool(features, index, boundaries.shape[1])
+        return self._run(x, context_mask(boundaries >= 0, self.context))
+
+    def _read_frames(self, features, boundaries, starts):
+        extra = -features.shape[1] % self.stack
+        x = F.pad(features, (0, 0, 0, extra)).unflatten(1, (-1, self.stack)).flatten(2)
+        ends = torch.where(boundaries >= 0, boundaries // self.stack, -1)
+        block = segment_of_frame(ends, contiguous_starts(ends), x.shape[1])
+        # A frame after the last boundary is in no segment, and none may see it.
+        x = self._run(self.project(x), context_mask(block >= 0, self.context, block))
+        ends = ends.clamp_min(0).unsqueeze(-1).expand(-1, -1, x.shape[-1])
+        return x.gather(1, ends)
