@@ -1,0 +1,180 @@
+"""Pretrained folders: a model's files, from a local folder or from the hub.
+
+A source is a hub id (``openai/whisper-base``) or a folder in the Hugging Face
+layout. Nothing here runs code that came with a model.
+"""
+
+import hashlib
+import json
+import pathlib
+
+import huggingface_hub
+from huggingface_hub import errors as hub_errors
+from transformers import AutoConfig
+
+# Bytes read at each of the places of a weight file that its fingerprint samples.
+_SAMPLE_BYTES = 1 << 14
+_SAMPLES = 64
+
+_NOT_THERE = (
+    hub_errors.EntryNotFoundError,
+    hub_errors.HfHubHTTPError,
+    hub_errors.HFValidationError,
+    OSError,
+)
+
+
+def load_config(source):
+    """A model's configuration.
+
+    Arguments
+    ---------
+    source : str
+        Hub id or folder.
+
+    Returns
+    -------
+    transformers.PretrainedConfig
+
+    Raises
+    ------
+    ValueError
+        If there is no such folder and no such model, or the folder has no
+        ``config.json``, or the installed transformers does not know the model.
+
+    Example
+    -------
+    >>> load_config("/no/such/folder")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: '/no/such/folder' is neither a folder on this machine nor ...
+    """
+    folder = pathlib.Path(source)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ValueError(
+            f"folder '{source}' has no config.json: give a folder that holds a "
+            f"Hugging Face model (config.json and weights), or a hub id"
+        )
+    try:
+        return AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        if folder.is_dir():
+            raise ValueError(
+                f"cannot read {folder / 'config.json'}: {error}"
+            ) from error
+        raise ValueError(
+            f"'{source}' is neither a folder on this machine nor a model that the "
+            f"Hugging Face hub or its local cache gives: {error}"
+        ) from error
+
+
+def find_file(source, name):
+    """The path of one of a model's files, downloaded if need be.
+
+    Arguments
+    ---------
+    source : str
+        Hub id or folder.
+    name : str
+        Path inside the model's folder.
+
+    Returns
+    -------
+    pathlib.Path or None
+        ``None`` if the model has no such file.
+
+    Example
+    -------
+    >>> tmp = getfixture("tmp_path")
+    >>> _ = (tmp / "config.json").write_text("{}")
+    >>> find_file(tmp, "config.json").name, find_file(tmp, "model.safetensors")
+    ('config.json', None)
+    """
+    if pathlib.Path(source).is_dir():
+        path = pathlib.Path(source) / name
+        return path if path.is_file() else None
+    try:
+        return pathlib.Path(huggingface_hub.hf_hub_download(str(source), name))
+    except _NOT_THERE:
+        return None
+
+
+def safetensors_map(source):
+    """Which safetensors file holds which tensor, without reading any tensor.
+
+    Arguments
+    ---------
+    source : str
+        Hub id or folder.
+
+    Returns
+    -------
+    dict or None
+        Tensor name -> file name; ``None`` if the model has no safetensors.
+
+    Raises
+    ------
+    ValueError
+        If the index or the weights are not what their name says.
+    """
+    index = find_file(source, "model.safetensors.index.json")
+    if index is not None:
+        try:
+            return dict(json.loads(index.read_text())["weight_map"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{index} is no index of safetensors: {error}") from error
+    path = find_file(source, "model.safetensors")
+    if path is None:
+        return None
+    header = json.loads(safetensors_header(path))
+    return {name: path.name for name in header if name != "__metadata__"}
+
+
+def safetensors_header(path):
+    """The header of a safetensors file, as bytes of JSON.
+
+    Raises
+    ------
+    ValueError
+        If the file is cut short or is no safetensors file.
+    """
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = file.read(min(size, 1 << 28))
+    if len(header) != size or not header.startswith(b"{"):
+        raise ValueError(f"{path} is damaged, or no safetensors file: get it again")
+    return header
+
+
+def fingerprint(source):
+    """A short name for a model's weights and settings, whatever its folder is called.
+
+    Weights are told apart by their sizes, their headers and samples of their bytes:
+    reading an 8 GB file to name it would take longer than its use.
+
+    Arguments
+    ---------
+    source : str
+        Hub id or folder.
+
+    Returns
+    -------
+    str
+        16 hex digits.
+    """
+    names = {"config.json", "preprocessor_config.json", "pytorch_model.bin"}
+    names |= set((safetensors_map(source) or {}).values())
+    hashed = hashlib.blake2b(digest_size=8)
+    for name in sorted(names):
+        path = find_file(source, name)
+        if path is None:
+            continue
+        size = path.stat().st_size
+        hashed.update(f"{name} {size}\n".encode())
+        if path.suffix == ".safetensors":
+            hashed.update(safetensors_header(path))
+        with open(path, "rb") as file:
+            for i in range(_SAMPLES):
+                file.seek(max(size - _SAMPLE_BYTES, 0) * i // (_SAMPLES - 1))
+                hashed.update(file.read(_SAMPLE_BYTES))
+    return hashed.hexdigest()
