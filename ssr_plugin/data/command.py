@@ -1,0 +1,64 @@
+"""The command line of a recipe's ``prepare.py``: preparing without training."""
+
+import argparse
+import logging
+
+from ssr_plugin.data.prepare import prepare, read_manifest
+from ssr_plugin.problems import TooManyProblems
+
+
+def prepare_command(dataset_class, argv=None):
+    """Prepares a data set and prints what came of it.
+
+    Arguments
+    ---------
+    dataset_class : type
+        A subclass of :class:`ssr_plugin.data.datasets.DataSet`.
+    argv : list of str, optional
+        Arguments; by default those of the process.
+
+    Raises
+    ------
+    SystemExit
+        With the message of the error, where the data or the arguments are bad.
+    """
+    parser = argparse.ArgumentParser(
+        description=f"Writes the manifests of {dataset_class.__name__}.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("data_folder", help="where the data set lies")
+    parser.add_argument("save_folder", help="where the manifests go")
+    for kind, default in (
+        ("train", ["train*"]),
+        ("valid", ["valid*", "dev*"]),
+        ("test", ["test*"]),
+    ):
+        parser.add_argument(
+            f"--{kind}_splits", nargs="*", default=default, help="names or globs"
+        )
+    parser.add_argument("--seed", type=int, default=1234, help="picks who is held out")
+    parser.add_argument(
+        "--valid_share",
+        type=float,
+        default=0.05,
+        help="share of the hours held out where there is no validation split",
+    )
+    parser.add_argument(
+        "--max_skipped_share",
+        type=float,
+        default=0.01,
+        help="share of bad utterances beyond which the run stops",
+    )
+    parser.add_argument("--num_workers", type=int, help="threads that read headers")
+    options = vars(parser.parse_args(argv))
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        manifests = prepare(dataset_class(options.pop("data_folder")), **options)
+    except (OSError, ValueError, TooManyProblems) as error:
+        raise SystemExit(f"error: {error}") from error
+    for path in (manifests.train, manifests.valid, *manifests.tests.values()):
+        rows = read_manifest(path).values()
+        hours = sum(row["duration"] for row in rows) / 3600
+        print(f"{path}: {len(rows)} utterances, {hours:.2f} h")
+    print(f"skipped: {sum(map(len, manifests.skipped.values()))}")

@@ -1,0 +1,246 @@
+"""What a data set is to this package: named splits of utterances.
+
+A new data set is one small subclass of :class:`DataSet` (see
+``recipes/template/prepare.py``); one that already has a CSV file needs none:
+:class:`CSVDataSet` reads it. Everything else (headers, held-out speakers, bad files,
+manifests) is :func:`ssr_plugin.data.prepare.prepare`'s and shared by all.
+"""
+
+import abc
+import csv
+import io
+import pathlib
+from dataclasses import dataclass
+
+#: What :attr:`Utterance.speaker` says where the data set does not tell.
+UNKNOWN_SPEAKER = "unknown"
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One recording and what was said in it, as the data set tells it.
+
+    Arguments
+    ---------
+    id : str
+        Unique in its data set.
+    wav : str
+        Path of the audio file; a file that is not there is found out and named by
+        the preparation.
+    text : str or None
+        Transcript; None if the data set has none for this recording.
+    speaker : str
+        Who speaks, for holding out whole speakers.
+    """
+
+    id: str
+    wav: str
+    text: str | None
+    speaker: str = UNKNOWN_SPEAKER
+
+
+class DataSet(abc.ABC):
+    """Base of all data sets: says which splits there are and what is in them.
+
+    Arguments
+    ---------
+    data_folder : path-like
+        Where the data set lies.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+
+    Example
+    -------
+    >>> class Numbers(DataSet):
+    ...     def utterances(self, split):
+    ...         for wav in sorted((self.folder / split).glob("*.wav")):
+    ...             yield Utterance(wav.stem, str(wav), text=wav.stem)
+    >>> folder = getfixture("tmp_path")
+    >>> (folder / "train").mkdir()
+    >>> _ = (folder / "train" / "seven.wav").write_bytes(b"...")
+    >>> numbers = Numbers(folder)
+    >>> numbers.splits()
+    ['train']
+    >>> [utterance.text for utterance in numbers.utterances("train")]
+    ['seven']
+    """
+
+    def __init__(self, data_folder):
+        self.folder = pathlib.Path(data_folder)
+        if not self.folder.exists():
+            raise FileNotFoundError(
+                f"data_folder: there is no '{self.folder}'; "
+                f"name the folder that holds the data set"
+            )
+
+    def splits(self):
+        """Names of the splits that are there; by default one for each sub-folder.
+
+        Returns
+        -------
+        list of str
+        """
+        return sorted(
+            entry.name
+            for entry in self.folder.iterdir()
+            if entry.is_dir() and not entry.name.startswith(".")
+        )
+
+    @abc.abstractmethod
+    def utterances(self, split):
+        """The utterances of one split, in any order.
+
+        Everything that is there is told, good or not: a recording without a
+        transcript has ``text=None``, a transcript without a recording a ``wav`` that
+        does not exist. The preparation names and counts them.
+
+        Arguments
+        ---------
+        split : str
+            One of :meth:`splits`.
+
+        Yields
+        ------
+        Utterance
+        """
+
+
+class CSVDataSet(DataSet):
+    """Any CSV file with a header, one utterance a row.
+
+    ========  ====================================================  ==================
+    what      column (the first that is there, in any case)         without it
+    ========  ====================================================  ==================
+    id        ``ID``, ``utt_id``                                    audio file's stem
+    wav       ``wav``, ``path``, ``audio``, ``file``                error
+    text      ``wrd``, ``text``, ``transcript``, ``transcription``, error
+              ``sentence``
+    speaker   ``spk_id``, ``speaker``, ``speaker_id``,              one speaker,
+              ``client_id``                                         ``unknown``
+    split     ``split``                                             CSV file's stem
+    ========  ====================================================  ==================
+
+    Audio paths are absolute or start from the CSV file's folder. The manifests of
+    SpeechBrain recipes can be read, and those of this package.
+
+    Arguments
+    ---------
+    data_folder : path-like
+        A CSV file, or a folder whose ``*.csv`` files are all read.
+    columns : dict, optional
+        Columns with other names: ``{"text": "normalised_text"}``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no CSV file.
+    ValueError
+        If a file lacks a column, or is no well-formed CSV; it names file and line.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> _ = (folder / "train.csv").write_text(
+    ...     "id,path,sentence\\n"
+    ...     "a,clips/a.mp3,good morning\\n"
+    ... )
+    >>> dataset = CSVDataSet(folder)
+    >>> dataset.splits()
+    ['train']
+    >>> [utterance.text for utterance in dataset.utterances("train")]
+    ['good morning']
+    """
+
+    ALIASES = {
+        "id": ("id", "utt_id"),
+        "wav": ("wav", "path", "audio", "file"),
+        "text": ("wrd", "text", "transcript", "transcription", "sentence"),
+        "speaker": ("spk_id", "speaker", "speaker_id", "client_id"),
+        "split": ("split",),
+    }
+    REQUIRED = ("wav", "text")
+
+    def __init__(self, data_folder, columns=None):
+        super().__init__(data_folder)
+        self.columns = dict(columns or {})
+        unknown = set(self.columns) - set(self.ALIASES)
+        if unknown:
+            raise ValueError(
+                f"columns: unknown {', '.join(sorted(unknown))}; "
+                f"known: {', '.join(self.ALIASES)}"
+            )
+        files = [self.folder]
+        if self.folder.is_dir():
+            files = sorted(self.folder.glob("*.csv"))
+        if not files:
+            raise FileNotFoundError(f"data_folder: no *.csv file in '{self.folder}'")
+        self._utterances = {}
+        for path in files:
+            self._read(path)
+
+    def splits(self):
+        return sorted(self._utterances)
+
+    def utterances(self, split):
+        yield from self._utterances[split]
+
+    def _read(self, path):
+        table = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+        try:
+            header = self._header(path, table.fieldnames or [])
+            for row in table:
+                if None in row:
+                    raise csv.Error(
+                        "more cells than the header has; "
+                        "put a transcript that contains commas in double quotes"
+                    )
+                cells = {what: row[name] for what, name in header.items()}
+                wav = path.parent / (cells["wav"] or "")
+                split = cells.get("split") or path.stem
+                utterance = Utterance(
+                    id=cells.get("id") or wav.stem,
+                    wav=str(wav),
+                    text=cells["text"],
+                    speaker=cells.get("speaker") or UNKNOWN_SPEAKER,
+                )
+                self._utterances.setdefault(split, []).append(utterance)
+        except csv.Error as error:
+            raise ValueError(
+                f"{path}, line {table.reader.line_num}: {error}"
+            ) from error
+
+    def _header(self, path, names):
+        """Which column holds what: {"wav": "path", ...}."""
+        by_lower = {name.strip().lower(): name for name in reversed(names)}
+        header = {}
+        for what, aliases in self.ALIASES.items():
+            if what in self.columns:
+                aliases = (self.columns[what].lower(),)
+            found = [by_lower[alias] for alias in aliases if alias in by_lower]
+            if found:
+                header[what] = found[0]
+            elif what in self.REQUIRED or what in self.columns:
+                raise ValueError(
+                    f"{path} has no column for '{what}' (looked for: "
+                    f"{', '.join(aliases)}; there are: {', '.join(names)}); rename it, "
+                    f"or name it with columns={{'{what}': ...}}"
+                )
+        return header
+
+
+def read_text(path):
+    """The text of a UTF-8 file, with or without a byte order mark.
+
+    Raises
+    ------
+    ValueError
+        If it is not UTF-8; the message names the file.
+    """
+    path = pathlib.Path(path)
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error}; convert it") from error

@@ -1,0 +1,75 @@
+"""SpeechBrain's CSV manifests: columns ID, duration (s), wav, spk_id, wrd."""
+
+import csv
+
+from ssr_plugin.files import atomic_path
+
+COLUMNS = ("ID", "duration", "wav", "spk_id", "wrd")
+
+
+def write_manifest(path, rows):
+    """Writes a manifest, whole or not at all.
+
+    Arguments
+    ---------
+    path : path-like
+        Where it is to be.
+    rows : iterable of tuple
+        Values in the order of ``COLUMNS``; the duration in seconds.
+    """
+    with (
+        atomic_path(path) as partial,
+        open(partial, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for name, duration, *rest in rows:
+            writer.writerow((name, f"{duration:.6f}", *rest))
+
+
+def read_manifest(path):
+    """Reads a manifest, ready for SpeechBrain's ``DynamicItemDataset``.
+
+    SpeechBrain's own reader takes the ``$5`` of a transcript for a variable to be
+    replaced; this one takes every character as it stands.
+
+    Arguments
+    ---------
+    path : path-like
+        A CSV file that :func:`write_manifest` wrote.
+
+    Returns
+    -------
+    dict
+        For each id a dict of ``duration`` (float, s), ``wav``, ``spk_id``, ``wrd``.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or an id occurs twice; it names the file.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "train.csv"
+    >>> write_manifest(path, [("a", 1.5, "/data/a.wav", "anna", "it cost $5, no more")])
+    >>> read_manifest(path)["a"]["wrd"]
+    'it cost $5, no more'
+    """
+    data = {}
+    with open(path, newline="", encoding="utf-8") as file:
+        table = csv.DictReader(file)
+        lacking = set(COLUMNS) - set(table.fieldnames or [])
+        if lacking:
+            raise ValueError(
+                f"{path} is no manifest: it lacks {', '.join(sorted(lacking))}; "
+                f"delete it, and preparing writes it anew"
+            )
+        for row in table:
+            name = row.pop("ID")
+            if name in data:
+                raise ValueError(
+                    f"{path}: id '{name}' occurs twice; "
+                    f"delete the file, and preparing writes it anew"
+                )
+            data[name] = row | {"duration": float(row["duration"])}
+    return data

@@ -1,0 +1,393 @@
+"""From a data set's files to manifests: the one preparation that all recipes share.
+
+Beside the manifests lies ``prepare.json``: a fingerprint of what was asked and of every
+file that was found (path, size, time of change), and what had to be skipped. While the
+fingerprint holds, a second run reads no audio and writes nothing.
+"""
+
+import concurrent.futures
+import fnmatch
+import hashlib
+import json
+import logging
+import os
+import pathlib
+from collections import Counter
+from dataclasses import dataclass, field
+
+import soundfile
+from tqdm import tqdm
+
+from ssr_plugin.data.headers import audio_duration
+from ssr_plugin.data.holdout import hold_out
+from ssr_plugin.data.manifest import read_manifest, write_manifest
+from ssr_plugin.files import atomic_path, digest, file_identity
+from ssr_plugin.problems import Problems
+
+__all__ = ["Manifests", "prepare", "read_manifest"]
+
+logger = logging.getLogger(__name__)
+
+STATE_FILE = "prepare.json"
+#: Raised when the same input is to give other manifests than before.
+STATE_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Manifests:
+    """Where the manifests are, and what is not in them.
+
+    Arguments
+    ---------
+    train : pathlib.Path
+        Training utterances.
+    valid : pathlib.Path
+        Validation utterances.
+    tests : dict
+        For each test split its name and path.
+    skipped : dict
+        For each manifest ("train", "valid", a test split's name) the ids of the
+        utterances left out, each with its reason. Validation held out of training
+        counts as training.
+    """
+
+    train: pathlib.Path
+    valid: pathlib.Path
+    tests: dict = field(default_factory=dict)
+    skipped: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An utterance, its text tidied, with what tells whether its file changed."""
+
+    id: str
+    wav: str
+    text: str | None
+    speaker: str
+    size: int | None
+    changed: int | None
+
+
+def prepare(
+    dataset,
+    save_folder,
+    train_splits,
+    valid_splits=(),
+    test_splits=(),
+    seed=1234,
+    valid_share=0.05,
+    max_skipped_share=0.01,
+    num_workers=None,
+):
+    """Writes ``train.csv``, ``valid.csv`` and one manifest for each test split.
+
+    The same data and arguments give the same files, with any number of workers.
+    White space in transcripts, line breaks too, becomes single spaces.
+
+    Arguments
+    ---------
+    dataset : ssr_plugin.data.datasets.DataSet
+        Where the utterances come from.
+    save_folder : path-like
+        Where the manifests go.
+    train_splits, valid_splits, test_splits : list of str
+        Names or globs ("train-*") of splits; a plain string is split at commas. A
+        name must be there; a glob may match nothing, but for training. Where there is
+        no validation split, about ``valid_share`` of the training hours is held out:
+        whole speakers, or utterances if there is only one speaker.
+    seed : int
+        Picks who is held out.
+    valid_share : float
+        Share of the training hours to hold out, between 0 and 1.
+    max_skipped_share : float
+        Share of a manifest's utterances that may be bad before the run stops.
+    num_workers : int, optional
+        Threads that read headers; by default a few more than cores.
+
+    Returns
+    -------
+    Manifests
+
+    Raises
+    ------
+    ValueError
+        If a split is not there, is empty, or is asked for twice; lists those there.
+    ssr_plugin.problems.TooManyProblems
+        If more utterances are bad than ``max_skipped_share``. What was read is kept:
+        with a larger share the next run goes on at once.
+
+    Example
+    -------
+    >>> from ssr_plugin.data.datasets import CSVDataSet
+    >>> folder = getfixture("tmp_path")
+    >>> rows = ["wav,speaker,text"]
+    >>> for name, speaker in [("a", "anna"), ("b", "bert")]:
+    ...     soundfile.write(folder / f"{name}.wav", [0.0] * 16000, 16000)
+    ...     rows.append(f"{name}.wav,{speaker},good morning")
+    >>> _ = (folder / "all.csv").write_text("\\n".join(rows))
+    >>> manifests = prepare(CSVDataSet(folder), folder / "save", ["all"])
+    >>> len(read_manifest(manifests.train)), len(read_manifest(manifests.valid))
+    (1, 1)
+    """
+    if not 0 < valid_share < 1:
+        raise ValueError(f"valid_share: {valid_share} is not between 0 and 1")
+    save_folder = pathlib.Path(save_folder)
+    folder = dataset.folder if dataset.folder.is_dir() else dataset.folder.parent
+    if save_folder.resolve() == folder.resolve():
+        raise ValueError(
+            f"save_folder: '{save_folder}' is the data folder, whose own CSV files "
+            f"the manifests might overwrite; name another"
+        )
+    groups, tests = _groups(dataset, train_splits, valid_splits, test_splits)
+    found = _list(dataset, groups, num_workers)
+
+    fingerprint = digest(
+        STATE_FORMAT,
+        groups,
+        [seed, valid_share],
+        {split: [vars(item) for item in items] for split, items in found.items()},
+    )
+    state = _read_state(save_folder, fingerprint)
+    if state is None:
+        state = {"fingerprint": fingerprint}
+        state |= _write(save_folder, groups, found, seed, valid_share, num_workers)
+        with atomic_path(save_folder / STATE_FILE) as partial:
+            partial.write_text(json.dumps(state, indent=1), encoding="utf-8")
+    else:
+        logger.info("%s: nothing changed, the manifests stand", save_folder)
+
+    # After writing, so that no header is read again when a larger share is allowed.
+    for name, splits in groups.items():
+        problems = Problems(f"preparing {name}", max_skipped_share)
+        problems.reasons.update(state["skipped"][name])
+        problems.check(sum(len(found[split]) for split in splits))
+    for name, entry in state["manifests"].items():
+        if not entry["utterances"]:
+            raise ValueError(f"no utterance is left for {name}.csv in {save_folder}")
+    return Manifests(
+        train=save_folder / "train.csv",
+        valid=save_folder / "valid.csv",
+        tests={split: save_folder / f"{split}.csv" for split in tests},
+        skipped=state["skipped"],
+    )
+
+
+def _groups(dataset, train_splits, valid_splits, test_splits):
+    """Which splits each manifest is made of, and which splits are tests."""
+    there = dataset.splits()
+    train = _select("train_splits", train_splits, there)
+    valid = _select("valid_splits", valid_splits, there)
+    tests = _select("test_splits", test_splits, there)
+    if not train:
+        raise ValueError(
+            f"train_splits: {train_splits} matches none of the splits in "
+            f"'{dataset.folder}'; there are: {', '.join(there) or 'none'}"
+        )
+    groups = {"train": train}
+    if valid:
+        groups["valid"] = valid
+    for key, splits in (("valid_splits", valid), ("test_splits", tests)):
+        both = sorted(set(train) & set(splits))
+        if both:
+            raise ValueError(f"{key}: {', '.join(both)} is also in train_splits")
+    for split in tests:
+        if groups.get(split, [split]) != [split] or (split, valid) == ("valid", []):
+            raise ValueError(
+                f"test_splits: '{split}' would overwrite the manifest {split}.csv of "
+                f"{split}_splits; give the split another name"
+            )
+        groups[split] = [split]
+    return groups, tests
+
+
+def _select(key, patterns, there):
+    """The splits that names and globs stand for, in their order, each once."""
+    if isinstance(patterns, str):
+        patterns = patterns.split(",")
+    selected = {}
+    for pattern in (str(pattern).strip() for pattern in patterns or ()):
+        matches = fnmatch.filter(there, pattern)
+        if not matches and not set(pattern) & set("*?["):
+            raise ValueError(
+                f"{key}: there is no split '{pattern}'; "
+                f"there are: {', '.join(there) or 'none'}"
+            )
+        selected.update(dict.fromkeys(matches))
+    return list(selected)
+
+
+def _list(dataset, groups, num_workers):
+    """All that the data set tells of the splits asked for, sorted by id and path."""
+    found = {}
+    for split in dict.fromkeys(split for splits in groups.values() for split in splits):
+        bar = tqdm(dataset.utterances(split), f"listing {split}", unit="utt", delay=1)
+        utterances = sorted(bar, key=lambda utterance: (utterance.id, utterance.wav))
+        if not utterances:
+            raise ValueError(f"no utterance in split '{split}' of '{dataset.folder}'")
+        identities = _map(
+            _identity,
+            [os.path.abspath(utterance.wav) for utterance in utterances],
+            f"looking up {split}",
+            num_workers,
+        )
+        found[split] = [
+            _Found(
+                id=utterance.id.strip(),
+                wav=wav,
+                text=_tidy(utterance.text),
+                speaker=utterance.speaker,
+                size=size,
+                changed=changed,
+            )
+            for utterance, (wav, size, changed) in zip(
+                utterances, identities, strict=True
+            )
+        ]
+    return found
+
+
+def _tidy(text):
+    return None if text is None else " ".join(text.split())
+
+
+def _identity(wav):
+    try:
+        return file_identity(wav)
+    except OSError:
+        return wav, None, None
+
+
+def _map(function, paths, title, num_workers):
+    """Applies a function to many paths in threads; results in the paths' order."""
+    # Chunks: a future for each of a few 100,000 files would cost more than its work.
+    chunks = [paths[start : start + 64] for start in range(0, len(paths), 64)]
+    results = []
+    with (
+        concurrent.futures.ThreadPoolExecutor(num_workers or None) as pool,
+        tqdm(total=len(paths), desc=title, unit="file", delay=1) as bar,
+    ):
+        for chunk in pool.map(lambda chunk: [function(p) for p in chunk], chunks):
+            results += chunk
+            bar.update(len(chunk))
+    return results
+
+
+def _write(save_folder, groups, found, seed, valid_share, num_workers):
+    """Reads the headers and writes the manifests; returns what the state file keeps."""
+    durations = _read_durations(found, num_workers)
+    rows, skipped = {}, {}
+    for name, splits in groups.items():
+        items = [item for split in splits for item in found[split]]
+        items.sort(key=lambda item: (item.id, item.wav))
+        rows[name], skipped[name] = _sort_out(name, items, durations)
+    if "valid" not in groups:
+        rows["train"], rows["valid"] = _split(rows["train"], valid_share, seed)
+        skipped["valid"] = {}
+
+    manifests = {}
+    for name, entries in rows.items():
+        path = save_folder / f"{name}.csv"
+        write_manifest(path, entries)
+        manifests[name] = {"utterances": len(entries), "digest": _file_digest(path)}
+        logger.info(
+            "%s: %d utterances, %.2f h, %d speakers; %d skipped",
+            path,
+            len(entries),
+            sum(row[1] for row in entries) / 3600,
+            len({row[3] for row in entries}),
+            len(skipped[name]),
+        )
+    return {"manifests": manifests, "skipped": skipped}
+
+
+def _read_durations(found, num_workers):
+    """Duration in s of each readable file, or the reason why there is none, by path."""
+    paths = {item.wav for items in found.values() for item in items if item.size}
+    paths = sorted(paths)
+
+    def read(path):
+        try:
+            return audio_duration(path)
+        except (soundfile.SoundFileError, OSError, ValueError) as error:
+            return f"unreadable audio: {error}"
+
+    return dict(
+        zip(paths, _map(read, paths, "reading headers", num_workers), strict=True)
+    )
+
+
+def _sort_out(name, items, durations):
+    """Manifest rows of the good utterances, reasons for the others."""
+    problems = Problems(f"preparing {name}", max_share=1)
+    seen = Counter()
+    rows = []
+    for item in items:
+        seen[item.id] += 1
+        copy = seen[item.id]
+        if copy > 1:
+            problems.add(
+                f"{item.id} (copy {copy})", f"duplicate id, in {item.wav} once more"
+            )
+            continue
+        reason = _reason(item, durations)
+        if reason:
+            problems.add(item.id, reason)
+        else:
+            duration = durations[item.wav]
+            rows.append((item.id, duration, item.wav, item.speaker, item.text))
+    return rows, problems.reasons
+
+
+def _reason(item, durations):
+    """Why an utterance cannot be used; None if it can."""
+    if item.size is None:
+        return f"missing audio: no file {item.wav}"
+    if item.size == 0 or durations[item.wav] == 0:
+        return f"empty audio: {item.wav}"
+    if isinstance(durations[item.wav], str):
+        return durations[item.wav]
+    if item.text is None:
+        return f"missing transcript for {item.wav}"
+    if not item.text:
+        return f"empty transcript for {item.wav}"
+    return None
+
+
+def _split(rows, share, seed):
+    """Training rows and those held out of them."""
+    held = hold_out([(row[0], row[3], row[1]) for row in rows], share, seed)
+    train = [row for row in rows if row[0] not in held]
+    valid = [row for row in rows if row[0] in held]
+    speakers = sorted({row[3] for row in rows})
+    if len(speakers) == 1:
+        logger.warning(
+            "no validation split, and all training data are of one speaker (%s): "
+            "utterances, not speakers, are held out (seed %s)",
+            speakers[0],
+            seed,
+        )
+    else:
+        logger.info(
+            "no validation split: held out of training (seed %s): speakers %s",
+            seed,
+            ", ".join(sorted({row[3] for row in valid})),
+        )
+    return train, valid
+
+
+def _read_state(save_folder, fingerprint):
+    """What an earlier run kept; None unless it was asked the same and still stands."""
+    try:
+        state = json.loads((save_folder / STATE_FILE).read_text(encoding="utf-8"))
+        stands = state["fingerprint"] == fingerprint and all(
+            _file_digest(save_folder / f"{name}.csv") == entry["digest"]
+            for name, entry in state["manifests"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return state if stands else None
+
+
+def _file_digest(path):
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
