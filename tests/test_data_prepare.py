@@ -87,7 +87,7 @@ def test_any_number_of_workers_gives_the_same_files(corpus, save, tmp_path):
 def test_without_a_validation_split_whole_speakers_are_held_out_by_seed(corpus, save):
     seen = set()
     for seed in range(8):
-        manifests = prepare(corpus, save, "train-*", ["valid*"], seed=seed)
+        manifests = prepare(corpus, save, "train-*", ["valid*", ""], seed=seed)
         held = speakers(manifests.valid)
         assert len(held) == 1
         assert speakers(manifests.train) | held == {*CORPUS["train-a"], "dora", "emil"}

@@ -6,7 +6,6 @@ fingerprint holds, a second run reads no audio and writes nothing.
 """
 
 import concurrent.futures
-import fnmatch
 import hashlib
 import json
 import logging
@@ -21,6 +20,7 @@ from tqdm import tqdm
 from ssr_plugin.data.headers import audio_duration
 from ssr_plugin.data.holdout import hold_out
 from ssr_plugin.data.manifest import read_manifest, write_manifest
+from ssr_plugin.data.splits import group_splits
 from ssr_plugin.files import atomic_path, digest, file_identity
 from ssr_plugin.problems import Problems
 
@@ -139,7 +139,7 @@ def prepare(
             f"save_folder: '{save_folder}' is the data folder, whose own CSV files "
             f"the manifests might overwrite; name another"
         )
-    groups, tests = _groups(dataset, train_splits, valid_splits, test_splits)
+    groups, tests = group_splits(dataset, train_splits, valid_splits, test_splits)
     found = _list(dataset, groups, num_workers)
 
     fingerprint = digest(
@@ -171,50 +171,6 @@ def prepare(
         tests={split: save_folder / f"{split}.csv" for split in tests},
         skipped=state["skipped"],
     )
-
-
-def _groups(dataset, train_splits, valid_splits, test_splits):
-    """Which splits each manifest is made of, and which splits are tests."""
-    there = dataset.splits()
-    train = _select("train_splits", train_splits, there)
-    valid = _select("valid_splits", valid_splits, there)
-    tests = _select("test_splits", test_splits, there)
-    if not train:
-        raise ValueError(
-            f"train_splits: {train_splits} matches none of the splits in "
-            f"'{dataset.folder}'; there are: {', '.join(there) or 'none'}"
-        )
-    groups = {"train": train}
-    if valid:
-        groups["valid"] = valid
-    for key, splits in (("valid_splits", valid), ("test_splits", tests)):
-        both = sorted(set(train) & set(splits))
-        if both:
-            raise ValueError(f"{key}: {', '.join(both)} is also in train_splits")
-    for split in tests:
-        if groups.get(split, [split]) != [split] or (split, valid) == ("valid", []):
-            raise ValueError(
-                f"test_splits: '{split}' would overwrite the manifest {split}.csv of "
-                f"{split}_splits; give the split another name"
-            )
-        groups[split] = [split]
-    return groups, tests
-
-
-def _select(key, patterns, there):
-    """The splits that names and globs stand for, in their order, each once."""
-    if isinstance(patterns, str):
-        patterns = patterns.split(",")
-    selected = {}
-    for pattern in (str(pattern).strip() for pattern in patterns or ()):
-        matches = fnmatch.filter(there, pattern)
-        if not matches and not set(pattern) & set("*?["):
-            raise ValueError(
-                f"{key}: there is no split '{pattern}'; "
-                f"there are: {', '.join(there) or 'none'}"
-            )
-        selected.update(dict.fromkeys(matches))
-    return list(selected)
 
 
 def _list(dataset, groups, num_workers):

@@ -1,0 +1,81 @@
+"""Which splits go into which manifest, from the names and globs a user gives."""
+
+import fnmatch
+
+
+def group_splits(dataset, train_splits, valid_splits, test_splits):
+    """Which splits each manifest is made of.
+
+    Arguments
+    ---------
+    dataset : ssr_plugin.data.datasets.DataSet
+        Says which splits there are.
+    train_splits, valid_splits, test_splits : list of str or str
+        Names or globs; a plain string is split at commas.
+
+    Returns
+    -------
+    groups : dict
+        For each manifest ("train", "valid", a test split's name) its splits; without
+        "valid" where no validation split matches.
+    tests : list of str
+        The test splits.
+
+    Raises
+    ------
+    ValueError
+        If a name is not there, nothing is left to train on, or splits overlap so that
+        a number would be reported on training data or a manifest written twice.
+
+    Example
+    -------
+    >>> class Three:
+    ...     folder = "corpus"
+    ...     def splits(self):
+    ...         return ["dev", "test", "train-a", "train-b"]
+    >>> group_splits(Three(), ["train-*"], ["dev*", "valid*"], "test")[0]
+    {'train': ['train-a', 'train-b'], 'valid': ['dev'], 'test': ['test']}
+    """
+    there = dataset.splits()
+    train = _select("train_splits", train_splits, there)
+    valid = _select("valid_splits", valid_splits, there)
+    tests = _select("test_splits", test_splits, there)
+    if not train:
+        raise ValueError(
+            f"train_splits: {train_splits} matches none of the splits in "
+            f"'{dataset.folder}'; there are: {', '.join(there) or 'none'}"
+        )
+    groups = {"train": train}
+    if valid:
+        groups["valid"] = valid
+    for key, splits in (("valid_splits", valid), ("test_splits", tests)):
+        both = sorted(set(train) & set(splits))
+        if both:
+            raise ValueError(f"{key}: {', '.join(both)} is also in train_splits")
+    for split in tests:
+        # Where validation is held out of training, valid.csv is taken all the same.
+        taken = groups.get(split, [] if split == "valid" else [split])
+        if taken != [split]:
+            raise ValueError(
+                f"test_splits: '{split}' would overwrite the manifest {split}.csv of "
+                f"{split}_splits; give the split another name"
+            )
+        groups[split] = [split]
+    return groups, tests
+
+
+def _select(key, patterns, there):
+    """The splits that names and globs stand for, in their order, each once."""
+    if isinstance(patterns, str):
+        patterns = patterns.split(",")
+    selected = {}
+    for pattern in (str(pattern).strip() for pattern in patterns or ()):
+        matches = fnmatch.filter(there, pattern)
+        # A glob may match nothing: one YAML names the usual splits of many data sets.
+        if not matches and pattern and not set(pattern) & set("*?["):
+            raise ValueError(
+                f"{key}: there is no split '{pattern}'; "
+                f"there are: {', '.join(there) or 'none'}"
+            )
+        selected.update(dict.fromkeys(matches))
+    return list(selected)
