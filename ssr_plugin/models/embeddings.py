@@ -54,7 +54,7 @@ def read_input_embedding(source, config, dtype):
         weight = file.get_tensor(key)
     if weight.shape != embedding.weight.shape:
         raise ValueError(
-            f"{path}: {key} has shape {list(weight.shape)}, but the model's config.json "
+            f"{path}: {key} has shape {list(weight.shape)}, but config.json "
             f"means {list(embedding.weight.shape)}: the two do not belong together"
         )
     embedding.weight = nn.Parameter(weight.to(dtype), requires_grad=False)

@@ -1,0 +1,194 @@
+"""The pretrained network of a speech encoder: its encoder part, up to one layer."""
+
+import contextlib
+import inspect
+
+import torch
+from torch import nn
+from transformers import AutoModel
+from transformers.utils import logging as hf_logging
+
+# Of no use outside pretraining, so published checkpoints may lack it.
+_PRETRAINING_ONLY = "masked_spec_embed"
+
+
+def load_backbone(source, config):
+    """Loads a speech encoder's network in float32; of an encoder-decoder, the encoder.
+
+    Arguments
+    ---------
+    source : str
+        Hub id or folder.
+    config : transformers.PretrainedConfig
+        The model's configuration.
+
+    Returns
+    -------
+    transformers.PreTrainedModel
+
+    Raises
+    ------
+    ValueError
+        If the model has no encoder, or the checkpoint lacks some of its weights.
+    """
+    options = {"dtype": torch.float32, "trust_remote_code": False}
+    try:
+        with torch.device("meta"):
+            model = AutoModel.from_config(config, trust_remote_code=False)
+    except ValueError as error:
+        raise ValueError(
+            f"'{source}' ({config.model_type}) is no encoder that AutoModel knows"
+        ) from error
+    loader = AutoModel
+    if config.is_encoder_decoder:
+        encoder = model.get_encoder()
+        if encoder is model:
+            raise ValueError(f"'{source}' ({config.model_type}) has no encoder")
+        # Made alone, so that the decoder's weights stay on disk.
+        loader, config = type(encoder), encoder.config
+        prefix = {id(m): name for name, m in model.named_modules()}[id(encoder)]
+        options["key_mapping"] = {rf"^({model.base_model_prefix}\.)?{prefix}\.": ""}
+    try:
+        with _without_load_report():
+            network, report = loader.from_pretrained(
+                source, config=config, output_loading_info=True, **options
+            )
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"cannot load the weights of '{source}': {error}") from error
+    missing = [k for k in report["missing_keys"] if not k.endswith(_PRETRAINING_ONLY)]
+    if missing:
+        raise ValueError(
+            f"the weights of '{source}' do not belong to its config.json: "
+            f"{len(missing)} are missing, such as {min(missing)}"
+        )
+    return network
+
+
+@contextlib.contextmanager
+def _without_load_report():
+    """Hides the list of weights that are left out on purpose."""
+    verbosity = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(verbosity)
+
+
+class HiddenLayer(nn.Module):
+    """An encoder's network cut off above one layer.
+
+    Arguments
+    ---------
+    network : transformers.PreTrainedModel
+        Cut in place: the layers above are dropped.
+    layer : int
+        0 is what the first layer reads, k > 0 what the k-th gives, and the number of
+        layers, or -1, the network's own output (after its last norm, if it has one).
+        Smaller numbers count from the end.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer.
+    """
+
+    def __init__(self, network, layer):
+        super().__init__()
+        layers = _find_layers(network)
+        count = len(layers)
+        if not -count - 1 <= layer <= count:
+            raise ValueError(
+                f"layer {layer} of the encoder does not exist: it has {count} layers, "
+                f"so give 0 to {count}, or -1 (the last) to -{count + 1}"
+            )
+        self.layer = layer if layer >= 0 else count + 1 + layer
+        self.network = network
+        self._seen = None
+        self.takes_mask = (
+            "attention_mask" in inspect.signature(network.forward).parameters
+        )
+        if self.layer < count:
+            del layers[max(self.layer, 1) :]
+            if getattr(network, "adapter", None) is not None:
+                # It reads the last layer only, and changes the frame rate.
+                network.adapter = None
+                network.config.add_adapter = False
+            if self.layer:
+                layers[-1].register_forward_hook(self._see_output)
+            else:
+                layers[0].register_forward_pre_hook(self._see_input, with_kwargs=True)
+        self.is_last = self.layer == count
+        config = network.config
+        adapted = self.is_last and getattr(config, "add_adapter", False)
+        self.width = config.output_hidden_size if adapted else config.hidden_size
+
+    def _see_input(self, module, args, kwargs):
+        self._seen = args[0] if args else kwargs["hidden_states"]
+
+    def _see_output(self, module, args, output):
+        self._seen = output[0] if isinstance(output, tuple) else output
+
+    def forward(self, inputs):
+        """The chosen layer's hidden states.
+
+        Arguments
+        ---------
+        inputs : dict
+            The network's arguments.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, T, D]
+        """
+        output = self.network(**inputs, return_dict=True).last_hidden_state
+        if self.is_last:
+            return output
+        seen, self._seen = self._seen, None
+        return seen
+
+    def output_lengths(self, steps):
+        """Frames that the network makes of so many steps of its input.
+
+        Arguments
+        ---------
+        steps : torch.LongTensor
+            [B] samples or spectrum frames.
+
+        Returns
+        -------
+        torch.LongTensor
+            [B]
+        """
+        for name in (
+            "_get_feat_extract_output_lengths",
+            "_get_subsampling_output_length",
+        ):
+            if hasattr(self.network, name):
+                # One by one: some of them take no batch.
+                made = [getattr(self.network, name)(n) for n in steps.cpu()]
+                # Some tell the length after their convolutions first.
+                made = [n[-1] if isinstance(n, tuple) else n for n in made]
+                return torch.tensor([max(int(n), 0) for n in made])
+        return steps.cpu()
+
+
+def _find_layers(network):
+    """The network's stack of layers."""
+    stacks = [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.ModuleList)
+        # Stacks of convolutions have none.
+        and any(isinstance(m, nn.Linear) for m in module.modules())
+    ]
+    if not stacks:
+        raise ValueError(f"{type(network).__name__} has no layers to choose from")
+    count = network.config.num_hidden_layers
+
+    # The configuration of an encoder-decoder may count the decoder's layers.
+    def likeness(stack):
+        return len(stack) == count, sum(p.numel() for p in stack.parameters())
+
+    return max(stacks, key=likeness)
