@@ -1,0 +1,280 @@
+"""Alignments on disk: made once, by any number of processes, and never half-written.
+
+A cache folder holds one folder for each aligner and its settings, with the settings
+in ``settings.json`` and JSON lines in files ``part-*.jsonl``, one line an utterance::
+
+    {"key": "<digest>", "alignment": {...}}            (see Alignment.to_json)
+    {"key": "<digest>", "id": "...", "error": "..."}   a failure, so as not to try again
+
+The key is made of the audio file's identity, the id and the transcript, so a changed
+one is aligned anew. Each process appends to a part of its own: killed, it leaves at
+most one line cut short, which readers ignore. Merging shards is reading all parts.
+"""
+
+import collections.abc
+import concurrent.futures
+import json
+import logging
+import multiprocessing.connection
+import os
+import pathlib
+import threading
+import uuid
+
+from tqdm import tqdm
+
+from ssr_plugin.alignment.record import Alignment, AlignmentError
+from ssr_plugin.files import atomic_path, digest, file_identity
+from ssr_plugin.problems import Problems
+
+logger = logging.getLogger(__name__)
+
+
+class Alignments(collections.abc.Mapping):
+    """Alignments by utterance id, read from disk when asked for.
+
+    A thousand hours of words would fill gigabytes; their places in the cache do not.
+
+    Arguments
+    ---------
+    places : dict
+        Utterance id -> (path, byte offset of its line).
+    """
+
+    def __init__(self, places):
+        self._places = places
+
+    def __getitem__(self, id):
+        path, offset = self._places[id]
+        with open(path, "rb") as file:
+            file.seek(offset)
+            return Alignment.from_json(json.loads(file.readline())["alignment"])
+
+    def __iter__(self):
+        return iter(self._places)
+
+    def __len__(self):
+        return len(self._places)
+
+
+def align(
+    items,
+    aligner,
+    cache_folder,
+    shard="1/1",
+    num_workers=None,
+    max_skipped_share=0.01,
+    retry_failed=False,
+):
+    """Aligns utterances, or reads from the cache how they were aligned before.
+
+    Arguments
+    ---------
+    items : iterable of AlignmentItem
+        Ids must be unique.
+    aligner : Aligner
+    cache_folder : path-like
+        Made if it is not there; several aligners may share it.
+    shard : str
+        "k/n": only the k-th of n equal shares (k from 1), so that n processes or
+        machines can share the work. A last call without shard reads them all.
+    num_workers : int
+        Processes; by default one for each core, where the aligner can use them.
+    max_skipped_share : float
+        Share of the utterances that may have no alignment.
+    retry_failed : bool
+        Whether to try again what failed before with the same audio, text and settings.
+
+    Returns
+    -------
+    alignments : Alignments
+        Mapping from id to :class:`~ssr_plugin.alignment.record.Alignment`.
+    problems : Problems
+        The utterances without one, each with its reason.
+
+    Raises
+    ------
+    TooManyProblems
+        If they are more than ``max_skipped_share``. What could be aligned is kept.
+
+    Example
+    -------
+    >>> from ssr_plugin.alignment.aligner import AlignmentItem
+    >>> from ssr_plugin.alignment.sphinx import SphinxAligner
+    >>> items = [AlignmentItem("utt-1", "no.wav", "hello")]
+    >>> folder = getfixture("tmp_path")
+    >>> _, problems = align(items, SphinxAligner(), folder, max_skipped_share=1)
+    >>> problems.reasons
+    {'utt-1': "no audio file 'no.wav'"}
+    """
+    items = take_shard(items, shard)
+    problems = Problems(f"aligning with {aligner.name}", max_skipped_share)
+    keys = _keys(items, problems)
+    folder = _folder(aligner, cache_folder)
+    places, errors = read_cache(folder)
+    if retry_failed:
+        errors = {}
+    to_do = [
+        item
+        for item in items
+        if item.id in keys
+        and keys[item.id] not in places
+        and keys[item.id] not in errors
+    ]
+    if to_do:
+        part = folder / f"part-{shard.replace('/', '-of-')}-{uuid.uuid4().hex}.jsonl"
+        _fill(part, to_do, keys, aligner, num_workers)
+        places, errors = read_cache(folder)
+    for id, key in keys.items():
+        if key not in places:
+            problems.add(id, errors[key])
+    problems.check(len(items))
+    found = {id: places[key] for id, key in keys.items() if key in places}
+    return Alignments(found), problems
+
+
+def take_shard(items, shard):
+    """The k-th of n shares of a sequence, for a shard "k/n".
+
+    Raises
+    ------
+    ValueError
+        If the shard is not of that form.
+
+    Example
+    -------
+    >>> take_shard("abcde", "1/2"), take_shard("abcde", "2/2")
+    (['a', 'c', 'e'], ['b', 'd'])
+    """
+    k, _, n = str(shard).partition("/")
+    if not (k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
+        raise ValueError(
+            f"shard '{shard}' is not of the form k/n with 1 <= k <= n, such as 1/4"
+        )
+    return list(items)[int(k) - 1 :: int(n)]
+
+
+def read_cache(folder):
+    """Finds what a folder's parts hold; lines cut short are passed over.
+
+    Arguments
+    ---------
+    folder : path-like
+        The folder of one aligner and its settings.
+
+    Returns
+    -------
+    places : dict
+        Key -> (path, byte offset of the line).
+    errors : dict
+        Key -> reason, of those without an alignment.
+    """
+    places, errors = {}, {}
+    for path in sorted(pathlib.Path(folder).glob("part-*.jsonl")):
+        with open(path, "rb") as file:
+            offset = 0
+            for number, line in enumerate(file, start=1):
+                try:
+                    record = json.loads(line)
+                    if "alignment" in record:
+                        places[record["key"]] = (str(path), offset)
+                    else:
+                        errors[record["key"]] = record["error"]
+                except (ValueError, KeyError, TypeError):
+                    logger.warning("%s: line %d is damaged, ignored", path, number)
+                offset += len(line)
+    return places, errors
+
+
+def _keys(items, problems):
+    keys, seen = {}, set()
+    for item in items:
+        if item.id in seen:
+            raise ValueError(f"two utterances have the id '{item.id}'")
+        seen.add(item.id)
+        if not (item.text or "").strip():
+            problems.add(item.id, "empty transcript")
+            continue
+        try:
+            identity = file_identity(item.wav)
+        except OSError:
+            problems.add(item.id, f"no audio file '{item.wav}'")
+            continue
+        keys[item.id] = digest(identity, item.id, item.text)
+    return keys
+
+
+def _folder(aligner, cache_folder):
+    settings = aligner.settings()
+    name = f"{aligner.name}-{digest(aligner.name, settings)}"
+    folder = pathlib.Path(cache_folder) / name
+    if not (folder / "settings.json").exists():
+        with atomic_path(folder / "settings.json") as path:
+            path.write_text(
+                json.dumps({"aligner": aligner.name, **settings}, indent=2),
+                encoding="utf-8",
+            )
+    return folder
+
+
+def _fill(part, items, keys, aligner, num_workers):
+    size = aligner.batch_size
+    batches = [items[i : i + size] for i in range(0, len(items), size)]
+    if num_workers is None:
+        num_workers = len(os.sched_getaffinity(0)) if aligner.parallel else 1
+    num_workers = min(num_workers, len(batches))
+    seconds = 0.0
+    with (
+        open(part, "w", encoding="utf-8") as file,
+        tqdm(total=len(items), unit="utt", desc=f"aligning ({aligner.name})") as bar,
+    ):
+        for batch, results in _results(batches, aligner, num_workers):
+            for item, result in zip(batch, results, strict=True):
+                record = {"key": keys[item.id]}
+                if isinstance(result, AlignmentError):
+                    record |= {"id": item.id, "error": result.reason}
+                else:
+                    record["alignment"] = result.to_json()
+                    seconds += result.duration
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.flush()
+            bar.update(len(batch))
+            elapsed = bar.format_dict["elapsed"]
+            bar.set_postfix_str(f"{seconds / elapsed:.0f} x real time")
+
+
+def _results(batches, aligner, num_workers):
+    if num_workers <= 1:
+        for batch in batches:
+            yield batch, aligner.align(batch)
+        return
+    # Spawned, not forked: the caller may have started torch's threads already, and a
+    # fork of them hangs.
+    pool = concurrent.futures.ProcessPoolExecutor(
+        num_workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(aligner,),
+    )
+    try:
+        running = {pool.submit(_align_batch, batch): batch for batch in batches}
+        for future in concurrent.futures.as_completed(running):
+            yield running[future], future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(aligner):
+    global _aligner
+    _aligner = aligner
+    # A killed parent cannot tell its workers to stop; they would wait for ever.
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent():
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+def _align_batch(batch):
+    return _aligner.align(batch)

@@ -1,0 +1,179 @@
+"""English transcripts as they are spoken: words, numbers, and how each is pronounced.
+
+Pronunciations are in the phones of the CMU dictionary (ARPAbet without stress).
+"""
+
+import dataclasses
+import functools
+import re
+import unicodedata
+
+MARKS = "\u0300-\u036f"
+WORD = rf"[^\W_{MARKS}][^\W_]*"  # accents may follow a letter, not lead
+DASHES = re.compile(r"[-\u2010-\u2015/\u2026_]+|\.{2,}")
+CORE = re.compile(rf"(?:{WORD})(?:.*(?:[^\W_]|[{MARKS}]))?", re.DOTALL)
+PIECE = re.compile(rf"[^\W_](?:[^\W_]|[{MARKS}'])*")
+RUN = re.compile(r"\d+|[^\W\d_]+")
+
+# gruut's IPA for American English; stress is marked before the vowel.
+ARPABET = {
+    "ɑ": "AA", "æ": "AE", "ʌ": "AH", "ə": "AH", "ɔ": "AO", "aʊ": "AW", "aɪ": "AY",
+    "ɛ": "EH", "ɚ": "ER", "ɝ": "ER", "eɪ": "EY", "ɪ": "IH", "i": "IY", "oʊ": "OW",
+    "ɔɪ": "OY", "ʊ": "UH", "u": "UW", "b": "B", "t͡ʃ": "CH", "d": "D", "ð": "DH",
+    "f": "F", "ɡ": "G", "h": "HH", "d͡ʒ": "JH", "k": "K", "l": "L", "m": "M",
+    "n": "N", "ŋ": "NG", "p": "P", "ɹ": "R", "s": "S", "ʃ": "SH", "t": "T",
+    "θ": "TH", "v": "V", "w": "W", "j": "Y", "z": "Z", "ʒ": "ZH",
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Spoken:
+    """A span of a transcript and the words that are said for it.
+
+    Arguments
+    ---------
+    start, end : int
+        Half-open range of characters.
+    words : tuple of str
+        Lower case; several for a number, else one.
+    """
+
+    start: int
+    end: int
+    words: tuple[str, ...]
+
+
+def spoken_words(text, known):
+    """Cuts a transcript into spans that are spoken as words.
+
+    Blanks, dashes and slashes separate; other punctuation is dropped, save where the
+    dictionary spells a word with it. Every letter or digit belongs to some span.
+
+    Arguments
+    ---------
+    text : str
+        The transcript, any case.
+    known : callable
+        Whether the dictionary has a (lower-case) word.
+
+    Returns
+    -------
+    list of Spoken
+
+    Example
+    -------
+    >>> known = {"mr", "o'neil", "pays", "five", "dollars"}.__contains__
+    >>> for s in spoken_words("Mr. O’Neil--pays $5!", known):
+    ...     print(s.start, s.end, *s.words)
+    0 2 mr
+    4 10 o'neil
+    12 16 pays
+    18 19 five dollars
+    """
+    spoken = []
+    for chunk in re.finditer(r"\S+", text):
+        place = chunk.start()
+        for dash in [*DASHES.finditer(chunk.group()), None]:
+            end = chunk.start() + dash.start() if dash else chunk.end()
+            spoken.extend(_spoken(text, place, end, known))
+            place = chunk.start() + dash.end() if dash else end
+    return spoken
+
+
+def _spoken(text, start, end, known):
+    core = CORE.search(text, start, end)
+    if core is None:
+        return []
+    whole, stripped = _spelling(text[start:end]), _spelling(core.group())
+    # "'tis" and "u.s." are in the dictionary with their punctuation.
+    for spelling in (stripped, "'" + stripped, stripped + "."):
+        if spelling in whole and known(spelling):
+            return [Spoken(*core.span(), (spelling,))]
+    plain = _without_accents(stripped)
+    if known(plain):
+        return [Spoken(*core.span(), (plain,))]
+    if any(character.isnumeric() for character in stripped):
+        return [Spoken(*core.span(), spoken_number(whole))]
+    # One character of the text may be several in the spelling, so pieces are cut
+    # from the text itself.
+    pieces = PIECE.finditer(text.replace("’", "'"), *core.span())
+    spans = [(p.start(), p.start() + len(p.group().rstrip("'"))) for p in pieces]
+    return [Spoken(a, b, (_spelling(text[a:b]),)) for a, b in spans]
+
+
+def _spelling(text):
+    return unicodedata.normalize("NFC", text).replace("’", "'").lower()
+
+
+def _without_accents(text):
+    parts = unicodedata.normalize("NFKD", text)
+    return "".join(part for part in parts if not unicodedata.combining(part))
+
+
+@functools.lru_cache(maxsize=10_000)
+def spoken_number(text):
+    """The words of a number, sum, date, time or ordinal.
+
+    Arguments
+    ---------
+    text : str
+        One blank-free piece of a transcript that has a digit in it.
+
+    Returns
+    -------
+    tuple of str
+
+    Example
+    -------
+    >>> spoken_number("$2.50"), spoken_number("1st"), spoken_number("b12")
+    (('two', 'dollars', 'fifty', 'cents'), ('first',), ('b', 'twelve'))
+    """
+    plain = unicodedata.normalize("NFKC", text)
+    words = _verbalised(plain)
+    if not words or any(not word.replace("'", "").isalpha() for word in words):
+        runs = RUN.findall(plain)
+        words = [w for run in runs for w in (_verbalised(run) or [run])]
+    return tuple(word.lower() for word in words)
+
+
+def _verbalised(text):
+    return [word.text for word in _gruut(text) if word.is_spoken]
+
+
+def _gruut(text):
+    # Imported here: it takes half a second, and most transcripts never need it.
+    import gruut
+
+    try:
+        sentences = list(gruut.sentences(text, lang="en-us", pos=False))
+    except Exception:  # a guess that fails must never cost the utterance
+        return []
+    return [word for sentence in sentences for word in sentence]
+
+
+@functools.lru_cache(maxsize=100_000)
+def guess_phones(word):
+    """A pronunciation for a word that the dictionary lacks, by gruut's G2P model.
+
+    Arguments
+    ---------
+    word : str
+        Lower case.
+
+    Returns
+    -------
+    str
+        Phones separated by blanks; never empty. What has no English pronunciation
+        at all, such as another script, gets one neutral vowel a character: it then
+        takes the time that its neighbours leave.
+
+    Example
+    -------
+    >>> guess_phones("smollm"), guess_phones("日本")
+    ('S M AO L M', 'AH AH')
+    """
+    ipa = [phone for guess in _gruut(word) for phone in guess.phonemes or []]
+    phones = [ARPABET.get(phone.lstrip("ˈˌ")) for phone in ipa]
+    return " ".join(phone for phone in phones if phone) or " ".join(
+        "AH" for _ in word[:10]
+    )
