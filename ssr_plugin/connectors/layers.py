@@ -58,6 +58,7 @@ class DecoderLayer(nn.Module):
 
     Example
     -------
+    >>> import torch
     >>> shape = dict(num_heads=2, num_kv_heads=1, head_size=4, hidden_size=16)
     >>> layer = DecoderLayer(8, **shape)
     >>> layer(torch.rand(3, 5, 8), mask=None).shape

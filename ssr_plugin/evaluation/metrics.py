@@ -1,0 +1,146 @@
+"""How well vectors read as text: measured against the embeddings of the transcript."""
+
+import torch
+import torch.nn.functional as F
+from speechbrain.utils.metric_stats import ErrorRateStats
+
+
+def nearest_tokens(vectors, table, rows_at_once=512):
+    """The token whose embedding is nearest, over the whole vocabulary.
+
+    Arguments
+    ---------
+    vectors : torch.Tensor
+        [M, H]
+    table : torch.Tensor
+        [V, H]
+    rows_at_once : int
+        Bounds the memory: [rows_at_once, V] distances at a time.
+
+    Returns
+    -------
+    torch.Tensor
+        [M] int
+
+    Example
+    -------
+    >>> table = torch.tensor([[0.0, 0.0], [3.0, 3.0], [9.0, 9.0]])
+    >>> nearest_tokens(torch.tensor([[2.0, 3.0]]), table).tolist()
+    [1]
+    """
+    table = table.float()
+    norms = table.square().sum(-1)
+    found = [
+        (norms - 2 * part.float() @ table.T).argmin(-1)
+        for part in vectors.split(rows_at_once)
+    ]
+    return torch.cat(found) if found else vectors.new_zeros(0, dtype=torch.long)
+
+
+class ReadingMetrics:
+    """Scores vectors utterance by utterance.
+
+    Arguments
+    ---------
+    tokenizer : transformers.PreTrainedTokenizerFast
+        Of the LLM.
+    table : torch.Tensor
+        [V, H], the LLM's embeddings.
+    seen_tokens : torch.Tensor
+        [V] bool: token types that the training data has. Accuracy is reported apart
+        for the two kinds.
+
+    Example
+    -------
+    >>> from types import SimpleNamespace
+    >>> words = ["a", "b", "c"]
+    >>> tokenizer = SimpleNamespace(
+    ...     decode=lambda ids, **options: " ".join(words[i] for i in ids)
+    ... )
+    >>> metrics = ReadingMetrics(tokenizer, torch.eye(3), torch.tensor([True] * 3))
+    >>> metrics.add("u1", torch.eye(3)[:2], torch.tensor([0, 2]), seconds=1.0)
+    >>> metrics.summary()["token_accuracy"]
+    50.0
+    """
+
+    def __init__(self, tokenizer, table, seen_tokens):
+        self.tokenizer = tokenizer
+        self.table = table
+        self.seen_tokens = seen_tokens.to(table.device)
+        self.words = ErrorRateStats()
+        self.readings = []
+        self.utterances = 0
+        self.seconds = 0.0
+        self.vectors = 0
+        self.sums = {
+            name: 0.0
+            for name in ("tokens", "cosine", "error", "correct", "seen", "seen_correct")
+        }
+
+    def add(self, name, vectors, tokens, seconds):
+        """Scores one utterance.
+
+        Arguments
+        ---------
+        name : str
+            Its id.
+        vectors : torch.Tensor
+            [N, H]
+        tokens : torch.Tensor
+            [N] int, the transcript's tokens.
+        seconds : float
+            Length of its audio.
+        """
+        embeddings = self.table[tokens].float()
+        vectors = vectors.float()
+        found = nearest_tokens(vectors, self.table)
+        correct = found == tokens
+        seen = self.seen_tokens[tokens]
+        cosine = F.cosine_similarity(vectors, embeddings, dim=-1)
+        for key, values in (
+            ("tokens", torch.ones_like(cosine)),
+            ("cosine", cosine),
+            ("error", (vectors - embeddings).square().sum(-1)),
+            ("correct", correct),
+            ("seen", seen),
+            ("seen_correct", correct & seen),
+        ):
+            self.sums[key] += values.double().sum().item()
+        self.utterances += 1
+        self.seconds += seconds
+        self.vectors += len(vectors)
+        reference = self.tokenizer.decode(tokens, skip_special_tokens=False)
+        reading = self.tokenizer.decode(found, skip_special_tokens=False)
+        self.readings.append((name, reference.strip(), reading.strip()))
+        self.words.append([name], [reading.split()], [reference.split()])
+
+    def summary(self):
+        """The figures over all utterances so far.
+
+        Returns
+        -------
+        dict
+            cosine; mse (squared distance, summed over dimensions); token_accuracy and
+            that of seen and unseen token types, and retrieval_wer, all in %;
+            vectors_per_second (of audio); vectors_per_token; utterances. None where
+            there is nothing to divide by.
+        """
+
+        def ratio(above, below, factor=1.0):
+            return factor * above / below if below else None
+
+        sums = self.sums
+        unseen = sums["tokens"] - sums["seen"]
+        unseen_correct = sums["correct"] - sums["seen_correct"]
+        words = self.words.summarize() if self.utterances else {}
+        return {
+            "cosine": ratio(sums["cosine"], sums["tokens"]),
+            "mse": ratio(sums["error"], sums["tokens"]),
+            "token_accuracy": ratio(sums["correct"], sums["tokens"], 100),
+            "token_accuracy_seen": ratio(sums["seen_correct"], sums["seen"], 100),
+            "token_accuracy_unseen": ratio(unseen_correct, unseen, 100),
+            "retrieval_wer": words.get("error_rate"),
+            "vectors_per_second": ratio(self.vectors, self.seconds),
+            "vectors_per_token": ratio(self.vectors, sums["tokens"]),
+            "utterances": self.utterances,
+        }

@@ -1,0 +1,187 @@
+"""From manifests, alignments and features to batches.
+
+What is done for each example on the CPU is a dynamic item of SpeechBrain's data set;
+what is done for a batch is :func:`collate`.
+"""
+
+import dataclasses
+
+import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.dataio.sampler import DynamicBatchSampler
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
+
+from ssr_plugin.connectors.segments import pad_segments
+from ssr_plugin.data.audio import read_audio
+from ssr_plugin.problems import Problems
+from ssr_plugin.segmenters.forced import SegmentationError
+
+
+@dataclasses.dataclass
+class Batch:
+    """Utterances side by side.
+
+    Arguments
+    ---------
+    ids : list of str
+    seconds : list of float
+        Length of each utterance's audio.
+    inputs : torch.Tensor
+        Features [B, T, D] where they were cached, else waveforms [B, S].
+    lengths : torch.Tensor
+        [B] int, frames or samples of each.
+    cached : bool
+        Whether ``inputs`` are features.
+    boundaries, starts, tokens : torch.Tensor
+        [B, N] int each, padded with -1.
+    """
+
+    ids: list
+    seconds: list
+    inputs: torch.Tensor
+    lengths: torch.Tensor
+    cached: bool
+    boundaries: torch.Tensor
+    starts: torch.Tensor
+    tokens: torch.Tensor
+
+    def to(self, device):
+        """The batch with its tensors on a device."""
+        moved = {
+            field.name: value.to(device)
+            for field in dataclasses.fields(self)
+            if isinstance(value := getattr(self, field.name), torch.Tensor)
+        }
+        return dataclasses.replace(self, **moved)
+
+
+def collate(examples):
+    """Makes a :class:`Batch` of the examples that :func:`make_dataset` gives."""
+    inputs = [torch.as_tensor(example["input"]).float() for example in examples]
+    boundaries, starts, tokens = pad_segments([e["segments"] for e in examples])
+    return Batch(
+        ids=[example["id"] for example in examples],
+        seconds=[example["duration"] for example in examples],
+        inputs=pad_sequence(inputs, batch_first=True),
+        lengths=torch.tensor([len(x) for x in inputs]),
+        cached=inputs[0].dim() == 2,
+        boundaries=boundaries,
+        starts=starts,
+        tokens=tokens,
+    )
+
+
+def segment_all(rows, alignments, segmenter, num_frames, max_skipped_share):
+    """Cuts all utterances, so that those that cannot be cut are known beforehand.
+
+    Arguments
+    ---------
+    rows : dict
+        Manifest rows by id.
+    alignments : dict
+        ssr_plugin.alignment.record.Alignment by id; an id that is not in it has been
+        reported by the aligner already and is left out.
+    segmenter : ssr_plugin.segmenters.forced.ForcedSegmenter
+    num_frames : callable
+        id -> frames of the utterance.
+    max_skipped_share : float
+
+    Returns
+    -------
+    segments : dict
+        ssr_plugin.segmenters.forced.Segments by id.
+    problems : ssr_plugin.problems.Problems
+    """
+    problems = Problems("segmentation", max_skipped_share)
+    segments = {}
+    bar = tqdm(rows, desc="segments", unit="utt", leave=False, disable=len(rows) < 2000)
+    for name in bar:
+        if name in alignments:
+            try:
+                segments[name] = segmenter.segment(alignments[name], num_frames(name))
+            except SegmentationError as error:
+                problems.add(name, str(error).removeprefix(f"{name}: "))
+    problems.check(len(rows))
+    return segments, problems
+
+
+def make_dataset(rows, segments, features=None, sample_rate=16000):
+    """A SpeechBrain data set of the utterances that have segments.
+
+    Arguments
+    ---------
+    rows : dict
+        Manifest rows by id.
+    segments : dict
+        Segments by id.
+    features : ssr_plugin.models.features.FeatureCache or None
+        None reads the audio instead, for the encoder to run on.
+    sample_rate : int
+        In Hz, of the audio that the encoder takes.
+
+    Returns
+    -------
+    speechbrain.dataio.dataset.DynamicItemDataset
+        With keys id, duration, input, segments.
+    """
+    dataset = DynamicItemDataset({k: row for k, row in rows.items() if k in segments})
+    if features is None:
+        dataset.add_dynamic_item(
+            lambda wav: read_audio(wav, sample_rate), takes="wav", provides="input"
+        )
+    else:
+        dataset.add_dynamic_item(features.get, takes="id", provides="input")
+    dataset.add_dynamic_item(segments.get, takes="id", provides="segments")
+    dataset.set_output_keys(["id", "duration", "input", "segments"])
+    return dataset
+
+
+def training_sampler(dataset, batch_seconds, seed, num_buckets=20):
+    """Batches of utterances of like length, about ``batch_seconds`` of audio each.
+
+    Arguments
+    ---------
+    dataset : speechbrain.dataio.dataset.DynamicItemDataset
+    batch_seconds : float
+        Audio in a batch, padding included.
+    seed : int
+        Order of the batches, together with the epoch.
+    num_buckets : int
+        More give less padding and less variety in a batch.
+
+    Returns
+    -------
+    speechbrain.dataio.sampler.DynamicBatchSampler
+    """
+    durations = [dataset.data[name]["duration"] for name in dataset.data_ids]
+    return DynamicBatchSampler(
+        dataset,
+        max_batch_length=batch_seconds,
+        num_buckets=num_buckets,
+        lengths_list=durations,
+        seed=seed,
+    )
+
+
+def evaluation_batches(dataset, batch_seconds):
+    """Batches in order of length, the same ones each time.
+
+    Arguments
+    ---------
+    dataset : speechbrain.dataio.dataset.DynamicItemDataset
+    batch_seconds : float
+        Audio in a batch, padding included.
+
+    Returns
+    -------
+    list of list of int
+        For a data loader's ``batch_sampler``.
+    """
+    durations = [dataset.data[name]["duration"] for name in dataset.data_ids]
+    batches = [[]]
+    for index in sorted(range(len(durations)), key=durations.__getitem__):
+        if batches[-1] and durations[index] * (len(batches[-1]) + 1) > batch_seconds:
+            batches.append([])
+        batches[-1].append(index)
+    return batches

@@ -1,0 +1,71 @@
+"""What the Brains of all stages share: schedule, frozen parts, exact restarts."""
+
+import speechbrain as sb
+import torch
+
+from ssr_plugin.training.schedule import warmup_cosine
+
+
+class StageBrain(sb.Brain):
+    """A SpeechBrain Brain that trains only what takes a gradient and restarts exactly.
+
+    It reads from ``hparams``: ``lr``, ``weight_decay``, ``warmup``,
+    ``number_of_epochs`` and ``epoch_counter``. A subclass gives ``compute_forward``,
+    ``compute_objectives`` and ``valid_stats``.
+    """
+
+    def init_optimizers(self):
+        """AdamW over the parameters that take a gradient; matrices alone decay."""
+        trained = [p for p in self.modules.parameters() if p.requires_grad]
+        # One group for SpeechBrain, whose gradient clipping reads the first alone.
+        self.optimizer = torch.optim.AdamW(
+            trained,
+            lr=self.hparams.lr,
+            weight_decay=self.hparams.weight_decay,
+            betas=(0.9, 0.98),
+        )
+        self.optimizers_dict = {"optimizer": self.optimizer}
+        if self.checkpointer is not None:
+            self.checkpointer.add_recoverable("optimizer", self.optimizer)
+
+    def fit_epochs(self, loader, valid_loader):
+        """Trains for the epochs that are left.
+
+        Arguments
+        ---------
+        loader : torch.utils.data.DataLoader
+            A SaveableDataLoader made by ``make_dataloader``.
+        valid_loader : torch.utils.data.DataLoader
+        """
+        self.steps_per_epoch = len(loader)
+        self.fit(self.hparams.epoch_counter, loader, valid_loader)
+
+    def on_fit_batch_start(self, batch, should_step):
+        """Sets the learning rate of the step to come."""
+        epochs = self.hparams.number_of_epochs
+        epoch = self.hparams.epoch_counter.current - 1
+        done = (epoch + self.step / self.steps_per_epoch) / epochs
+        rate = self.hparams.lr * warmup_cosine(min(done, 1.0), self.hparams.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
+        # Gradients that are gathered but not yet applied are in no checkpoint.
+        wanted = super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
+        return wanted and self.step % self.grad_accumulation_factor == 0
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """Notes the epoch's figures, and keeps the latest and the best checkpoint."""
+        if stage == sb.Stage.TRAIN:
+            self.train_loss = stage_loss
+        if stage == sb.Stage.VALID:
+            stats = self.valid_stats()
+            rate = self.optimizer.param_groups[0]["lr"]
+            history = self.hparams.history
+            history.add(
+                epoch, lr=rate, train_loss=self.train_loss, loss=stage_loss, **stats
+            )
+            self.checkpointer.save_and_keep_only(
+                meta={"epoch": epoch, self.best_key: stats[self.best_key]},
+                max_keys=[self.best_key],
+            )
