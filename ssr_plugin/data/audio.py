@@ -1,0 +1,65 @@
+"""Audio files as encoders want them: one channel, float32, their sampling rate."""
+
+import pathlib
+
+import soundfile
+import torch
+import torchaudio
+
+
+class AudioError(ValueError):
+    """A file that holds no usable audio; the message names the file and the mend."""
+
+
+def read_audio(path, sample_rate, resample=True):
+    """Reads an audio file.
+
+    Arguments
+    ---------
+    path : path-like
+        Any file that libsndfile reads.
+    sample_rate : int
+        Wanted sampling rate, Hz.
+    resample : bool
+        Whether to resample a file of another rate rather than refuse it.
+
+    Returns
+    -------
+    torch.Tensor
+        [S] float32 in -1..1, the mean of the file's channels.
+
+    Raises
+    ------
+    AudioError
+        If the file is missing, unreadable, empty, holds samples that are no numbers,
+        or has another rate and must not be resampled.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "tone.wav"
+    >>> soundfile.write(path, [[0.1, 0.3]] * 8000, 8000)
+    >>> wav = read_audio(path, 16000)
+    >>> wav.shape, round(float(wav[8000]), 2)
+    (torch.Size([16000]), 0.2)
+    """
+    if not pathlib.Path(path).is_file():
+        raise AudioError(f"there is no audio file {path}")
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise AudioError(
+            f"cannot read {path} ({error}): replace the file, or leave it out"
+        ) from error
+    wav = torch.from_numpy(samples).mean(dim=1)
+    if not len(wav):
+        raise AudioError(f"{path} holds no samples: leave it out")
+    if not bool(wav.isfinite().all()):
+        raise AudioError(f"{path} holds samples that are no numbers: replace it")
+    if rate == sample_rate:
+        return wav
+    if not resample:
+        raise AudioError(
+            f"{path} is sampled at {rate} Hz, not {sample_rate}: convert it, or allow "
+            f"resampling"
+        )
+    return torchaudio.functional.resample(wav, rate, sample_rate)

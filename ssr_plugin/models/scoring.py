@@ -1,0 +1,102 @@
+"""Log-likelihoods of tokens under a causal LM, whatever the padding."""
+
+import inspect
+
+import torch
+
+# Positions whose logits are in memory at once: over 128k tokens they take 260 MB.
+# One sequence is never split.
+_POSITIONS = 512
+
+
+@torch.no_grad()
+def token_log_probs(model, embeds, mask, targets):
+    """Log-likelihoods that a causal LM gives to chosen tokens at chosen positions.
+
+    Arguments
+    ---------
+    model : transformers.PreTrainedModel
+        A causal LM.
+    embeds : torch.Tensor
+        Input embeddings, [B, L, H], as :meth:`TextLLM.embed` gives them.
+    mask : torch.BoolTensor
+        [B, L], False where a sequence is padded, on either side.
+    targets : torch.LongTensor
+        [B, L], at each position the token that should come after it; -1 where none is
+        asked for.
+
+    Returns
+    -------
+    torch.Tensor
+        [B, L] float32, nats; 0 where no token is asked for.
+
+    Example
+    -------
+    >>> from ssr_plugin.models.llm import TextLLM
+    >>> llm = TextLLM(getfixture("tiny_llm_folder"))
+    >>> ids = torch.tensor([[4, 5, 6]])
+    >>> targets = torch.tensor([[5, 6, -1]])
+    >>> mask = torch.ones(1, 3, dtype=torch.bool)
+    >>> scores = token_log_probs(llm.load_model(), llm.embed(ids), mask, targets)
+    >>> (scores[0, :2] < 0).all(), scores[0, 2]
+    (tensor(True), tensor(0.))
+    """
+    wanted = mask & (targets >= 0)
+    scores = torch.zeros(targets.shape, device=embeds.device)
+    rows, positions = [], 0
+    for row, count in enumerate(wanted.sum(1).tolist()):
+        if rows and positions + count > _POSITIONS:
+            scores[rows] = _score(model, embeds[rows], mask[rows], targets[rows])
+            rows, positions = [], 0
+        if count:
+            rows.append(row)
+            positions += count
+    if rows:
+        scores[rows] = _score(model, embeds[rows], mask[rows], targets[rows])
+    return scores
+
+
+def _score(model, embeds, mask, targets):
+    """What :func:`token_log_probs` gives, for few enough positions."""
+    wanted = mask & (targets >= 0)
+    arguments = {"attention_mask": mask.long(), "use_cache": False}
+    if "position_ids" in inspect.signature(model.forward).parameters:
+        arguments["position_ids"] = position_ids(mask)
+
+    # The output layer gets the chosen positions only; what the model does to its
+    # logits (scaling, capping) stays the model's.
+    def choose(layer, args):
+        return (args[0][wanted][None],)
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(choose)
+    try:
+        logits = model(inputs_embeds=embeds, **arguments).logits
+    finally:
+        hook.remove()
+    scores = torch.zeros(targets.shape, device=embeds.device)
+    scores[wanted] = -torch.nn.functional.cross_entropy(
+        logits[0].float(), targets[wanted], reduction="none"
+    )
+    return scores
+
+
+def position_ids(mask):
+    """Positions that count a sequence's own tokens from 0, whatever its padding.
+
+    Arguments
+    ---------
+    mask : torch.BoolTensor
+        [B, L], False at padding.
+
+    Returns
+    -------
+    torch.LongTensor
+        [B, L]
+
+    Example
+    -------
+    >>> position_ids(torch.tensor([[0, 0, 1, 1], [1, 1, 1, 0]]).bool())
+    tensor([[0, 0, 0, 1],
+            [0, 1, 2, 2]])
+    """
+    return (mask.long().cumsum(1) - 1).clamp_min(0)
