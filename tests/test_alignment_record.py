@@ -78,6 +78,11 @@ def test_an_unknown_word_stands_for_one_whole_word():
         locate("utt-1", "The", ["the", "<unk>"])
 
 
+def test_an_unknown_word_ends_where_the_next_unit_can_be_read():
+    spans = locate("utt-1", "the ne-plus-ultra", ["the", "<unk>", "plus", "ultra"])
+    assert spans == [(0, 3), (4, 6), (7, 11), (12, 17)]
+
+
 @given(st.lists(words, min_size=1, max_size=6), st.data())
 def test_any_spelling_of_the_same_words_is_found_in_order(spelt, data):
     gaps = data.draw(

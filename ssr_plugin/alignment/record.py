@@ -295,7 +295,8 @@ ways at character 4: transcript '...man sat.', alignment '...men sat'
     spans, at = [], 0
     for i, unit in enumerate(units):
         if unit in UNKNOWN:
-            length = _rest_of_word(text, wanted[at:])
+            following = "".join(units[i + 1 : i + 2])
+            length = _unknown_length(text, wanted[at:], following)
             matches = length > 0
         else:
             spelt = [character for character, _ in sayable(unit)]
@@ -313,9 +314,19 @@ ways at character 4: transcript '...man sat.', alignment '...men sat'
     return spans
 
 
-def _rest_of_word(text, wanted):
-    for count, (_, place) in enumerate(wanted):
-        if count and any(c.isspace() for c in text[wanted[count - 1][1] : place]):
+def _unknown_length(text, wanted, following):
+    """How many of the characters wanted an unknown unit stands for.
+
+    It ends at the blank, or at an earlier break ("ne-plus-ultra" as "<unk>", "plus",
+    "ultra") from which the following unit can be read.
+    """
+    following = [character for character, _ in sayable(following)]
+    for count in range(1, len(wanted)):
+        gap = text[wanted[count - 1][1] + 1 : wanted[count][1]]
+        if any(character.isspace() for character in gap):
+            return count
+        ahead = [character for character, _ in wanted[count : count + len(following)]]
+        if gap and following and ahead == following:
             return count
     return len(wanted)
 

@@ -1,0 +1,112 @@
+"""Alignments that another tool has made, found by utterance id among its files."""
+
+import pathlib
+
+import soundfile
+
+from ssr_plugin.alignment.aligner import Aligner
+from ssr_plugin.alignment.formats import FormatError, alignment_files, read_file
+from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
+from ssr_plugin.files import digest, file_identity
+
+
+class FileAligner(Aligner):
+    """Reads alignments of MFA and others (see :mod:`ssr_plugin.alignment.formats`).
+
+    Arguments
+    ---------
+    source : path-like
+        A file, or a folder below which the files lie. A TextGrid is found by its
+        name, ``<id>.TextGrid``, in whichever subfolder; other files name their ids.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no alignment files.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "all.ctm"
+    >>> _ = path.write_text("utt-1 1 0.5 0.25 hello\\n")
+    >>> aligner = FileAligner(path)
+    >>> aligner.find("utt-1").units, aligner.find("utt-2")
+    ((('hello', 0.5, 0.75),), None)
+    """
+
+    name = "files"
+    batch_size = 64
+
+    def __init__(self, source):
+        self.source = pathlib.Path(source).absolute()
+        self._files = alignment_files(self.source)
+        self._named = {}
+        for path in self._files:
+            if path.suffix.lower() == ".textgrid":
+                self._named.setdefault(path.stem, []).append(path)
+        self._listed = None
+
+    def __getstate__(self):
+        return self.__dict__ | {"_listed": None}
+
+    def settings(self):
+        """Where the files lie, and what tells changed ones from unchanged ones."""
+        identities = [file_identity(path) for path in self._files]
+        return {"source": str(self.source), "files": digest(identities)}
+
+    def find(self, id):
+        """What the files say of an utterance.
+
+        Returns
+        -------
+        Timed or None
+
+        Raises
+        ------
+        FormatError
+            If two files speak of it, or its file is damaged.
+        """
+        if id in self._named:
+            paths = self._named[id]
+            if len(paths) > 1:
+                raise FormatError(f"aligned twice: '{paths[0]}' and '{paths[1]}'")
+            return read_file(paths[0])[0]
+        if self._listed is None:
+            self._listed = {}
+            for path in self._files:
+                if path.suffix.lower() != ".textgrid":
+                    for timed in read_file(path):
+                        self._listed[timed.id] = timed
+        return self._listed.get(id)
+
+    def align(self, items):
+        """See :meth:`Aligner.align`."""
+        return [self._align_or_error(item) for item in items]
+
+    def _align_or_error(self, item):
+        try:
+            return self._align(item)
+        except AlignmentError as error:
+            return error
+
+    def _align(self, item):
+        try:
+            timed = self.find(item.id)
+            if timed is None:
+                raise AlignmentError(item.id, f"not among the files of '{self.source}'")
+            info = soundfile.info(item.wav)
+        except FormatError as error:
+            raise AlignmentError(item.id, str(error)) from None
+        except (soundfile.SoundFileError, OSError) as error:
+            raise AlignmentError(
+                item.id, f"unreadable audio file '{item.wav}' ({error})"
+            ) from None
+        duration = info.frames / info.samplerate
+        if timed.text == item.text and timed.offsets is not None:
+            units = tuple(
+                Unit(*unit, offset)
+                for unit, offset in zip(timed.units, timed.offsets, strict=True)
+            )
+            return Alignment(item.id, item.text, units, timed.kind, duration)
+        return Alignment.from_units(
+            item.id, item.text, timed.units, duration, timed.kind
+        )
