@@ -1,0 +1,409 @@
+"""Pictures of a run: an utterance's segments, how its vectors read, learning curves.
+
+Figures are made without pyplot, so that no state of matplotlib's is touched and no
+display is needed. All are PNG files.
+"""
+
+import math
+import warnings
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from scipy.optimize import isotonic_regression
+
+from ssr_plugin.files import atomic_path
+
+FONT_SIZE = 8
+CHARACTER = 0.602 * FONT_SIZE / 72  # width in inches; all of DejaVu Sans Mono's
+LABEL_STYLE = {
+    "fontsize": FONT_SIZE,
+    "fontfamily": "DejaVu Sans Mono",
+    "parse_math": False,  # a token may well be "$"
+}
+LONGEST_LABEL = 16
+VISIBLE = str.maketrans({" ": "·", "▁": "·", "Ġ": "·", "\n": "\\n", "\t": "\\t"})
+SAID, READ, WRONG = "black", "#1f5fa8", "#c8102e"
+
+
+def token_labels(tokenizer, tokens):
+    """Tokens as text, with a blank before those that begin a word.
+
+    Arguments
+    ---------
+    tokenizer : transformers.PreTrainedTokenizerFast
+    tokens : iterable of int
+
+    Returns
+    -------
+    list of str
+
+    Example
+    -------
+    >>> from types import SimpleNamespace
+    >>> pieces = ["Ġspeech", "es"]
+    >>> tokenizer = SimpleNamespace(
+    ...     convert_ids_to_tokens=pieces.__getitem__,
+    ...     decode=lambda ids: pieces[ids[0]].replace("Ġ", " "),
+    ... )
+    >>> token_labels(tokenizer, [0, 1])
+    [' speech', 'es']
+    """
+    labels = []
+    for token in map(int, tokens):
+        # The piece alone tells whether a word begins (decoding may strip the blank),
+        # the decoded text alone is readable where a piece stands for bytes.
+        begins = tokenizer.convert_ids_to_tokens(token).startswith(("▁", "Ġ"))
+        labels.append(" " * begins + tokenizer.decode([token]).strip(" "))
+    return labels
+
+
+def draw_utterance(
+    path,
+    audio,
+    sample_rate,
+    starts,
+    ends,
+    labels,
+    reading=None,
+    title="",
+    seconds_per_row=6.0,
+    max_seconds=60.0,
+):
+    """Draws waveform and spectrogram with the segments and the token of each.
+
+    A long utterance is broken into rows of equal length.
+
+    Arguments
+    ---------
+    path : path-like
+        The PNG file to write.
+    audio : array-like
+        [S], samples between -1 and 1.
+    sample_rate : int
+        In Hz.
+    starts, ends : array-like
+        [N] each, in seconds: the segments.
+    labels : list of str
+        [N], the transcript's tokens; :func:`token_labels` gives them.
+    reading : list of str or None
+        [N], what the vectors read as; where it differs from ``labels`` it is red.
+    title : str
+    seconds_per_row : float
+        Longest stretch of time in one row.
+    max_seconds : float
+        What comes later is left out, and the title says so.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "utterance.png"
+    >>> audio = torch.rand(16000) - 0.5
+    >>> draw_utterance(path, audio, 16000, [0.1, 0.4], [0.4, 0.8], [" ca", "ts"])
+    >>> path.read_bytes()[1:4]
+    b'PNG'
+    """
+    audio = np.asarray(audio, dtype=np.float32)
+    starts, ends = np.asarray(starts, dtype=float), np.asarray(ends, dtype=float)
+    seconds = len(audio) / sample_rate
+    if seconds > max_seconds:
+        title = f"{title} (first {max_seconds:g} of {seconds:.0f} s)".strip()
+        audio, seconds = audio[: round(max_seconds * sample_rate)], max_seconds
+    span = max(seconds, 0.1)
+    num_rows = math.ceil(span / seconds_per_row)
+    span /= num_rows
+
+    names = [("said", labels, [SAID] * len(labels))]
+    if reading is not None:
+        pairs = zip(labels, reading, strict=True)
+        colours = [READ if said == read else WRONG for said, read in pairs]
+        names.append(("read", reading, colours))
+    names = [(name, [_shorten(x) for x in texts], *c) for name, texts, *c in names]
+    longest = max((len(x) for _, texts, _ in names for x in texts), default=0)
+    longest = max(longest, 5)  # room for the strip's own name
+    strip = CHARACTER * (longest + 1)
+
+    # All in inches, from the bottom of a row to its top.
+    ticks, spectrum_height, wave_height, leaders = 0.5, 1.2, 0.6, 0.15
+    label_height = leaders + strip * len(names)
+    row_height = ticks + spectrum_height + wave_height + label_height
+    left, right, top = 0.75, 0.15, 0.35
+    width = max(9.0 * min(span / seconds_per_row, 1.0), 2.5)
+    figure = Figure(figsize=(left + width + right, num_rows * row_height + top))
+    page = figure.get_size_inches()
+    if title:
+        place = (left / page[0], 1 - 0.22 / page[1])
+        figure.text(*place, title, fontsize=10, parse_math=False)
+
+    power = _spectrogram(audio, sample_rate)
+    peak = float(np.abs(audio).max(initial=1e-3)) * 1.05
+    middles = (starts + ends) / 2
+    # A segment is named in the row that shows its middle, so once.
+    rows = np.clip(middles // span, 0, None) if len(middles) else middles
+    for row in range(num_rows):
+        bottom = (num_rows - 1 - row) * row_height + ticks
+        begin, stop = row * span, (row + 1) * span
+
+        def add_axes(height, bottom=bottom, begin=begin, stop=stop):
+            box = (left / page[0], bottom / page[1], width / page[0], height / page[1])
+            axes = figure.add_axes(box)
+            axes.set_xlim(begin, stop)
+            return axes
+
+        spectrum = add_axes(spectrum_height)
+        wave = add_axes(wave_height, bottom + spectrum_height)
+        strips = add_axes(label_height, bottom + spectrum_height + wave_height)
+        _draw_spectrogram(spectrum, power, seconds, sample_rate)
+        _draw_waveform(wave, audio, sample_rate, begin, stop, peak)
+        for axes in (spectrum, wave):
+            _draw_borders(axes, starts, ends, begin, stop)
+        shown = np.flatnonzero(rows == row)
+        strips.set_ylim(0, label_height)
+        strips.axis("off")
+        gap = 1.35 * FONT_SIZE / 72 * span / width
+        places = _spread(middles[shown], gap, begin, stop)
+        strips.plot([middles[shown], places], [0, leaders], color="0.6", lw=0.6)
+        for level, (name, texts, colours) in enumerate(names):
+            height = leaders + level * strip + 0.03
+            style = {"rotation": 90, "va": "bottom", **LABEL_STYLE}
+            for i, place in zip(shown, places, strict=True):
+                strips.text(
+                    place, height, texts[i], ha="center", color=colours[i], **style
+                )
+            if len(names) > 1:
+                strips.text(
+                    -0.52 / width,
+                    (height + strip / 2 - 0.05) / label_height,
+                    name,
+                    transform=strips.transAxes,
+                    **{**style, "va": "center"},
+                )
+    _save(figure, path)
+
+
+def draw_similarity(path, vectors, embeddings, labels, center=None, title=""):
+    """Draws how alike each vector is to the embedding of each token of the transcript.
+
+    A perfect connector gives a bright diagonal; off it only equal or kindred tokens
+    are bright.
+
+    Arguments
+    ---------
+    path : path-like
+        The PNG file to write.
+    vectors, embeddings : torch.Tensor
+        [N, H] each, of the same tokens.
+    labels : list of str
+        [N]
+    center : torch.Tensor or None
+        [H]; cosines are taken around it. Embedding tables share a large mean, which
+        makes any two of them alike.
+    title : str
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "similarity.png"
+    >>> draw_similarity(path, torch.eye(3), torch.eye(3), [" a", " b", " c"])
+    >>> path.read_bytes()[1:4]
+    b'PNG'
+    """
+    vectors = torch.as_tensor(vectors).detach().float().cpu()
+    embeddings = torch.as_tensor(embeddings).detach().float().cpu()
+    if center is not None:
+        center = torch.as_tensor(center).detach().float().cpu()
+        vectors, embeddings = vectors - center, embeddings - center
+    cosine = F.normalize(vectors, dim=-1) @ F.normalize(embeddings, dim=-1).T
+    labels = [_shorten(label) for label in labels]
+    longest = CHARACTER * max(map(len, labels), default=0)
+
+    # Past this many no label can be read, and the map alone is shown.
+    labelled = len(labels) <= 150
+    side = max(min(len(labels), 150) * 1.3 * FONT_SIZE / 72, 2.0)
+    margin = (longest if labelled else 0.0) + 0.5
+    width, height = margin + side + 1.0, margin + side + 0.35
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes(
+        (margin / width, margin / height, side / width, side / height)
+    )
+    if title:
+        axes.set_title(title, fontsize=10, loc="left", parse_math=False)
+    axes.set_xlabel("transcript's embeddings", fontsize=FONT_SIZE + 1)
+    axes.set_ylabel("vectors", fontsize=FONT_SIZE + 1)
+    # The size 0 of an empty utterance is nothing that imshow can show.
+    shown = cosine.numpy() if len(labels) else np.zeros((1, 1))
+    image = axes.imshow(shown, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+    if labelled:
+        axes.set_xticks(range(len(labels)), labels, rotation=90, **LABEL_STYLE)
+        axes.set_yticks(range(len(labels)), labels, **LABEL_STYLE)
+        axes.tick_params(length=2)
+    bar = figure.add_axes(
+        ((margin + side + 0.12) / width, margin / height, 0.12 / width, side / height)
+    )
+    bar = figure.colorbar(image, cax=bar, extend="min")
+    bar.set_label(
+        "cosine around the table's mean" if center is not None else "cosine",
+        fontsize=FONT_SIZE + 1,
+    )
+    bar.ax.tick_params(labelsize=FONT_SIZE)
+    _save(figure, path)
+
+
+def draw_learning_curves(path, epochs, title=""):
+    """Draws each figure of :class:`ssr_plugin.training.history.History` over epochs.
+
+    The losses of training and validation share a panel; each other figure has its own.
+
+    Arguments
+    ---------
+    path : path-like
+        The PNG file to write.
+    epochs : list of dict
+        Each with "epoch" and any figures. Figures may be missing in some epochs.
+    title : str
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "curves.png"
+    >>> draw_learning_curves(path, [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1}])
+    >>> path.read_bytes()[1:4]
+    b'PNG'
+    """
+    keys = dict.fromkeys(key for figures in epochs for key in figures)
+    losses = [key for key in ("train_loss", "loss") if key in keys]
+    others = [key for key in keys if key not in ("epoch", *losses)]
+    # The rate follows from the options, so it comes last.
+    others.sort(key=lambda key: key == "lr")
+    panels = [losses] * bool(losses) + [[key] for key in others]
+    num_columns = min(max(len(panels), 1), 3)
+    num_rows = max(math.ceil(len(panels) / num_columns), 1)
+    figure = Figure(figsize=(3.2 * num_columns, 2.3 * num_rows), layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=10, parse_math=False)
+    grid = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
+    for axes in grid[len(panels) :]:
+        axes.axis("off")
+    if not panels:
+        grid[0].text(0.5, 0.5, "no epoch yet", ha="center", fontsize=FONT_SIZE + 1)
+    labels = {
+        "train_loss": "training",
+        "loss": "validation",
+        "token_accuracy": "token accuracy (%)",
+        "retrieval_wer": "retrieval WER (%)",
+        "lr": "learning rate",
+        "mse": "squared error",
+    }
+    for axes, panel in zip(grid, panels, strict=False):
+        for key in panel:
+            points = [(f["epoch"], f[key]) for f in epochs if key in f]
+            style = "--" if key == "train_loss" else "-"
+            name = labels.get(key)
+            axes.plot(*zip(*points, strict=True), style, marker=".", ms=4, label=name)
+        if panel is losses:
+            axes.set_title("loss", fontsize=FONT_SIZE + 1)
+            axes.legend(fontsize=FONT_SIZE, frameon=False)
+        else:
+            name = labels.get(panel[0], panel[0].replace("_", " "))
+            axes.set_title(name, fontsize=FONT_SIZE + 1, parse_math=False)
+        axes.set_xlabel("epoch", fontsize=FONT_SIZE)
+        axes.set_xlim(epochs[0]["epoch"] - 0.5, epochs[-1]["epoch"] + 0.5)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        axes.tick_params(labelsize=FONT_SIZE)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def _shorten(label):
+    label = label.translate(VISIBLE)
+    if len(label) <= LONGEST_LABEL:
+        return label
+    return label[: LONGEST_LABEL - 1] + "…"
+
+
+def _spread(places, gap, low, high):
+    """Moves places apart to at least ``gap``, as little as can be, within bounds."""
+    if len(places) == 0:
+        return places
+    # Where all would not fit, they stand as far apart as they can.
+    gap = min(gap, (high - low) / len(places))
+    ranks = gap * np.arange(len(places))
+    free = isotonic_regression(places - ranks).x
+    return np.clip(free, low + gap / 2, high - gap / 2 - ranks[-1]) + ranks
+
+
+def _spectrogram(audio, sample_rate):
+    """[bins, frames] in dB below the loudest; a frame each 4 ms, around that time."""
+    if len(audio) < 2:
+        return None
+    size, hop = round(0.02 * sample_rate), max(round(0.004 * sample_rate), 1)
+    # Pre-emphasis, lest the bands above 2 kHz stay dark.
+    audio = torch.from_numpy(np.append(audio[:1], audio[1:] - 0.97 * audio[:-1]))
+    spectrum = torch.stft(
+        audio,
+        n_fft=2 ** math.ceil(math.log2(2 * size)),
+        hop_length=hop,
+        win_length=size,
+        window=torch.hann_window(size),
+        pad_mode="constant",
+        return_complex=True,
+    )
+    power = 20 * spectrum.abs().clamp_min(1e-10).log10()
+    return (power - power.max()).numpy()
+
+
+def _draw_spectrogram(axes, power, seconds, sample_rate):
+    begin, stop = axes.get_xlim()
+    nyquist = sample_rate / 2000
+    axes.set_ylim(0, min(nyquist, 8))
+    axes.set_ylabel("kHz", fontsize=FONT_SIZE)
+    axes.set_xlabel("s", fontsize=FONT_SIZE, labelpad=1)
+    axes.tick_params(labelsize=FONT_SIZE)
+    if power is None:
+        return
+    rate = power.shape[1] / seconds
+    first = int(begin * rate)
+    part = power[:, first : math.ceil(stop * rate) + 1]
+    if part.shape[1] == 0:
+        return
+    extent = (first / rate, (first + part.shape[1]) / rate, 0, nyquist)
+    axes.imshow(
+        part,
+        origin="lower",
+        aspect="auto",
+        extent=extent,
+        cmap="gray_r",
+        vmin=-65,
+        vmax=-5,
+        interpolation="bilinear",
+    )
+    axes.set_xlim(begin, stop)
+
+
+def _draw_waveform(axes, audio, sample_rate, begin, stop, peak):
+    axes.set_ylim(-peak, peak)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    first = round(begin * sample_rate)
+    part = audio[first : round(stop * sample_rate)]
+    time = (first + np.arange(len(part))) / sample_rate
+    axes.plot(time, part, color="0.25", lw=0.4)
+
+
+def _draw_borders(axes, starts, ends, begin, stop):
+    """A line where a segment starts or ends; what is in no segment is shaded."""
+    inside = (ends > begin) & (starts < stop)
+    for place in np.unique(np.append(starts[inside], ends[inside])):
+        axes.axvline(place, color="#e07b00", lw=0.8)
+    if len(starts):
+        gaps = zip(np.append(begin, ends), np.append(starts, stop), strict=True)
+        for low, high in gaps:
+            if high > max(low, begin) and low < stop:
+                axes.axvspan(max(low, begin), min(high, stop), color="0.5", alpha=0.2)
+
+
+def _save(figure, path):
+    with warnings.catch_warnings(), atomic_path(path) as partial:
+        # A script that the font lacks is drawn as boxes; there is no need to say so
+        # for each character.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(partial, format="png", dpi=150)
