@@ -148,6 +148,33 @@ class HiddenLayer(nn.Module):
         seen, self._seen = self._seen, None
         return seen
 
+    @contextlib.contextmanager
+    def first_positions(self, count):
+        """Lets a network of fixed length run on its first positions only, in the block.
+
+        Raises
+        ------
+        ValueError
+            If the network keeps its positions otherwise than Whisper does.
+        """
+        whole = getattr(self.network, "embed_positions", None)
+        config = self.network.config
+        if whole is None or not hasattr(config, "max_source_positions"):
+            raise ValueError(
+                f"{type(self.network).__name__} has no table of positions to shorten: "
+                f"use window='full'"
+            )
+        length = config.max_source_positions
+        try:
+            config.max_source_positions = count
+            self.network.embed_positions = nn.Embedding.from_pretrained(
+                whole.weight[:count]
+            )
+            yield
+        finally:
+            config.max_source_positions = length
+            self.network.embed_positions = whole
+
     def output_lengths(self, steps):
         """Frames that the network makes of so many steps of its input.
 

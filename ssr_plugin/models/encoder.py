@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import logging
+import math
 
 import torch
 from torch import nn
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 LONGEST_WINDOW = 40.0
 # Audio on either side of a window that is encoded for its sake only, s.
 CONTEXT = 2.0
+# Least silence behind an utterance in a short window, s.
+_SILENCE = 2.0
 # Most audio of one forward pass, padding included, s.
 _PASS = 120.0
 # Largest difference that padding may make, in standard deviations of the features.
@@ -48,6 +51,11 @@ class SpeechEncoder(nn.Module):
         Whether it stays in eval mode and takes no gradient.
     dtype : str
         "float32", or "bfloat16" / "float16" for autocast; the frames are float32.
+    window : str
+        For an encoder that pads all audio to one length (Whisper, 30 s): "full" does
+        that; "short" pads to whole seconds, 2 s of silence at least, and is faster by
+        what it leaves out. Most of its frames are those of "full" (whisper-base on
+        LibriSpeech: mean cosine .992), but one in a hundred differs much (below .83).
 
     Attributes
     ----------
@@ -71,7 +79,7 @@ class SpeechEncoder(nn.Module):
     (torch.Size([2, 49, 32]), tensor([49, 24]), 50.0)
     """
 
-    def __init__(self, source, layer=-1, freeze=True, dtype="float32"):
+    def __init__(self, source, layer=-1, freeze=True, dtype="float32", window="full"):
         super().__init__()
         self.source = str(source)
         config = hub.load_config(self.source)
@@ -81,6 +89,9 @@ class SpeechEncoder(nn.Module):
         self.sample_rate = self.frontend.sample_rate
         self.width = self.backbone.width
         self._guard = PaddingGuard(self.backbone) if self._takes_waveform else None
+        if window not in ("full", "short"):
+            raise ValueError(f"window is '{window}'; it may be 'full' or 'short'")
+        self._shortens = window == "short" and self.frontend.window is not None
         self.stride = self._find_stride()
         self.frame_rate = self.sample_rate / self.stride
         self._reach = self._find_reach()
@@ -88,7 +99,10 @@ class SpeechEncoder(nn.Module):
             self.requires_grad_(False)
         self.eval()
         self.dtype = torch.float32
-        self._pads_exactly = bool(self.frontend.window) or self._try_padding()
+        if self.frontend.window:
+            self._pads_exactly = not self._shortens
+        else:
+            self._pads_exactly = self._try_padding()
         self.dtype = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype)
         self.train(not freeze)
 
@@ -113,7 +127,7 @@ class SpeechEncoder(nn.Module):
             "extractor": digest(self.frontend.extractor.to_dict()),
             "layer": self.backbone.layer,
             "dtype": str(self.dtype).removeprefix("torch."),
-            "window": [self._window_frames, CONTEXT],
+            "window": [self._window_frames, CONTEXT, self._shortens],
         }
 
     def num_frames(self, num_samples):
@@ -225,13 +239,21 @@ class SpeechEncoder(nn.Module):
         stop = window.stop * self.stride + self._reach
         return wav[window.start * self.stride : None if window.stop == frames else stop]
 
+    def _padded(self, length):
+        """Samples that a run of that many samples is padded to on its own."""
+        if not self.frontend.window:
+            return length
+        if not self._shortens:
+            return self.frontend.window
+        seconds = math.ceil(length / self.sample_rate + _SILENCE)
+        return min(seconds * self.sample_rate, self.frontend.window)
+
     def _group(self, lengths):
         """Indices of runs to encode together: of like length, within one pass."""
         groups = []
         for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-            longest = self.frontend.window or (lengths[groups[-1][0]] if groups else 0)
-            most = _PASS * self.sample_rate
-            if groups and (len(groups[-1]) + 1) * longest <= most:
+            longest = self._padded(lengths[groups[-1][0]]) if groups else 0
+            if groups and (len(groups[-1]) + 1) * longest <= _PASS * self.sample_rate:
                 groups[-1].append(i)
             else:
                 groups.append([i])
@@ -253,8 +275,11 @@ class SpeechEncoder(nn.Module):
 
     def _extract(self, wav):
         """What the network reads of a run of samples, and how many of its steps."""
-        # A waveform was converted as a whole, before it was cut into runs.
-        return (wav, len(wav)) if self._takes_waveform else self.frontend.extract(wav)
+        if self._takes_waveform:
+            # It was converted as a whole, before it was cut into runs.
+            return wav, len(wav)
+        window = self._padded(len(wav)) if self._shortens else None
+        return self.frontend.extract(wav, window)
 
     def _run(self, made):
         """One forward pass of the network over what the front end made."""
@@ -268,9 +293,15 @@ class SpeechEncoder(nn.Module):
             length = self.frontend.steps(batch[0])
             positions = torch.arange(length, device=device)
             arguments["attention_mask"] = (positions < steps[:, None]).long()
-        guard = self._guard.lengths(steps) if padded else contextlib.nullcontext()
         half = self.dtype != torch.float32
-        with guard, torch.autocast(device.type, self.dtype, enabled=half):
+        with contextlib.ExitStack() as stack:
+            if padded:
+                stack.enter_context(self._guard.lengths(steps))
+            if self._shortens:
+                length = self.frontend.steps(batch[0])
+                count = int(self.backbone.output_lengths(torch.tensor([length]))[0])
+                stack.enter_context(self.backbone.first_positions(count))
+            stack.enter_context(torch.autocast(device.type, self.dtype, enabled=half))
             frames = self.backbone(arguments).float()
         if self.frontend.window:
             return list(frames)

@@ -94,13 +94,15 @@ class FrontEnd:
         """
         if not self.takes_waveform:
             wav = nn.functional.pad(wav, (0, max(self._shortest - len(wav), 0)))
-        made = self.extractor(
-            wav.numpy(),
-            sampling_rate=self.sample_rate,
-            return_tensors="pt",
-            return_attention_mask=not self.takes_waveform,
-            **({"max_length": window} if window else {}),
-        )
+        # A caller's autocast would take the spectrum in half precision.
+        with torch.autocast("cpu", enabled=False):
+            made = self.extractor(
+                wav.numpy(),
+                sampling_rate=self.sample_rate,
+                return_tensors="pt",
+                return_attention_mask=not self.takes_waveform,
+                **({"max_length": window} if window else {}),
+            )
         inputs = made[self.input_name][0]
         mask = made.get("attention_mask")
         return inputs, None if mask is None else int(mask[0].sum())
