@@ -1,0 +1,124 @@
+"""Transcripts as a character CTC model spells them, and times back to characters."""
+
+import dataclasses
+import unicodedata
+
+
+@dataclasses.dataclass(frozen=True)
+class Spelling:
+    """What of a transcript a CTC model is asked to find.
+
+    Arguments
+    ---------
+    tokens : tuple of int
+        CTC labels in order; word delimiters and stars included.
+    spans : tuple of (int, int) or None
+        For each label, the half-open range of transcript characters that it stands
+        for; None for a word delimiter.
+    """
+
+    tokens: tuple[int, ...]
+    spans: tuple[tuple[int, int] | None, ...]
+
+
+def spell(text, vocabulary, delimiter, star):
+    """Spells a transcript in a model's characters.
+
+    Case is the model's; accents go where it has none. Each run of letters or digits
+    that it cannot say becomes one star; punctuation that it lacks is left out.
+
+    Arguments
+    ---------
+    text : str
+        The transcript.
+    vocabulary : dict
+        Character -> label.
+    delimiter : int or None
+        Label between words, if the model has one.
+    star : int
+        Label that stands for anything.
+
+    Returns
+    -------
+    Spelling
+
+    Example
+    -------
+    >>> vocabulary = {"A": 1, "B": 2, "E": 3, "'": 4}
+    >>> spelling = spell("Ab, bé’ 12", vocabulary, delimiter=9, star=5)
+    >>> spelling.tokens
+    (1, 2, 9, 2, 3, 4, 9, 5)
+    >>> spelling.spans
+    ((0, 1), (1, 2), None, (4, 5), (5, 6), (6, 7), None, (8, 10))
+    """
+    tokens, spans = [], []
+    blank = False
+    for i, character in enumerate(text):
+        if character.isspace():
+            blank = True
+            continue
+        token = _label(character, vocabulary, star)
+        if token is None:
+            continue
+        if blank and tokens and delimiter is not None:
+            tokens.append(delimiter)
+            spans.append(None)
+        joins = token == star and tokens and tokens[-1] == star and not blank
+        if joins and spans[-1][1] == i:
+            spans[-1] = (spans[-1][0], i + 1)
+        else:
+            tokens.append(token)
+            spans.append((i, i + 1))
+        blank = False
+    return Spelling(tuple(tokens), tuple(spans))
+
+
+def _label(character, vocabulary, star):
+    straight = {"’": "'", "‘": "'"}.get(character, character)
+    base = unicodedata.normalize("NFKD", straight)[0]
+    for form in (straight, base):
+        for cased in (form, form.lower(), form.upper()):
+            if cased in vocabulary:
+                return vocabulary[cased]
+    return star if unicodedata.category(character)[0] in "LN" else None
+
+
+def character_times(spans, times, duration):
+    """Times of single characters, in order and free of overlaps.
+
+    Arguments
+    ---------
+    spans : list of (int, int)
+        Characters that each label stands for; those of one label share its time
+        evenly.
+    times : list of (float, float)
+        Start and end of each label in s. Starts must not decrease, nor ends.
+    duration : float
+        Seconds of audio.
+
+    Returns
+    -------
+    list of (int, float, float)
+        Character's index, start and end. Where two overlap, they meet half-way.
+
+    Example
+    -------
+    >>> character_times([(0, 1), (1, 3)], [(-0.1, 0.3), (0.2, 0.65)], 0.65)
+    [(0, 0.0, 0.25), (1, 0.25, 0.45), (2, 0.45, 0.65)]
+    """
+    times = [[min(max(t, 0.0), duration) for t in pair] for pair in times]
+    for pair in times:
+        pair[1] = max(pair)
+    for before, after in zip(times, times[1:], strict=False):
+        if before[1] > after[0]:
+            middle = (before[1] + after[0]) / 2
+            # Where an overlap is longer than the character, it keeps some of the time.
+            middle = min(max(middle, before[0]), after[1])
+            before[1] = after[0] = middle
+    found = []
+    for (first, last), (start, end) in zip(spans, times, strict=True):
+        step = (end - start) / (last - first)
+        edges = [round(start + k * step, 6) for k in range(last - first)]
+        edges.append(round(end, 6))
+        found += zip(range(first, last), edges, edges[1:], strict=False)
+    return found

@@ -1,0 +1,303 @@
+"""Forced character alignment over any Hugging Face CTC model."""
+
+import itertools
+import pathlib
+
+import torch
+import torchaudio
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForCTC,
+    AutoTokenizer,
+)
+
+from ssr_plugin.alignment.aligner import Aligner
+from ssr_plugin.alignment.audio import read_audio
+from ssr_plugin.alignment.characters import character_times, spell
+from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
+from ssr_plugin.files import digest, file_identity
+
+# Longer audio goes through the model in windows with context on both sides, s.
+WINDOW = 40.0
+CONTEXT = 5.0
+
+# Shorter audio, in s, is less than the first layers of some models can take.
+SHORTEST = 0.05
+
+# Bytes that the search may take: one for each frame and state.
+MOST_MEMORY = 4e9
+
+
+class CTCAligner(Aligner):
+    """Aligns characters with the emissions of a character CTC model.
+
+    Letters and digits outside its vocabulary are matched by a star, which may be any
+    sound, as in torchaudio's ``MMS_FA``.
+
+    Arguments
+    ---------
+    source : str
+        Hub id or folder of a model with a CTC head (wav2vec2, HuBERT, WavLM ...).
+    start_offset, end_offset : float
+        Added to every start and end, in ms. CTC emits a character inside its sound:
+        compare with trusted boundaries (``python -m ssr_plugin.alignment.compare``)
+        and set what that finds against the bias.
+    batch_seconds : float
+        Most audio in one forward pass, padding included, in s. More is faster on a
+        GPU; it changes no result.
+    device : str, optional
+        By default the first GPU, or the CPU where there is none.
+
+    Raises
+    ------
+    ValueError
+        If the model's labels are not characters.
+    """
+
+    name = "ctc"
+    batch_size = 32
+    parallel = False
+
+    def __init__(
+        self, source, start_offset=0.0, end_offset=0.0, batch_seconds=120.0, device=None
+    ):
+        self.source = str(source)
+        self.start_offset = start_offset
+        self.end_offset = end_offset
+        self.batch_seconds = batch_seconds
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._model = None
+
+    def settings(self):
+        """The model, what tells it from another of that name, and the offsets."""
+        folder = pathlib.Path(self.source)
+        if folder.is_dir():
+            files = sorted(p for p in folder.iterdir() if p.is_file())
+            version = digest([file_identity(path) for path in files])
+        else:
+            config = AutoConfig.from_pretrained(self.source, trust_remote_code=False)
+            version = getattr(config, "_commit_hash", None)
+        return {
+            "source": self.source,
+            "version": version,
+            "start_offset": self.start_offset,
+            "end_offset": self.end_offset,
+        }
+
+    def align(self, items):
+        """See :meth:`Aligner.align`."""
+        self._load()
+        results = [None] * len(items)
+        inputs = {}
+        for i, item in enumerate(items):
+            try:
+                inputs[i] = self._input(item)
+            except AlignmentError as error:
+                results[i] = error
+        for batch in self._batches(inputs):
+            emissions = self._emissions([inputs[i][0] for i in batch])
+            for i, emission in zip(batch, emissions, strict=True):
+                try:
+                    results[i] = self._align(items[i], emission, inputs[i][1])
+                except AlignmentError as error:
+                    results[i] = error
+        return results
+
+    def _load(self):
+        if self._model is not None:
+            return
+        self._extractor = AutoFeatureExtractor.from_pretrained(
+            self.source, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(self.source, trust_remote_code=False)
+        special = set(tokenizer.all_special_tokens)
+        delimiter = getattr(tokenizer, "word_delimiter_token", None)
+        tokens = {
+            token: label
+            for token, label in tokenizer.get_vocab().items()
+            if token not in special and token != delimiter
+        }
+        self._vocabulary = {t: label for t, label in tokens.items() if len(t) == 1}
+        if 2 * len(self._vocabulary) <= len(tokens):
+            raise ValueError(
+                f"'{self.source}' is no character CTC model: {len(tokens)} labels, of "
+                f"which {len(self._vocabulary)} are single characters"
+            )
+        self._delimiter = tokenizer.get_vocab().get(delimiter)
+        self._blank = tokenizer.pad_token_id
+        model = AutoModelForCTC.from_pretrained(
+            self.source, trust_remote_code=False, dtype=torch.float32
+        )
+        if self._blank is None:
+            self._blank = model.config.pad_token_id
+        self._sample_rate = self._extractor.sampling_rate
+        self._takes_samples = self._extractor.model_input_names[0] == "input_values"
+        # Samples from one frame to the next, where the model says so.
+        self._hop = getattr(model.config, "inputs_to_logits_ratio", None)
+        # Elsewhere statistics are taken over time, or padding is not masked out.
+        norm = getattr(model.config, "feat_extract_norm", None)
+        self._may_pad = self._takes_samples and norm == "layer"
+        self._model = model.eval().to(self.device)
+
+    def _input(self, item):
+        """The extractor's tensor for one utterance alone, and its duration in s."""
+        samples = read_audio(item, self._sample_rate)
+        duration = len(samples) / self._sample_rate
+        if duration < SHORTEST:
+            raise AlignmentError(
+                item.id, f"only {duration:.3f} s of audio in '{item.wav}'"
+            )
+        made = self._extractor(
+            samples, sampling_rate=self._sample_rate, return_tensors="pt"
+        )
+        return made[self._extractor.model_input_names[0]][0], duration
+
+    def _batches(self, inputs):
+        """Indices to run together: padded little and within the limit."""
+        batches, most = [], self.batch_seconds * self._sample_rate
+        for i in sorted(inputs, key=lambda i: len(inputs[i][0])):
+            length = len(inputs[i][0])
+            batch = batches[-1] if batches else []
+            fits = bool(batch) and (len(batch) + 1) * length <= most
+            fits = fits and not self._needs_windows(length)
+            equal = bool(batch) and len(inputs[batch[0]][0]) == length
+            if fits and (equal or self._may_pad) and self._takes_samples:
+                batch.append(i)
+            else:
+                batches.append([i])
+        return batches
+
+    def _needs_windows(self, length):
+        return (
+            self._takes_samples
+            and self._hop is not None
+            and length > WINDOW * self._sample_rate
+        )
+
+    def _emissions(self, inputs):
+        """Log-probabilities [T, C] of each utterance, on the CPU."""
+        if len(inputs) == 1 and self._needs_windows(len(inputs[0])):
+            return [self._windowed(inputs[0])]
+        lengths = [len(x) for x in inputs]
+        padded = torch.nn.utils.rnn.pad_sequence(inputs, batch_first=True)
+        mask = None
+        if self._may_pad:
+            mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+            mask = mask.long()
+        logits = self._forward(padded, mask)
+        frames = [logits.shape[1]] * len(inputs)
+        if self._may_pad:
+            # No public name for it, but transformers' CTC loss counts by it too.
+            count = self._model._get_feat_extract_output_lengths
+            frames = [int(count(torch.tensor(n))) for n in lengths]
+        return [logits[b, :n] for b, n in enumerate(frames)]
+
+    @torch.inference_mode()
+    def _forward(self, padded, mask):
+        arguments = {self._extractor.model_input_names[0]: padded.to(self.device)}
+        if mask is not None:
+            arguments["attention_mask"] = mask.to(self.device)
+        logits = self._model(**arguments).logits
+        return logits.float().log_softmax(-1).cpu()
+
+    def _windowed(self, samples):
+        context = round(CONTEXT * self._sample_rate / self._hop)
+        step = round(WINDOW * self._sample_rate / self._hop) - 2 * context
+        parts, first = [], 0
+        while True:
+            begin = max(first - context, 0)
+            end = (first + step + context) * self._hop
+            # What is left must be no scrap: the model cannot take one.
+            last = end + context * self._hop >= len(samples)
+            window = samples[begin * self._hop : None if last else end]
+            emission = self._forward(window[None], None)[0]
+            parts.append(
+                emission[first - begin : None if last else first - begin + step]
+            )
+            if last:
+                return torch.cat(parts)
+            first += step
+
+    def _align(self, item, emission, duration):
+        star = emission.shape[1]
+        spelling = spell(item.text, self._vocabulary, self._delimiter, star)
+        if not any(spelling.spans):
+            raise AlignmentError(
+                item.id, f"nothing that '{self.source}' can say in '{item.text}'"
+            )
+        frames, labels = len(emission), len(spelling.tokens)
+        repeats = sum(a == b for a, b in itertools.pairwise(spelling.tokens))
+        if labels + repeats > frames:
+            raise AlignmentError(
+                item.id,
+                f"{labels + repeats} characters do not fit in its {frames} frames "
+                f"({duration:.2f} s of '{item.wav}')",
+            )
+        if frames * (2 * labels + 1) > MOST_MEMORY:
+            raise AlignmentError(
+                item.id, f"{duration / 60:.0f} minutes are too long to align: cut it"
+            )
+        found = viterbi(with_star(emission), spelling.tokens, self._blank)
+        hop = self._hop / self._sample_rate if self._hop else duration / frames
+        spans, times = [], []
+        for span, (first, last) in zip(spelling.spans, found, strict=True):
+            if span is not None:
+                spans.append(span)
+                times.append(
+                    (
+                        first * hop + self.start_offset / 1000,
+                        last * hop + self.end_offset / 1000,
+                    )
+                )
+        units = tuple(
+            Unit(item.text[i], start, end, i)
+            for i, start, end in character_times(spans, times, duration)
+        )
+        return Alignment(item.id, item.text, units, "char", duration)
+
+
+def with_star(log_probs):
+    """Adds a last label, as certain in every frame as can be (as torchaudio does).
+
+    Arguments
+    ---------
+    log_probs : torch.Tensor
+        [T, C]
+
+    Returns
+    -------
+    torch.Tensor
+        [T, C + 1]
+    """
+    return torch.nn.functional.pad(log_probs, (0, 1))
+
+
+def viterbi(log_probs, tokens, blank):
+    """The best way for CTC labels to be said, by torchaudio's Viterbi search.
+
+    Arguments
+    ---------
+    log_probs : torch.Tensor
+        [T, C]
+    tokens : sequence of int
+        Labels, no blanks.
+    blank : int
+
+    Returns
+    -------
+    list of (int, int)
+        Half-open range of frames of each label.
+
+    Example
+    -------
+    >>> probs = torch.tensor([[0.1, 0.9], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]])
+    >>> viterbi(probs.log(), [1, 1], blank=0)
+    [(0, 1), (2, 4)]
+    """
+    targets = torch.tensor([list(tokens)], dtype=torch.int32)
+    path, scores = torchaudio.functional.forced_align(
+        log_probs[None], targets, blank=blank
+    )
+    spans = torchaudio.functional.merge_tokens(path[0], scores[0], blank=blank)
+    return [(span.start, span.end) for span in spans]
