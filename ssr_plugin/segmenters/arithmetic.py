@@ -3,6 +3,8 @@
 Pure functions of numbers, with no tokenizer, encoder or alignment tool in them.
 """
 
+import itertools
+
 import numpy as np
 
 SILENCE_POLICIES = ("previous", "next", "split", "drop")
@@ -58,6 +60,8 @@ def character_times(length, units):
 def token_times(spans, starts, ends, spoken):
     """Times at which each token's own speech starts and ends.
 
+    Tokens that are the bytes of one character share its time evenly.
+
     Arguments
     ---------
     spans : list of (int, int)
@@ -77,18 +81,20 @@ def token_times(spans, starts, ends, spoken):
     >>> token_times([(0, 2), (2, 3)], *times)
     (array([0., 2.]), array([2., 3.]))
     """
-    first_start = starts[0] if len(starts) else 0.0
+    last = starts[0] if len(starts) else 0.0
     token_starts = np.empty(len(spans))
     token_ends = np.empty(len(spans))
-    last = first_start
-    for i, (first, stop) in enumerate(spans):
-        own = np.flatnonzero(spoken[first:stop])
-        if len(own):
-            token_starts[i] = max(last, starts[first + own[0]])
-            last = max(last, ends[first + own[-1]])
-        else:
+    own = [first + np.flatnonzero(spoken[first:stop]) for first, stop in spans]
+    finals = [places[-1] if len(places) else None for places in own]
+    for final, run in itertools.groupby(range(len(spans)), key=finals.__getitem__):
+        run = list(run)
+        for left, i in zip(reversed(range(len(run))), run, strict=True):
             token_starts[i] = last
-        token_ends[i] = last
+            if final is not None:
+                token_starts[i] = max(last, starts[own[i][0]])
+                share = (ends[final] - starts[final]) * left / len(run)
+                last = max(last, ends[final] - share)
+            token_ends[i] = last
     return token_starts, token_ends
 
 

@@ -176,8 +176,11 @@ class ForcedSegmenter(torch.nn.Module):
         Raises
         ------
         SegmentationError
-            If the text has no token, or more tokens than there are frames.
+            If nothing is spoken, the text has no token, or more tokens than there are
+            frames.
         """
+        if not alignment.units:
+            raise SegmentationError(f"{alignment.id}: the alignment has no unit")
         tokens, spans = self.tokenize(alignment.text)
         if not tokens:
             raise SegmentationError(f"{alignment.id}: the transcript has no token")
