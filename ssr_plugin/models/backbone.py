@@ -4,6 +4,7 @@ import contextlib
 import inspect
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModel
 from transformers.utils import logging as hf_logging
@@ -53,7 +54,7 @@ def load_backbone(source, config):
             network, report = loader.from_pretrained(
                 source, config=config, output_loading_info=True, **options
             )
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"cannot load the weights of '{source}': {error}") from error
     missing = [k for k in report["missing_keys"] if not k.endswith(_PRETRAINING_ONLY)]
     if missing:

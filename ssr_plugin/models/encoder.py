@@ -127,7 +127,7 @@ class SpeechEncoder(nn.Module):
             "extractor": digest(self.frontend.extractor.to_dict()),
             "layer": self.backbone.layer,
             "dtype": str(self.dtype).removeprefix("torch."),
-            "window": [self._window_frames, CONTEXT, self._shortens],
+            "window": [self._window_frames, self._context, self._shortens],
         }
 
     def num_frames(self, num_samples):
@@ -150,7 +150,8 @@ class SpeechEncoder(nn.Module):
 
     @functools.lru_cache(maxsize=1 << 16)  # noqa: B019 one encoder lives all along
     def _spectrum_frames(self, num_samples):
-        _, steps = self.frontend.extract(torch.zeros(num_samples))
+        # Not silence, whose spectrum some extractors divide by its deviation, 0.
+        _, steps = self.frontend.extract(torch.linspace(-1, 1, num_samples))
         frames = int(self.backbone.output_lengths(torch.tensor([steps]))[0])
         # Silence is added to very short audio.
         return min(frames, num_samples // self.stride)
@@ -182,6 +183,10 @@ class SpeechEncoder(nn.Module):
             return self.frontend.window // self.stride
         return round(LONGEST_WINDOW * self.frame_rate)
 
+    @property
+    def _context(self):
+        return min(round(CONTEXT * self.frame_rate), self._window_frames // 4)
+
     def forward(self, wavs, wav_lengths):
         """Encodes a padded batch.
 
@@ -204,9 +209,7 @@ class SpeechEncoder(nn.Module):
         runs = [
             (i, window)
             for i, length in enumerate(frames)
-            for window in split_windows(
-                length, self._window_frames, round(CONTEXT * self.frame_rate)
-            )
+            for window in split_windows(length, self._window_frames, self._context)
         ]
         utterances = [
             wav[: int(n)].detach().float().cpu()

@@ -197,10 +197,11 @@ class FeatureCache:
         for path in sorted(self.folder.glob("features-*.safetensors")):
             if path.name in self._indexed:
                 continue
-            for key, entry in json.loads(safetensors_header(path)).items():
-                if key != "__metadata__":
-                    self._places[key] = (path.name, entry["shape"][0])
             self._indexed.add(path.name)
+            try:
+                self._places |= _frames_of_file(path)
+            except ValueError as error:
+                logger.warning("%s; its utterances are encoded anew", error)
 
     def __contains__(self, name):
         return self._keys.get(name) in self._places
@@ -250,6 +251,17 @@ class FeatureCache:
         # Workers of a data loader read frames: they open files of their own, and need
         # no encoder.
         return {**self.__dict__, "_open_files": {}, "encoder": None}
+
+
+def _frames_of_file(path):
+    """Key -> (file name, number of frames), for all that a file of the cache holds."""
+    header = safetensors_header(path)
+    entries = json.loads(header)
+    entries.pop("__metadata__", None)
+    end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    if path.stat().st_size < 8 + len(header) + end:
+        raise ValueError(f"{path} is cut short")
+    return {key: (path.name, entry["shape"][0]) for key, entry in entries.items()}
 
 
 def _parse_shard(shard):
