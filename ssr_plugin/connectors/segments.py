@@ -83,6 +83,50 @@ def segment_of_frame(boundaries, starts, num_frames):
     return torch.where(inside, index, -1)
 
 
+def stack_frames(features, boundaries, size):
+    """Puts neighbouring frames of a segment side by side.
+
+    It counts from a segment's last frame back, and fills up with zeros before its
+    first, so that no frame of another segment gets in.
+
+    Arguments
+    ---------
+    features : torch.Tensor
+        [B, T, D]
+    boundaries : torch.Tensor
+        [B, N] int, padded with -1. Segments follow each other without a gap.
+    size : int
+        How many frames go together.
+
+    Returns
+    -------
+    stacked : torch.Tensor
+        [B, P, size * D]; zeros at padding.
+    boundaries : torch.Tensor
+        [B, N] int, the last position of each segment, padded with -1.
+
+    Example
+    -------
+    >>> frames = torch.arange(1, 5).view(1, 4, 1)
+    >>> stacked, boundaries = stack_frames(frames, torch.tensor([[2, 3]]), 2)
+    >>> stacked.tolist(), boundaries.tolist()
+    ([[[0, 1], [2, 3], [0, 4]]], [[1, 2]])
+    """
+    starts = contiguous_starts(boundaries)
+    valid = boundaries >= 0
+    counts = torch.where(valid, (boundaries - starts) // size + 1, 0)
+    lasts = counts.cumsum(1) - 1
+    index = segment_of_frame(boundaries, starts, features.shape[1])
+    row, frame = torch.nonzero(index >= 0, as_tuple=True)
+    segment = index[row, frame]
+    left = boundaries[row, segment] - frame
+    length = int(counts.sum(1).max().clamp_min(1))
+    stacked = features.new_zeros(len(features), length, size, features.shape[2])
+    place = (row, lasts[row, segment] - left // size, size - 1 - left % size)
+    stacked = stacked.index_put(place, features[row, frame])
+    return stacked.flatten(2), torch.where(valid, lasts, -1)
+
+
 def segment_softmax(scores, index, count):
     """Softmax of the scores of the frames of each segment.
 

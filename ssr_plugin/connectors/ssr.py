@@ -9,6 +9,7 @@ from ssr_plugin.connectors.segments import (
     contiguous_starts,
     segment_of_frame,
     segment_softmax,
+    stack_frames,
 )
 
 CONTEXTS = ("causal", "block", "full")
@@ -186,8 +187,8 @@ class SSRConnector(nn.Module):
         before it) or "full" (all: better vectors, but they know what comes after
         them, so that an LLM must not be scored on predicting it).
     stack : int
-        Frame form: how many neighbouring frames are put side by side into one
-        position. 2 halves the positions.
+        Frame form: how many neighbouring frames of a segment are put side by side
+        into one position. 2 almost halves the positions.
     dropout : float
         In training. Raise it when the training data is small.
 
@@ -276,11 +277,8 @@ class SSRConnector(nn.Module):
         return self._run(x, context_mask(boundaries >= 0, self.context))
 
     def _read_frames(self, features, boundaries, starts):
-        extra = -features.shape[1] % self.stack
-        x = F.pad(features, (0, 0, 0, extra)).unflatten(1, (-1, self.stack)).flatten(2)
-        ends = torch.where(boundaries >= 0, boundaries // self.stack, -1)
+        x, ends = stack_frames(features, boundaries, self.stack)
         block = segment_of_frame(ends, contiguous_starts(ends), x.shape[1])
-        # A frame after the last boundary is in no segment, and none may see it.
         x = self._run(self.project(x), context_mask(block >= 0, self.context, block))
         ends = ends.clamp_min(0).unsqueeze(-1).expand(-1, -1, x.shape[-1])
         return x.gather(1, ends)
