@@ -174,7 +174,20 @@ def test_an_utterance_aligned_twice_is_an_error(tmp_path, item):
     for speaker in "ab":
         textgrid(tmp_path / "mfa" / speaker / "utt-1.TextGrid")
     (error,) = FileAligner(tmp_path / "mfa").align([item])
-    assert "aligned twice" in str(error)
+    assert "utt-1: aligned in" in str(error)
+
+
+def test_a_damaged_textgrid_costs_one_utterance_a_damaged_list_stops(tmp_path, item):
+    textgrid(tmp_path / "good.TextGrid").rename(tmp_path / "utt-1.TextGrid")
+    (tmp_path / "utt-2.TextGrid").write_text("{{{")
+    aligner = FileAligner(tmp_path)
+    other = AlignmentItem("utt-2", item.wav, item.text)
+    good, bad = aligner.align([item, other])
+    assert isinstance(good, Alignment)
+    assert "utt-2.TextGrid" in str(bad)
+    (tmp_path / "all.ctm").write_text("utt-3 1\n")
+    with pytest.raises(FormatError, match="all.ctm"):
+        FileAligner(tmp_path).align([AlignmentItem("utt-3", item.wav, "a")])
 
 
 def test_a_changed_file_changes_the_settings(tmp_path):

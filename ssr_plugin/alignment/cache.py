@@ -221,7 +221,7 @@ def _fill(part, items, keys, aligner, num_workers):
     size = aligner.batch_size
     batches = [items[i : i + size] for i in range(0, len(items), size)]
     if num_workers is None:
-        num_workers = len(os.sched_getaffinity(0)) if aligner.parallel else 1
+        num_workers = _cores() if aligner.parallel else 1
     num_workers = min(num_workers, len(batches))
     seconds = 0.0
     with (
@@ -241,6 +241,13 @@ def _fill(part, items, keys, aligner, num_workers):
             bar.update(len(batch))
             elapsed = bar.format_dict["elapsed"]
             bar.set_postfix_str(f"{seconds / elapsed:.0f} x real time")
+
+
+def _cores():
+    # Only Linux says how many of the machine's cores this process may use.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def _results(batches, aligner, num_workers):

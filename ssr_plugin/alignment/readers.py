@@ -62,21 +62,34 @@ class FileAligner(Aligner):
 
         Raises
         ------
+        AlignmentError
+            If it has two TextGrids, or a damaged one.
         FormatError
-            If two files speak of it, or its file is damaged.
+            If a file that speaks of many is damaged.
         """
         if id in self._named:
             paths = self._named[id]
             if len(paths) > 1:
-                raise FormatError(f"aligned twice: '{paths[0]}' and '{paths[1]}'")
-            return read_file(paths[0])[0]
+                raise AlignmentError(id, f"aligned in '{paths[0]}' and '{paths[1]}'")
+            try:
+                return read_file(paths[0])[0]
+            except FormatError as error:
+                raise AlignmentError(id, str(error)) from None
         if self._listed is None:
-            self._listed = {}
-            for path in self._files:
-                if path.suffix.lower() != ".textgrid":
-                    for timed in read_file(path):
-                        self._listed[timed.id] = timed
+            self._listed = self._list()
         return self._listed.get(id)
+
+    def _list(self):
+        listed = {}
+        for path in self._files:
+            if path.suffix.lower() == ".textgrid":
+                continue
+            for timed in read_file(path):
+                if listed.setdefault(timed.id, timed) != timed:
+                    raise FormatError(
+                        f"'{path}' aligns '{timed.id}' otherwise than a file before it"
+                    )
+        return listed
 
     def align(self, items):
         """See :meth:`Aligner.align`."""
@@ -89,13 +102,11 @@ class FileAligner(Aligner):
             return error
 
     def _align(self, item):
+        timed = self.find(item.id)
+        if timed is None:
+            raise AlignmentError(item.id, f"not among the files of '{self.source}'")
         try:
-            timed = self.find(item.id)
-            if timed is None:
-                raise AlignmentError(item.id, f"not among the files of '{self.source}'")
             info = soundfile.info(item.wav)
-        except FormatError as error:
-            raise AlignmentError(item.id, str(error)) from None
         except (soundfile.SoundFileError, OSError) as error:
             raise AlignmentError(
                 item.id, f"unreadable audio file '{item.wav}' ({error})"

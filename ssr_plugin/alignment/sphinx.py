@@ -24,8 +24,7 @@ WINDOW_DELAY = (0.025625 - 1 / FRAME_RATE) / 2
 
 DECODER = {
     "lm": None,
-    # Normalised over the utterance alone, so that its times do not depend on which
-    # utterances the decoder heard before.
+    # Normalised over the utterance, not over what the decoder heard before.
     "cmn": "batch",
     # The text is given; weighing language against sound would only make pauses so
     # improbable that words swallow them.
@@ -123,6 +122,8 @@ class SphinxAligner(Aligner):
             if decoder.lookup_word(word) is None:
                 decoder.add_word(word, guess_phones(word), False)
                 self._guessed.add(word)
+        # Else the end of the utterance before leaks into the start of this one.
+        decoder.reinit_feat()
         decoder.set_align_text(" ".join(words))
         decoder.start_utt()
         decoder.process_raw(pcm, full_utt=True)
