@@ -11,6 +11,7 @@ from ssr_plugin.connectors.segments import (
     segment_softmax,
     stack_frames,
 )
+from ssr_plugin.connectors.spelling import VocabularyHead
 
 CONTEXTS = ("causal", "block", "full")
 
@@ -191,6 +192,10 @@ class SSRConnector(nn.Module):
         into one position. 2 almost halves the positions.
     dropout : float
         In training. Raise it when the training data is small.
+    head : str
+        "vocabulary": vectors are expected embeddings, over tokens known by their
+        spelling (:class:`ssr_plugin.connectors.spelling.VocabularyHead`). "direct": as
+        published, the normalised states themselves.
 
     Example
     -------
@@ -201,7 +206,7 @@ class SSRConnector(nn.Module):
     ...     intermediate_size=16,
     ... )
     >>> llm = SimpleNamespace(config=config, table=lambda: torch.rand(10, 8))
-    >>> connector = SSRConnector(6, llm, num_layers=2)
+    >>> connector = SSRConnector(6, llm, num_layers=2, head="direct")
     >>> boundaries = torch.tensor([[3, 7, 9], [4, 5, -1]])
     >>> connector(torch.rand(2, 10, 6), boundaries).shape
     torch.Size([2, 3, 8])
@@ -216,8 +221,11 @@ class SSRConnector(nn.Module):
         context="causal",
         stack=1,
         dropout=0.0,
+        head="direct",
     ):
         super().__init__()
+        if head not in ("vocabulary", "direct"):
+            raise ValueError(f"head: {head!r} is neither 'vocabulary' nor 'direct'")
         if form not in ("token", "frame"):
             raise ValueError(f"form: {form!r} is neither 'token' nor 'frame'")
         if context not in CONTEXTS:
@@ -236,10 +244,15 @@ class SSRConnector(nn.Module):
             DecoderLayer(width, **shape, dropout=dropout) for _ in range(num_layers)
         )
         self.norm = nn.RMSNorm(width, eps=1e-6)
-        # Start at the scale of what is to be learnt.
-        nn.init.constant_(self.norm.weight, table.float().square().mean().sqrt().item())
+        self.scores_tokens = head == "vocabulary"
+        if self.scores_tokens:
+            self.head = VocabularyHead(llm, width)
+        else:
+            # Start at the scale of what is to be learnt.
+            scale = table.float().square().mean().sqrt().item()
+            nn.init.constant_(self.norm.weight, scale)
 
-    def forward(self, features, boundaries, starts=None):
+    def forward(self, features, boundaries, starts=None, candidates=None):
         """Reads segments.
 
         Arguments
@@ -251,20 +264,29 @@ class SSRConnector(nn.Module):
         starts : torch.Tensor or None
             [B, N] int, the first frame of each segment; by default the frame after
             the boundary before it. The frame form does not use it.
+        candidates : torch.Tensor or None
+            [C] int, with ``head="vocabulary"`` only: the tokens to choose among.
 
         Returns
         -------
-        torch.Tensor
+        vectors : torch.Tensor
             [B, N, H]; zeros at padding.
+        logits : torch.Tensor
+            [M, C], of the M vectors that are no padding; only if candidates are given.
         """
         valid = boundaries >= 0
-        if boundaries.shape[1] == 0:
-            return features.new_zeros(*boundaries.shape, self.norm.weight.shape[0])
         if starts is None:
             starts = contiguous_starts(boundaries)
         read = self._read_tokens if self.form == "token" else self._read_frames
-        vectors = self.norm(read(features, boundaries, starts))
-        return vectors * valid.unsqueeze(-1)
+        states = self.norm(read(features, boundaries, starts)[valid])
+        logits = None
+        if candidates is not None:
+            states, logits = self.head(states, candidates)
+        elif self.scores_tokens:
+            states = self.head(states)
+        vectors = states.new_zeros(*boundaries.shape, states.shape[-1])
+        vectors = vectors.masked_scatter(valid.unsqueeze(-1), states)
+        return vectors if logits is None else (vectors, logits)
 
     def _run(self, x, mask):
         for layer in self.layers:

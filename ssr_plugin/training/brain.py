@@ -23,6 +23,7 @@ class StageBrain(sb.Brain):
             lr=self.hparams.lr,
             weight_decay=self.hparams.weight_decay,
             betas=(0.9, 0.98),
+            fused=True,
         )
         self.optimizers_dict = {"optimizer": self.optimizer}
         if self.checkpointer is not None:

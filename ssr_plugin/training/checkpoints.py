@@ -4,10 +4,12 @@ import logging
 import os
 import pathlib
 import random
+import shutil
 
 import numpy as np
 import torch
 from speechbrain.utils.checkpoints import (
+    CKPT_PREFIX,
     Checkpoint,
     Checkpointer,
     mark_as_loader,
@@ -47,7 +49,12 @@ class AtomicCheckpointer(Checkpointer):
     def save_checkpoint(
         self, meta=None, end_of_epoch=True, name=None, verbosity=logging.INFO
     ):
-        """As the original's, but for the above."""
+        """As the original's, but for the above; sweeps up what killed runs left."""
+        if if_main_process():
+            whole = self._list_checkpoint_dirs()
+            for path in self.checkpoints_dir.glob(f"*{CKPT_PREFIX}+*"):
+                if path not in whole:
+                    shutil.rmtree(path)
         saved = super().save_checkpoint(meta or {}, end_of_epoch, name, logging.DEBUG)
         if not if_main_process():
             return None
@@ -76,11 +83,12 @@ class RandomState:
     @mark_as_saver
     def save(self, path):
         """Writes the states of torch, numpy and random."""
+        _, keys, *numpy_rest = np.random.get_state()
         state = {
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "numpy": torch.tensor(np.random.get_state()[1].astype(np.int64)),
-            "numpy_position": np.random.get_state()[2],
+            "numpy": torch.tensor(keys.astype(np.int64)),
+            "numpy_rest": numpy_rest,
             "random": random.getstate(),
         }
         torch.save(state, pathlib.Path(path))
@@ -94,5 +102,5 @@ class RandomState:
         if state["cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["cuda"])
         keys = state["numpy"].numpy().astype(np.uint32)
-        np.random.set_state(("MT19937", keys, state["numpy_position"]))
+        np.random.set_state(("MT19937", keys, *state["numpy_rest"]))
         random.setstate(state["random"])

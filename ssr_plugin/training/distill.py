@@ -4,13 +4,15 @@ import time
 
 import speechbrain as sb
 import torch
+import torch.nn.functional as F
 
 from ssr_plugin.evaluation.continuation import ContinuationLoss
 from ssr_plugin.evaluation.metrics import ReadingMetrics
 from ssr_plugin.training.brain import StageBrain
 from ssr_plugin.training.losses import (
     cosine_distance,
-    distance_cross_entropy,
+    distance_logits,
+    draw_candidates,
     squared_error,
 )
 
@@ -34,21 +36,49 @@ class DistillBrain(StageBrain):
     def __init__(self, *, seen_tokens, **kwargs):
         super().__init__(**kwargs)
         self.seen_tokens = seen_tokens
+        self.seen = torch.nonzero(seen_tokens).squeeze(1).to(self.device)
         self.table = self.modules.llm.table()
+        self.norms = self.table.float().square().sum(-1)
         self.center = self.table.float().mean(0) if self.hparams.centered else None
+        # Whether the connector itself tells how likely each token is.
+        self.scores_tokens = getattr(self.modules.connector, "scores_tokens", False)
         self.continuation = None
         self.audio_seconds = self.train_seconds = 0.0
 
     def compute_forward(self, batch, stage):
-        """Vectors of a batch, [B, N, H]."""
+        """Vectors of a batch, [B, N, H]; in training also a score for each candidate.
+
+        Returns
+        -------
+        vectors : torch.Tensor
+            [B, N, H]
+        candidates, logits : torch.Tensor or None
+            [C] tokens and [M, C], for the M vectors that are no padding.
+        """
         batch = batch.to(self.device)
         features = batch.inputs
         if not batch.cached:
             features, _ = self.modules.encoder(batch.inputs, batch.lengths)
-        return self.modules.connector(features, batch.boundaries, batch.starts)
+        arguments = (features, batch.boundaries, batch.starts)
+        if stage != sb.Stage.TRAIN or not self.hparams.ce_weight:
+            return self.modules.connector(*arguments), None, None
+        candidates = draw_candidates(
+            self.seen, len(self.table), self.hparams.ce_candidates
+        )
+        if self.scores_tokens:
+            vectors, logits = self.modules.connector(*arguments, candidates)
+        else:
+            vectors = self.modules.connector(*arguments)
+            logits = distance_logits(
+                vectors[batch.boundaries >= 0],
+                self.table[candidates],
+                self.norms[candidates],
+            )
+        return vectors, candidates, logits
 
-    def compute_objectives(self, vectors, batch, stage):
+    def compute_objectives(self, predictions, batch, stage):
         """The stage-1 loss; outside training the vectors are scored too."""
+        vectors, candidates, logits = predictions
         tokens = batch.tokens.to(self.device)
         valid = tokens >= 0
         z, target = vectors[valid].float(), tokens[valid]
@@ -56,18 +86,21 @@ class DistillBrain(StageBrain):
         hparams = self.hparams
         loss = hparams.mse_weight * squared_error(z, h)
         loss = loss + hparams.cosine_weight * cosine_distance(z, h, self.center)
-        if hparams.ce_weight:
-            ce = distance_cross_entropy(z, target, self.table)
-            loss = loss + hparams.ce_weight * ce
+        if logits is not None:
+            place = torch.searchsorted(candidates, target)
+            loss = loss + hparams.ce_weight * F.cross_entropy(logits, place)
         if stage != sb.Stage.TRAIN:
-            for name, own, ids, seconds in zip(
-                batch.ids, vectors, tokens, batch.seconds, strict=True
-            ):
-                count = int((ids >= 0).sum())
-                self.metrics.add(name, own[:count], ids[:count], seconds)
-                if self.continuation is not None:
-                    self.continuation.add(own[:count], ids[:count])
+            self._score(vectors, tokens, batch)
         return loss
+
+    def _score(self, vectors, tokens, batch):
+        for name, own, ids, seconds in zip(
+            batch.ids, vectors, tokens, batch.seconds, strict=True
+        ):
+            count = int((ids >= 0).sum())
+            self.metrics.add(name, own[:count], ids[:count], seconds)
+            if self.continuation is not None:
+                self.continuation.add(own[:count], ids[:count])
 
     def fit_batch(self, batch):
         """As SpeechBrain's, and clocks how much audio goes through."""
@@ -115,4 +148,4 @@ class DistillBrain(StageBrain):
     def read(self, batch):
         """Vectors of a batch, outside any stage: [B, N, H]."""
         self.modules.eval()
-        return self.compute_forward(batch, sb.Stage.TEST)
+        return self.compute_forward(batch, sb.Stage.TEST)[0]

@@ -55,17 +55,18 @@ def run(hparams, run_opts, manifests):
     for split, part in rows.items():
         alignments[split], problems = align_rows(part, hparams)
         skipped[split] |= problems.reasons
-    features = None
-    if hparams["cache_features"]:
-        features = cache_features(rows, skipped, hparams, run_opts)
+    features = dict.fromkeys(splits)
     segments = {}
     for split, part in rows.items():
+        if hparams["cache_features"]:
+            features[split], problems = cache_features(part, hparams, run_opts)
+            skipped[split] |= problems.reasons
         usable = {name: row for name, row in part.items() if name not in skipped[split]}
         segments[split], problems = segment_all(
             usable,
             alignments[split],
             hparams["modules"]["segmenter"],
-            frame_counter(usable, encoder, features),
+            frame_counter(usable, encoder, features[split]),
             hparams["max_skipped_share"],
         )
         skipped[split] |= problems.reasons
@@ -81,7 +82,9 @@ def run(hparams, run_opts, manifests):
         checkpointer=hparams["checkpointer"],
     )
     datasets = {
-        split: make_dataset(rows[split], segments[split], features, encoder.sample_rate)
+        split: make_dataset(
+            rows[split], segments[split], features[split], encoder.sample_rate
+        )
         for split in splits
     }
     loaders = {
@@ -140,33 +143,27 @@ def align_rows(rows, hparams):
     return align(items, aligner, folder, max_skipped_share=hparams["max_skipped_share"])
 
 
-def cache_features(rows, skipped, hparams, run_opts):
-    """Runs the encoder over all utterances once, where the cache lacks them.
+def cache_features(rows, hparams, run_opts):
+    """Runs the encoder once over the utterances that the cache lacks.
 
     Arguments
     ---------
     rows : dict
-        Manifest rows by id, by split.
-    skipped : dict
-        Reasons by id, by split; utterances that cannot be read are added.
+        Manifest rows by id.
     hparams, run_opts : dict
 
     Returns
     -------
-    ssr_plugin.models.features.FeatureCache
+    features : ssr_plugin.models.features.FeatureCache
+    problems : ssr_plugin.problems.Problems
+        The utterances that cannot be read.
     """
     encoder = hparams["encoder"].to(run_opts.get("device") or "cpu")
     cache = FeatureCache(pathlib.Path(hparams["cache_folder"]) / "features", encoder)
-    everything = {k: row for part in rows.values() for k, row in part.items()}
     in_shards(
-        lambda shard, share: cache.build(
-            everything, shard=shard, max_skipped_share=share
-        )
+        lambda shard, share: cache.build(rows, shard=shard, max_skipped_share=share)
     )
-    problems = cache.build(everything, max_skipped_share=hparams["max_skipped_share"])
-    for split, part in rows.items():
-        skipped[split] |= {k: r for k, r in problems.reasons.items() if k in part}
-    return cache
+    return cache, cache.build(rows, max_skipped_share=hparams["max_skipped_share"])
 
 
 def in_shards(work):

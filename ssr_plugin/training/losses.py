@@ -4,6 +4,7 @@ z stands for the connector's vectors, h for the LLM's embeddings of the same tok
 both [M, H] with padding already left out.
 """
 
+import torch
 import torch.nn.functional as F
 
 
@@ -60,10 +61,10 @@ def cosine_distance(z, h, center=None):
     return 1 - F.cosine_similarity(z, h, dim=-1).mean()
 
 
-def distance_logits(z, table, scale=1.0):
+def distance_logits(z, table, norms=None):
     """Logits of the tokens of a table: minus the squared distance to each embedding.
 
-    ``-scale |z - E_v|^2``, up to a constant of each row, which no softmax sees.
+    ``-|z - E_v|^2``, up to a constant of each row, which no softmax sees.
 
     Arguments
     ---------
@@ -71,12 +72,13 @@ def distance_logits(z, table, scale=1.0):
         [M, H]
     table : torch.Tensor
         [V, H]
-    scale : float
+    norms : torch.Tensor or None
+        [V], squared norms of the embeddings, where they are known already.
 
     Returns
     -------
     torch.Tensor
-        [M, V]
+        [M, V] float32
 
     Example
     -------
@@ -85,27 +87,37 @@ def distance_logits(z, table, scale=1.0):
     >>> distance_logits(torch.tensor([[1.0, 0.0]]), table).tolist()
     [[1.0, -4.0]]
     """
-    return scale * (2 * z @ table.T - table.float().square().sum(-1))
+    if norms is None:
+        norms = table.float().square().sum(-1)
+    return 2 * (z.to(table.dtype) @ table.T).float() - norms
 
 
-def distance_cross_entropy(z, targets, table, scale=1.0):
-    """Cross-entropy over the vocabulary with :func:`distance_logits`.
+def draw_candidates(seen, vocab_size, count):
+    """The tokens that a step of training tells apart: all seen ones and some others.
 
     Arguments
     ---------
-    z : torch.Tensor
-        [M, H]
-    targets : torch.Tensor
-        [M] int, rows of the table.
-    table : torch.Tensor
-        [V, H]
+    seen : torch.Tensor
+        [S] int, the token types that the training data has.
+    vocab_size : int
+        V
+    count : int
+        How many tokens of the vocabulary to draw besides; 0 takes all.
+
+    Returns
+    -------
+    torch.Tensor
+        [C] int, sorted, each once.
 
     Example
     -------
     >>> import torch
-    >>> table = torch.tensor([[9.0, 0.0], [0.0, 9.0]])
-    >>> loss = distance_cross_entropy(table, torch.tensor([0, 1]), table)
-    >>> bool(loss < 1e-6)
+    >>> draw_candidates(torch.tensor([7, 8]), 10, 0).tolist()
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    >>> len(draw_candidates(torch.tensor([7, 8]), 10, 3)) in (3, 4, 5)
     True
     """
-    return F.cross_entropy(distance_logits(z, table, scale).float(), targets)
+    if not count or count >= vocab_size:
+        return torch.arange(vocab_size, device=seen.device)
+    drawn = torch.randperm(vocab_size)[:count].to(seen.device)
+    return torch.unique(torch.cat([seen, drawn]))

@@ -1,0 +1,202 @@
+"""Reading into a vocabulary: expected embeddings, over tokens known by spelling."""
+
+import math
+import zlib
+
+import torch
+from torch import nn
+
+# What tokenizers write for a blank.
+_BLANKS = str.maketrans({"\u0120": " ", "\u2581": " "})
+
+
+def character_ngrams(token, longest=5):
+    """The character n-grams of a token, its ends marked, letter case set aside.
+
+    Arguments
+    ---------
+    token : str
+    longest : int
+        Most characters of an n-gram.
+
+    Returns
+    -------
+    list of str
+        Sorted, each once; the whole token and whether it has a capital among them.
+
+    Example
+    -------
+    >>> character_ngrams("ab", longest=2)
+    ['#case:False', '#whole:^ab$', '$', '^', '^a', 'a', 'ab', 'b', 'b$']
+    """
+    text = f"^{token.lower()}$"
+    grams = {
+        text[i : i + n] for n in range(1, longest + 1) for i in range(len(text) - n + 1)
+    }
+    capital = token.strip()[:1].isupper()
+    return sorted(grams | {f"#whole:{text}", f"#case:{capital}"})
+
+
+class SpellingKeys(nn.Module):
+    """A key for every token of a vocabulary, from how the token is spelled.
+
+    A token that the training data never shows gets a key from the n-grams it shares
+    with those that it does show, as word vectors do in fastText (Bojanowski et al.,
+    arXiv 1607.04606). How frequent it is, is read off its place in the vocabulary,
+    which tokenizers sort by.
+
+    Arguments
+    ---------
+    tokens : list of str
+        The vocabulary's tokens, as the tokenizer writes them.
+    size : int
+        K, width of the keys.
+    num_buckets : int
+        Rows that the n-grams are hashed into.
+
+    Example
+    -------
+    >>> keys = SpellingKeys(["\u0120cat", "\u0120cats", "\u0120dog"], size=8)
+    >>> key, bias = keys(torch.tensor([0, 2]))
+    >>> key.shape, bias.shape
+    (torch.Size([2, 8]), torch.Size([2]))
+    """
+
+    def __init__(self, tokens, size=256, num_buckets=32768):
+        super().__init__()
+        bags, ends = [], []
+        for token in tokens:
+            grams = character_ngrams(token.translate(_BLANKS))
+            bags += [zlib.crc32(gram.encode()) % num_buckets for gram in grams]
+            ends.append(len(bags))
+        ends = torch.tensor([0, *ends])
+        # Made of the tokenizer, so in no checkpoint.
+        self.register_buffer("_bags", torch.tensor(bags), persistent=False)
+        self.register_buffer("_first", ends[:-1], persistent=False)
+        self.register_buffer("_count", ends.diff(), persistent=False)
+        self.grams = nn.EmbeddingBag(
+            num_buckets, size, mode="sum", include_last_offset=True
+        )
+        nn.init.normal_(self.grams.weight, std=0.1)
+        self.rank = nn.Linear(3, size)
+        self.net = nn.Sequential(
+            nn.LayerNorm(size), nn.Linear(size, size), nn.GELU(), nn.Linear(size, size)
+        )
+        self.norm = nn.LayerNorm(size)
+        self.bias = nn.Sequential(nn.Linear(size, 64), nn.GELU(), nn.Linear(64, 1))
+
+    def forward(self, ids):
+        """Keys of some tokens.
+
+        Arguments
+        ---------
+        ids : torch.Tensor
+            [C] int
+
+        Returns
+        -------
+        keys : torch.Tensor
+            [C, K]
+        bias : torch.Tensor
+            [C], what to add to a token's logit.
+        """
+        count = self._count[ids]
+        ends = count.cumsum(0)
+        within = torch.arange(int(ends[-1]), device=ids.device)
+        within = within - torch.repeat_interleave(ends - count, count)
+        places = torch.repeat_interleave(self._first[ids], count) + within
+        offsets = torch.cat([ends.new_zeros(1), ends])
+        x = self.grams(self._bags[places], offsets) / count.sqrt().unsqueeze(1)
+        rank = torch.log(ids.float() + 1) / 10
+        x = x + self.rank(torch.stack([rank, rank**2, rank**3], dim=1))
+        x = x + self.net(x)
+        return self.norm(x), self.bias(x).squeeze(1)
+
+
+class VocabularyHead(nn.Module):
+    """Turns states into vectors by way of the probability of every token.
+
+    A vector is the mean embedding that the probabilities give,
+    ``z = sum_v p(v | state) E_v``: the very value that minimises the expected squared
+    error to the embedding of the token, always among the embeddings in direction and
+    length, and able to name a token that training never showed.
+
+    Arguments
+    ---------
+    llm : ssr_plugin.models.llm.TextLLM
+        Gives the embeddings E and the tokens' spelling.
+    width : int
+        H, size of the states.
+    size : int
+        K, size of queries and keys.
+
+    Example
+    -------
+    >>> from ssr_plugin.models.llm import TextLLM
+    >>> llm = TextLLM(getfixture("tiny_llm_folder"))
+    >>> head = VocabularyHead(llm, width=16)
+    >>> vectors, logits = head(torch.rand(3, 16), candidates=torch.arange(10))
+    >>> vectors.shape, logits.shape, head(torch.rand(3, 16)).shape
+    (torch.Size([3, 16]), torch.Size([3, 10]), torch.Size([3, 16]))
+    """
+
+    def __init__(self, llm, width, size=256):
+        super().__init__()
+        # Not a module of this one: it is frozen, and in no checkpoint.
+        self._table = llm.table
+        tokens = llm.tokenizer.convert_ids_to_tokens(range(len(llm.tokenizer)))
+        padding = [""] * (len(llm.table()) - len(tokens))
+        self.keys = SpellingKeys([token or "" for token in tokens] + padding, size)
+        self.query = nn.Linear(width, size)
+        self.scale = nn.Parameter(torch.tensor(1 / math.sqrt(size)))
+        self._cached = None
+
+    # Whatever may change the parameters forgets the keys made of them.
+    def train(self, mode=True):
+        """As usual."""
+        self._cached = None
+        return super().train(mode)
+
+    def _apply(self, fn, recurse=True):
+        self._cached = None
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        self._cached = None
+        return super()._load_from_state_dict(*args, **kwargs)
+
+    def _all_keys(self):
+        if self.training or torch.is_grad_enabled():
+            return self.keys(torch.arange(len(self._table()), device=self.scale.device))
+        if self._cached is None:
+            ids = torch.arange(len(self._table()), device=self.scale.device)
+            parts = [self.keys(part) for part in ids.split(16384)]
+            self._cached = tuple(map(torch.cat, zip(*parts, strict=True)))
+        return self._cached
+
+    def forward(self, states, candidates=None):
+        """Reads states.
+
+        Arguments
+        ---------
+        states : torch.Tensor
+            [M, H]
+        candidates : torch.Tensor or None
+            [C] int, the tokens to choose among; None for all.
+
+        Returns
+        -------
+        vectors : torch.Tensor
+            [M, H]
+        logits : torch.Tensor
+            [M, C] float32; only if candidates are given.
+        """
+        table = self._table()
+        if candidates is None:
+            keys, bias = self._all_keys()
+        else:
+            keys, bias = self.keys(candidates)
+            table = table[candidates]
+        logits = (self.query(states) @ keys.T).float() * self.scale + bias.float()
+        vectors = logits.softmax(-1).to(table.dtype) @ table
+        return vectors if candidates is None else (vectors, logits)
