@@ -111,30 +111,29 @@ class CTCAligner(Aligner):
             self.source, trust_remote_code=False
         )
         tokenizer = AutoTokenizer.from_pretrained(self.source, trust_remote_code=False)
-        special = set(tokenizer.all_special_tokens)
-        delimiter = getattr(tokenizer, "word_delimiter_token", None)
-        tokens = {
-            token: label
-            for token, label in tokenizer.get_vocab().items()
-            if token not in special and token != delimiter
-        }
+        model = AutoModelForCTC.from_pretrained(
+            self.source, trust_remote_code=False, dtype=torch.float32
+        )
+        self._blank = tokenizer.pad_token_id
+        if self._blank is None:
+            self._blank = model.config.pad_token_id
+        self._delimiter = tokenizer.get_vocab().get(
+            getattr(tokenizer, "word_delimiter_token", None)
+        )
+        others = {self._blank, self._delimiter, *tokenizer.all_special_ids}
+        tokens = {t: i for t, i in tokenizer.get_vocab().items() if i not in others}
         self._vocabulary = {t: label for t, label in tokens.items() if len(t) == 1}
         if 2 * len(self._vocabulary) <= len(tokens):
             raise ValueError(
                 f"'{self.source}' is no character CTC model: {len(tokens)} labels, of "
                 f"which {len(self._vocabulary)} are single characters"
             )
-        self._delimiter = tokenizer.get_vocab().get(delimiter)
-        self._blank = tokenizer.pad_token_id
-        model = AutoModelForCTC.from_pretrained(
-            self.source, trust_remote_code=False, dtype=torch.float32
-        )
-        if self._blank is None:
-            self._blank = model.config.pad_token_id
         self._sample_rate = self._extractor.sampling_rate
         self._takes_samples = self._extractor.model_input_names[0] == "input_values"
         # Samples from one frame to the next, where the model says so.
-        self._hop = getattr(model.config, "inputs_to_logits_ratio", None)
+        self._hop = None
+        if self._takes_samples:
+            self._hop = getattr(model.config, "inputs_to_logits_ratio", None)
         # Elsewhere statistics are taken over time, or padding is not masked out.
         norm = getattr(model.config, "feat_extract_norm", None)
         self._may_pad = self._takes_samples and norm == "layer"
