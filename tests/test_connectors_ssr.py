@@ -11,22 +11,37 @@ from ssr_plugin.connectors.ssr import CONTEXTS, SSRConnector, context_mask
 
 FORMS = [("token", 1), ("frame", 1), ("frame", 2), ("frame", 3)]
 SETUPS = [(*form, context) for form in FORMS for context in CONTEXTS]
+HEADS = ["direct", "vocabulary"]
 D, H = 6, 8
 LLAMA = LlamaConfig(
     hidden_size=H, num_attention_heads=4, num_key_value_heads=2, intermediate_size=12
 )
 
 
-def make_connector(form="token", stack=1, context="causal", config=LLAMA, width=H):
+class Tokenizer:
+    """Spells a vocabulary of 20 tokens."""
+
+    def __len__(self):
+        return 20
+
+    def convert_ids_to_tokens(self, ids):
+        return [f"\u0120w{i}" for i in ids]
+
+
+def make_connector(
+    form="token", stack=1, context="causal", head="direct", config=LLAMA, width=H
+):
     torch.manual_seed(0)
-    llm = SimpleNamespace(config=config, table=lambda: torch.randn(20, width))
+    table = torch.randn(20, width)
+    llm = SimpleNamespace(config=config, table=lambda: table, tokenizer=Tokenizer())
     connector = SSRConnector(
-        D, llm, form=form, num_layers=2, context=context, stack=stack
+        D, llm, form=form, num_layers=2, context=context, stack=stack, head=head
     )
     with torch.no_grad():
-        for parameter in connector.parameters():
-            # Far from the start, where attention is all but even.
-            parameter.add_(0.3 * torch.randn_like(parameter))
+        # Far from the start, where attention is all but even.
+        for name, parameter in connector.named_parameters():
+            if not name.startswith("head."):
+                parameter.add_(0.3 * torch.randn_like(parameter))
     return connector.eval()
 
 
@@ -38,18 +53,18 @@ def boundaries_of(*rows):
 SETUP = pytest.mark.parametrize(("form", "stack", "context"), SETUPS)
 
 
-@SETUP
-@pytest.mark.parametrize("with_starts", [False, True])
-def test_a_padded_batch_gives_what_single_utterances_give(
-    form, stack, context, with_starts
-):
-    connector = make_connector(form, stack, context)
+@pytest.mark.parametrize(
+    ("form", "stack", "context", "head"),
+    [(*setup, "direct") for setup in SETUPS]
+    + [("token", 1, "causal", "vocabulary"), ("frame", 2, "block", "vocabulary")],
+)
+def test_a_padded_batch_gives_what_single_utterances_give(form, stack, context, head):
+    connector = make_connector(form, stack, context, head)
     rows = [[0], [2, 3, 4, 9, 30], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10], []]
     lengths = [1, 37, 12, 4]
     boundaries = boundaries_of(*rows)
     starts = contiguous_starts(boundaries)
-    if with_starts:
-        starts = torch.where(boundaries >= 0, (starts + 1).minimum(boundaries), -1)
+    starts = torch.where(boundaries >= 0, (starts + 1).minimum(boundaries), -1)
     # Padding is no zeros: nothing may depend on what is in it.
     features = torch.randn(len(rows), max(lengths), D)
     batched = connector(features, boundaries, starts)
@@ -174,9 +189,11 @@ def test_without_blocks_each_position_is_its_own():
         )
 
 
-@SETUP
-def test_a_batch_without_any_segment_gives_no_vector(form, stack, context):
-    connector = make_connector(form, stack, context)
+@pytest.mark.parametrize(("form", "stack"), FORMS)
+@pytest.mark.parametrize("context", ["causal"])
+@pytest.mark.parametrize("head", HEADS)
+def test_a_batch_without_any_segment_gives_no_vector(form, stack, context, head):
+    connector = make_connector(form, stack, context, head)
     features = torch.randn(2, 5, D)
     empty = torch.zeros(2, 0, dtype=torch.long)
     assert connector(features, empty, empty).shape == (2, 0, H)
@@ -210,9 +227,10 @@ CONFIGS = {
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("form", ["token", "frame"])
-def test_vectors_are_as_wide_as_the_embeddings_of_any_llm(name, form):
+@pytest.mark.parametrize("head", HEADS)
+def test_vectors_are_as_wide_as_the_embeddings_of_any_llm(name, form, head):
     config, width = CONFIGS[name]
-    connector = make_connector(form, config=config, width=width)
+    connector = make_connector(form, head=head, config=config, width=width)
     vectors = connector(torch.randn(1, 9, D), torch.tensor([[2, 8]]))
     assert vectors.shape == (1, 2, width)
 
@@ -239,17 +257,55 @@ def test_vectors_start_at_the_scale_of_the_embeddings(form):
         torch.manual_seed(0)
         table = scale * torch.randn(50, H)
         llm = SimpleNamespace(config=LLAMA, table=lambda table=table: table)
-        connector = SSRConnector(D, llm, form=form)
+        connector = SSRConnector(D, llm, form=form, head="direct")
         vectors = connector(torch.randn(2, 9, D), torch.tensor([[2, 8], [3, 4]]))
         rms = vectors.square().mean().sqrt()
         assert rms.item() == pytest.approx(scale, rel=0.1)
 
 
-def test_an_unknown_form_or_context_is_named():
+def test_an_unknown_form_context_or_head_is_named():
     with pytest.raises(ValueError, match="form: 'pooled' is neither"):
         make_connector("pooled")
     with pytest.raises(ValueError, match="context: 'left' is none of causal, block"):
         make_connector(context="left")
+    with pytest.raises(ValueError, match="head: 'linear' is neither"):
+        make_connector(head="linear")
+
+
+def test_candidates_are_scored_for_every_vector_that_is_no_padding():
+    connector = make_connector(head="vocabulary").train()
+    boundaries = boundaries_of([0, 1, 19], [4], [])
+    candidates = torch.tensor([2, 3, 5, 7])
+    vectors, logits = connector(
+        torch.randn(3, 20, D), boundaries, candidates=candidates
+    )
+    assert vectors.shape == (3, 3, H)
+    assert logits.shape == (4, 4)
+    logits.square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in connector.parameters())
+
+
+def test_with_all_tokens_as_candidates_vectors_are_those_of_the_whole_vocabulary():
+    connector = make_connector(head="vocabulary")
+    features, boundaries = torch.randn(1, 9, D), torch.tensor([[2, 8]])
+    vectors, _ = connector(features, boundaries, candidates=torch.arange(20))
+    with torch.no_grad():
+        torch.testing.assert_close(connector(features, boundaries), vectors)
+
+
+def test_keys_kept_for_evaluation_are_forgotten_when_parameters_change():
+    connector = make_connector(head="vocabulary")
+    features, boundaries = torch.randn(1, 9, D), torch.tensor([[2, 8]])
+    other = {key: 1.2 * value for key, value in connector.state_dict().items()}
+    with torch.no_grad():
+        before = connector(features, boundaries)
+        connector.load_state_dict(other)
+        after = connector(features, boundaries)
+        assert not torch.allclose(before, after)
+        connector.train()
+        for parameter in connector.parameters():
+            parameter.mul_(1.2)
+        assert not torch.allclose(after, connector.eval()(features, boundaries))
 
 
 def test_segments_of_frames_follow_starts_and_boundaries():

@@ -15,7 +15,7 @@ from ssr_plugin.segmenters.arithmetic import (
 )
 
 seconds = st.floats(0, 30, allow_nan=False)
-anything = settings(max_examples=100, deadline=None)
+anything = settings(max_examples=60, deadline=None)
 
 
 @st.composite

@@ -1,0 +1,114 @@
+"""Stage-1 losses against values worked out by hand."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssr_plugin.training.losses import (
+    cosine_distance,
+    distance_logits,
+    draw_candidates,
+    relative_squared_error,
+    squared_error,
+)
+
+Z = torch.tensor([[1.0, 2.0], [0.0, 3.0]])
+E = torch.tensor([[1.0, 0.0], [4.0, 3.0]])
+
+
+def test_the_squared_error_is_summed_over_dimensions_and_averaged_over_tokens():
+    assert squared_error(Z, E).item() == (4 + 16) / 2
+
+
+def test_the_relative_squared_error_does_not_depend_on_the_scale():
+    relative = relative_squared_error(Z, E)
+    assert relative.item() == pytest.approx(10 / 13)
+    assert relative_squared_error(50 * Z, 50 * E).item() == pytest.approx(10 / 13)
+
+
+def test_the_relative_squared_error_of_zero_embeddings_is_finite():
+    assert math.isfinite(relative_squared_error(Z, torch.zeros_like(E)).item())
+
+
+def test_the_cosine_distance_is_averaged_over_tokens():
+    cosines = [1 / math.sqrt(5), 9 / 15]
+    assert cosine_distance(Z, E).item() == pytest.approx(1 - sum(cosines) / 2)
+
+
+def test_a_center_takes_away_what_all_embeddings_share():
+    torch.manual_seed(0)
+    mean = 10 * torch.ones(32)
+    z, h = torch.randn(2, 50, 32)
+    assert cosine_distance(z + mean, h + mean) < 0.02
+    centred = cosine_distance(z + mean, h + mean, center=mean)
+    assert centred.item() == pytest.approx(cosine_distance(z, h).item(), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "loss", [squared_error, relative_squared_error, cosine_distance]
+)
+def test_vectors_that_equal_the_embeddings_cost_nothing(loss):
+    assert loss(E, E).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_logits_differ_as_the_squared_distances_do():
+    torch.manual_seed(0)
+    z, table = torch.randn(5, 8), torch.randn(11, 8)
+    distances = torch.cdist(z, table).square()
+    expected = F.log_softmax(-distances, dim=-1)
+    norms = table.square().sum(-1)
+    for found in (distance_logits(z, table), distance_logits(z, table, norms)):
+        found = F.log_softmax(found, dim=-1)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_logits_are_highest_at_the_tokens_own_embedding():
+    torch.manual_seed(0)
+    table = torch.randn(11, 8)
+    assert torch.equal(distance_logits(table, table).argmax(-1), torch.arange(11))
+
+
+def test_logits_of_what_is_equally_far_from_all_are_equal():
+    logits = distance_logits(torch.zeros(1, 4), torch.eye(4))
+    assert logits.unique().numel() == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_table_in_half_precision_gives_much_the_same_logits(dtype):
+    torch.manual_seed(0)
+    table, z = torch.randn(11, 8).to(dtype), torch.randn(5, 8)
+    found = distance_logits(z, table)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(
+        found, distance_logits(z, table.float()), atol=0.1, rtol=0.02
+    )
+
+
+@given(st.sets(st.integers(0, 19), min_size=1), st.integers(0, 25))
+def test_candidates_are_sorted_distinct_and_hold_all_that_training_has(seen, count):
+    candidates = draw_candidates(torch.tensor(sorted(seen)), 20, count).tolist()
+    assert candidates == sorted(set(candidates))
+    assert seen <= set(candidates) <= set(range(20))
+    assert len(candidates) >= min(count, 20)
+    if count == 0:
+        assert len(candidates) == 20
+
+
+def test_candidates_change_from_draw_to_draw():
+    torch.manual_seed(0)
+    first, second = (draw_candidates(torch.tensor([3]), 100, 10) for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("start", [torch.zeros, torch.ones])
+def test_gradients_are_finite_where_vectors_are_zero_or_perfect(start):
+    table = torch.ones(6, 4)
+    z = start(3, 4).requires_grad_()
+    h, targets = table[:3], torch.tensor([0, 1, 2])
+    loss = squared_error(z, h) + cosine_distance(z, h, center=table.mean(0))
+    (loss + F.cross_entropy(distance_logits(z, table), targets)).backward()
+    assert torch.isfinite(z.grad).all()
