@@ -39,6 +39,24 @@ def layer_shape(config):
     }
 
 
+class RMSNorm(nn.RMSNorm):
+    """Root mean square norm that computes in the type of its input.
+
+    Torch's own leaves its fused kernel, and warns, where autocast gives bfloat16 to
+    float32 weights.
+
+    Example
+    -------
+    >>> import torch
+    >>> RMSNorm(2, eps=0.0)(torch.tensor([[3.0, 3.0]]))
+    tensor([[1., 1.]], grad_fn=...)
+    """
+
+    def forward(self, x):
+        """[..., H] to [..., H]"""
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class DecoderLayer(nn.Module):
     """Pre-norm self-attention with grouped heads, then a SwiGLU feed-forward part.
 
@@ -71,12 +89,12 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.head_size = head_size
         self.groups = num_heads // num_kv_heads
-        self.attention_norm = nn.RMSNorm(width, eps=1e-6)
+        self.attention_norm = RMSNorm(width, eps=1e-6)
         self.query = nn.Linear(width, num_heads * head_size, bias=False)
         self.key = nn.Linear(width, num_kv_heads * head_size, bias=False)
         self.value = nn.Linear(width, num_kv_heads * head_size, bias=False)
         self.out = nn.Linear(num_heads * head_size, width, bias=False)
-        self.feed_forward_norm = nn.RMSNorm(width, eps=1e-6)
+        self.feed_forward_norm = RMSNorm(width, eps=1e-6)
         self.gate = nn.Linear(width, hidden_size, bias=False)
         self.up = nn.Linear(width, hidden_size, bias=False)
         self.down = nn.Linear(hidden_size, width, bias=False)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssr_plugin.connectors.layers import DecoderLayer, layer_shape
+from ssr_plugin.connectors.layers import DecoderLayer, RMSNorm, layer_shape
 from ssr_plugin.connectors.segments import (
     contiguous_starts,
     segment_of_frame,
@@ -243,7 +243,7 @@ class SSRConnector(nn.Module):
         self.layers = nn.ModuleList(
             DecoderLayer(width, **shape, dropout=dropout) for _ in range(num_layers)
         )
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = RMSNorm(width, eps=1e-6)
         self.scores_tokens = head == "vocabulary"
         if self.scores_tokens:
             self.head = VocabularyHead(llm, width)

@@ -2,7 +2,9 @@
 
 import speechbrain as sb
 import torch
+from speechbrain.utils.distributed import get_rank
 
+from ssr_plugin.files import digest
 from ssr_plugin.training.schedule import warmup_cosine
 
 
@@ -42,13 +44,17 @@ class StageBrain(sb.Brain):
         self.fit(self.hparams.epoch_counter, loader, valid_loader)
 
     def on_fit_batch_start(self, batch, should_step):
-        """Sets the learning rate of the step to come."""
+        """Sets the learning rate and the random numbers of the step to come."""
         epochs = self.hparams.number_of_epochs
         epoch = self.hparams.epoch_counter.current - 1
         done = (epoch + self.step / self.steps_per_epoch) / epochs
         rate = self.hparams.lr * warmup_cosine(min(done, 1.0), self.hparams.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        # They depend on nothing but the step, so that a restarted run draws what the
+        # unbroken one did, in each of any number of processes.
+        place = (self.hparams.seed, epoch, self.step, get_rank())
+        torch.manual_seed(int(digest(*place), 16))
 
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
         # Gradients that are gathered but not yet applied are in no checkpoint.

@@ -1,12 +1,9 @@
 """Stage 1 from manifests to metrics: align, cut, cache, train, score, draw."""
 
-import json
 import logging
 import pathlib
-import sys
 import time
 
-import psutil
 import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import if_main_process
@@ -15,8 +12,8 @@ from ssr_plugin import build
 from ssr_plugin.alignment.aligner import AlignmentItem
 from ssr_plugin.alignment.cache import align
 from ssr_plugin.data.manifest import read_manifest
-from ssr_plugin.files import atomic_path
 from ssr_plugin.models.features import FeatureCache
+from ssr_plugin.training import report
 from ssr_plugin.training.batches import (
     collate,
     evaluation_batches,
@@ -107,16 +104,22 @@ def run(hparams, run_opts, manifests):
             "nll": nll,
             "skipped": len(skipped[split]),
         }
-        show_readings(split, scores.readings, hparams["num_shown"])
+        report.show_readings(split, scores.readings, hparams["num_shown"])
     metrics["train"] = {
         "epochs": hparams["epoch_counter"].current,
         "wall_s": time.time() - started,
         "audio_s_per_s": brain.audio_seconds / max(brain.train_seconds, 1e-9),
-        "peak_rss_mb": peak_rss_mb(),
+        "peak_rss_mb": report.peak_rss_mb(),
         "skipped": len(skipped["train"]),
     }
     if if_main_process():
-        write_report(metrics, skipped, hparams)
+        folder = hparams["output_folder"]
+        report.write_json(folder, metrics=metrics, skipped=skipped)
+        drawn = next(iter(manifests.tests), "valid")
+        epochs = hparams["history"].epochs
+        report.draw_all(folder, brain, datasets[drawn], encoder.frame_rate, epochs)
+        report.show_summary(metrics)
+        logger.info("Metrics, log, TensorBoard and pictures are in %s", folder)
     return metrics
 
 
@@ -221,44 +224,3 @@ def train(brain, dataset, valid_loader, hparams):
         # SpeechBrain tells only the samplers that it made itself which epoch it is.
         brain.train_sampler = sampler
     brain.fit_epochs(loader, valid_loader)
-
-
-def show_readings(split, readings, count):
-    """Prints transcripts beside what their vectors read as.
-
-    Arguments
-    ---------
-    split : str
-    readings : list of (str, str, str)
-        Id, transcript, reading.
-    count : int
-        How many to show, spread over the list.
-    """
-    step = max(len(readings) // max(count, 1), 1)
-    for name, transcript, reading in readings[::step][:count]:
-        logger.info("%s %s\n  said: %s\n  read: %s", split, name, transcript, reading)
-
-
-def peak_rss_mb():
-    """Most memory that this process has held at once, in MB (10^6 bytes)."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return psutil.Process().memory_info().peak_wset / 1e6
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
-def write_report(metrics, skipped, hparams):
-    """Writes ``metrics.json`` and ``skipped.json`` into the run folder.
-
-    Arguments
-    ---------
-    metrics, skipped : dict
-    hparams : dict
-    """
-    folder = pathlib.Path(hparams["output_folder"])
-    for name, content in (("metrics", metrics), ("skipped", skipped)):
-        with atomic_path(folder / f"{name}.json") as path:
-            path.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    logger.info("Metrics, log and pictures are in %s", folder)

@@ -1,0 +1,162 @@
+"""What a run leaves behind: metrics, skipped utterances, readings and pictures."""
+
+import json
+import logging
+import pathlib
+import sys
+
+from ssr_plugin.data.audio import read_audio
+from ssr_plugin.evaluation.metrics import nearest_tokens
+from ssr_plugin.evaluation.pictures import (
+    draw_learning_curves,
+    draw_similarity,
+    draw_utterance,
+    token_labels,
+)
+from ssr_plugin.files import atomic_path
+from ssr_plugin.training.batches import collate
+
+logger = logging.getLogger(__name__)
+
+
+def write_json(folder, **contents):
+    """Writes each content to ``<folder>/<name>.json``, whole or not at all.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> write_json(folder, metrics={"a": 1})
+    >>> (folder / "metrics.json").read_text()
+    '{\\n  "a": 1\\n}'
+    """
+    for name, content in contents.items():
+        with atomic_path(pathlib.Path(folder) / f"{name}.json") as path:
+            path.write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
+def show_readings(split, readings, count):
+    """Prints transcripts beside what their vectors read as.
+
+    Arguments
+    ---------
+    split : str
+    readings : list of (str, str, str)
+        Id, transcript, reading.
+    count : int
+        How many to show, spread over the list.
+    """
+    step = max(len(readings) // max(count, 1), 1)
+    for name, transcript, reading in readings[::step][:count]:
+        logger.info("%s %s\n  said: %s\n  read: %s", split, name, transcript, reading)
+
+
+def show_summary(metrics):
+    """Prints the figures of each split in a line.
+
+    Arguments
+    ---------
+    metrics : dict
+        As in ``metrics.json``.
+    """
+    for split, figures in metrics.items():
+        if split == "train":
+            continue
+        nll = figures["nll"] or {}
+        shown = {
+            "cosine": figures["cosine"],
+            "token accuracy %": figures["token_accuracy"],
+            "of unseen types %": figures["token_accuracy_unseen"],
+            "retrieval WER %": figures["retrieval_wer"],
+            **{f"NLL {key}": nll.get(key) for key in ("text", "speech", "none")},
+            "gain kept %": nll.get("gain_kept"),
+        }
+        logger.info(
+            "%s (%s segments): %s",
+            split,
+            figures["segments"],
+            "  ".join(f"{k} {v:.3g}" for k, v in shown.items() if v is not None),
+        )
+
+
+def draw_example(folder, brain, dataset, row, frame_rate):
+    """Draws one utterance's segments and what its vectors read as.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+        Gets ``utterance.png`` and ``similarity.png``.
+    brain : ssr_plugin.training.distill.DistillBrain
+    dataset : speechbrain.dataio.dataset.DynamicItemDataset
+    row : int
+        Which utterance of the data set.
+    frame_rate : float
+        Of the encoder, in Hz.
+    """
+    batch = collate([dataset[row]])
+    vectors = brain.read(batch)[0].float().cpu()
+    tokens = batch.tokens[0]
+    table = brain.table.float().cpu()
+    tokenizer = brain.modules.llm.tokenizer
+    labels = token_labels(tokenizer, tokens.tolist())
+    reading = token_labels(tokenizer, nearest_tokens(vectors, table).tolist())
+    name = batch.ids[0]
+    sample_rate = 16000
+    draw_utterance(
+        folder / "utterance.png",
+        read_audio(dataset.data[name]["wav"], sample_rate),
+        sample_rate,
+        batch.starts[0] / frame_rate,
+        (batch.boundaries[0] + 1) / frame_rate,
+        labels,
+        reading,
+        title=f"{name} (forced segments)",
+    )
+    draw_similarity(
+        folder / "similarity.png",
+        vectors,
+        table[tokens],
+        labels,
+        center=table.mean(0),
+        title=name,
+    )
+
+
+def draw_all(folder, brain, dataset, frame_rate, epochs):
+    """Draws an example and the learning curves into ``<folder>/pictures``.
+
+    Arguments
+    ---------
+    folder : path-like
+        The run folder.
+    brain : ssr_plugin.training.distill.DistillBrain
+    dataset : speechbrain.dataio.dataset.DynamicItemDataset
+        Whose utterance of middle length is drawn.
+    frame_rate : float
+        Of the encoder, in Hz.
+    epochs : list of dict
+        Of :class:`ssr_plugin.training.history.History`.
+    """
+    folder = pathlib.Path(folder) / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    durations = [dataset.data[name]["duration"] for name in dataset.data_ids]
+    middle = sorted(range(len(durations)), key=durations.__getitem__)
+    draw_example(folder, brain, dataset, middle[len(middle) // 2], frame_rate)
+    draw_learning_curves(folder / "learning_curves.png", epochs)
+
+
+def peak_rss_mb():
+    """Most memory that this process has held at once, in MB (10^6 bytes).
+
+    Example
+    -------
+    >>> peak_rss_mb() > 1
+    True
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
