@@ -1,15 +1,11 @@
 """An LLM's input embeddings, read alone: the rest of its weights stays on disk."""
 
-import logging
-
 import torch
 from safetensors import safe_open
 from torch import nn
 from transformers import AutoModelForCausalLM
 
 from ssr_plugin.models import hub
-
-logger = logging.getLogger(__name__)
 
 
 def read_input_embedding(source, config, dtype):

@@ -1,6 +1,5 @@
 """A text LLM: tokenizer and input embeddings at once, the rest when asked for."""
 
-import logging
 import warnings
 
 import torch
@@ -8,9 +7,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ssr_plugin.models import hub
+from ssr_plugin.models.dtypes import parse_dtype
 from ssr_plugin.models.embeddings import read_input_embedding
-
-logger = logging.getLogger(__name__)
 
 
 class TextLLM(nn.Module):
@@ -57,7 +55,7 @@ class TextLLM(nn.Module):
     def __init__(self, source, dtype="float32"):
         super().__init__()
         self.source = str(source)
-        self.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+        self.dtype = parse_dtype(dtype)
         full_config = hub.load_config(self.source)
         self._full_config = full_config
         self.config = full_config.get_text_config()
