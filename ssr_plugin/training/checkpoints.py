@@ -2,19 +2,12 @@
 
 import logging
 import os
-import pathlib
-import random
 import shutil
 
-import numpy as np
-import torch
 from speechbrain.utils.checkpoints import (
     CKPT_PREFIX,
     Checkpoint,
     Checkpointer,
-    mark_as_loader,
-    mark_as_saver,
-    register_checkpoint_hooks,
 )
 from speechbrain.utils.distributed import if_main_process
 
@@ -29,6 +22,7 @@ class AtomicCheckpointer(Checkpointer):
     Example
     -------
     >>> folder = getfixture("tmp_path")
+    >>> import torch
     >>> layer = torch.nn.Linear(1, 1)
     >>> checkpointer = AtomicCheckpointer(folder, {"layer": layer})
     >>> _ = checkpointer.save_checkpoint()
@@ -63,44 +57,3 @@ class AtomicCheckpointer(Checkpointer):
         logging.getLogger(__name__).log(verbosity, "Saved a checkpoint in %s", path)
         files = {key: path / file.name for key, file in saved.paramfiles.items()}
         return Checkpoint(path, saved.meta, files)
-
-
-@register_checkpoint_hooks
-class RandomState:
-    """The state of all random number generators, as a part of a checkpoint.
-
-    Example
-    -------
-    >>> file = getfixture("tmp_path") / "random"
-    >>> state = RandomState()
-    >>> state.save(file)
-    >>> first = torch.rand(1)
-    >>> state.load(file, end_of_epoch=False)
-    >>> bool(torch.rand(1) == first)
-    True
-    """
-
-    @mark_as_saver
-    def save(self, path):
-        """Writes the states of torch, numpy and random."""
-        _, keys, *numpy_rest = np.random.get_state()
-        state = {
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "numpy": torch.tensor(keys.astype(np.int64)),
-            "numpy_rest": numpy_rest,
-            "random": random.getstate(),
-        }
-        torch.save(state, pathlib.Path(path))
-
-    @mark_as_loader
-    def load(self, path, end_of_epoch):
-        """Sets the generators to the states in the file."""
-        del end_of_epoch
-        state = torch.load(path, weights_only=True)
-        torch.set_rng_state(state["torch"])
-        if state["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda"])
-        keys = state["numpy"].numpy().astype(np.uint32)
-        np.random.set_state(("MT19937", keys, *state["numpy_rest"]))
-        random.setstate(state["random"])
