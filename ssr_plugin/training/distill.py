@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from ssr_plugin.evaluation.continuation import ContinuationLoss
-from ssr_plugin.evaluation.metrics import ReadingMetrics
+from ssr_plugin.evaluation.metrics import ReadingMetrics, squared_norms
 from ssr_plugin.training.brain import StageBrain
 from ssr_plugin.training.losses import (
     cosine_distance,
@@ -38,8 +38,9 @@ class DistillBrain(StageBrain):
         self.seen_tokens = seen_tokens
         self.seen = torch.nonzero(seen_tokens).squeeze(1).to(self.device)
         self.table = self.modules.llm.table()
-        self.norms = self.table.float().square().sum(-1)
-        self.center = self.table.float().mean(0) if self.hparams.centered else None
+        self.norms = squared_norms(self.table)
+        mean = self.table.mean(0, dtype=torch.float32)
+        self.center = mean if self.hparams.centered else None
         # Whether the connector itself tells how likely each token is.
         self.scores_tokens = getattr(self.modules.connector, "scores_tokens", False)
         self.continuation = None

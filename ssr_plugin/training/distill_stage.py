@@ -116,8 +116,7 @@ def run(hparams, run_opts, manifests):
         folder = hparams["output_folder"]
         report.write_json(folder, metrics=metrics, skipped=skipped)
         drawn = next(iter(manifests.tests), "valid")
-        epochs = hparams["history"].epochs
-        report.draw_all(folder, brain, datasets[drawn], encoder.frame_rate, epochs)
+        report.draw_all(folder, brain, datasets[drawn], hparams["history"].epochs)
         report.show_summary(metrics)
         logger.info("Metrics, log, TensorBoard and pictures are in %s", folder)
     return metrics

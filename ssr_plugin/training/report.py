@@ -5,6 +5,8 @@ import logging
 import pathlib
 import sys
 
+import torch
+
 from ssr_plugin.data.audio import read_audio
 from ssr_plugin.evaluation.metrics import nearest_tokens
 from ssr_plugin.evaluation.pictures import (
@@ -78,7 +80,7 @@ def show_summary(metrics):
         )
 
 
-def draw_example(folder, brain, dataset, row, frame_rate):
+def draw_example(folder, brain, dataset, row):
     """Draws one utterance's segments and what its vectors read as.
 
     Arguments
@@ -89,18 +91,17 @@ def draw_example(folder, brain, dataset, row, frame_rate):
     dataset : speechbrain.dataio.dataset.DynamicItemDataset
     row : int
         Which utterance of the data set.
-    frame_rate : float
-        Of the encoder, in Hz.
     """
     batch = collate([dataset[row]])
     vectors = brain.read(batch)[0].float().cpu()
     tokens = batch.tokens[0]
-    table = brain.table.float().cpu()
+    table = brain.table.cpu()
     tokenizer = brain.modules.llm.tokenizer
     labels = token_labels(tokenizer, tokens.tolist())
     reading = token_labels(tokenizer, nearest_tokens(vectors, table).tolist())
     name = batch.ids[0]
-    sample_rate = 16000
+    sample_rate = brain.modules.encoder.sample_rate
+    frame_rate = brain.modules.encoder.frame_rate
     draw_utterance(
         folder / "utterance.png",
         read_audio(dataset.data[name]["wav"], sample_rate),
@@ -114,14 +115,14 @@ def draw_example(folder, brain, dataset, row, frame_rate):
     draw_similarity(
         folder / "similarity.png",
         vectors,
-        table[tokens],
+        table[tokens].float(),
         labels,
-        center=table.mean(0),
+        center=table.mean(0, dtype=torch.float32),
         title=name,
     )
 
 
-def draw_all(folder, brain, dataset, frame_rate, epochs):
+def draw_all(folder, brain, dataset, epochs):
     """Draws an example and the learning curves into ``<folder>/pictures``.
 
     Arguments
@@ -131,8 +132,6 @@ def draw_all(folder, brain, dataset, frame_rate, epochs):
     brain : ssr_plugin.training.distill.DistillBrain
     dataset : speechbrain.dataio.dataset.DynamicItemDataset
         Whose utterance of middle length is drawn.
-    frame_rate : float
-        Of the encoder, in Hz.
     epochs : list of dict
         Of :class:`ssr_plugin.training.history.History`.
     """
@@ -140,7 +139,7 @@ def draw_all(folder, brain, dataset, frame_rate, epochs):
     folder.mkdir(parents=True, exist_ok=True)
     durations = [dataset.data[name]["duration"] for name in dataset.data_ids]
     middle = sorted(range(len(durations)), key=durations.__getitem__)
-    draw_example(folder, brain, dataset, middle[len(middle) // 2], frame_rate)
+    draw_example(folder, brain, dataset, middle[len(middle) // 2])
     draw_learning_curves(folder / "learning_curves.png", epochs)
 
 
