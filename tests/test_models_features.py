@@ -1,5 +1,6 @@
 """Encoder frames on disk: whole or not at all, and never stale."""
 
+import contextlib
 import os
 import pickle
 
@@ -81,6 +82,36 @@ def test_a_killed_build_goes_on_from_its_last_file(
     # Longest first: 0.8 + 0.7 s and 0.6 + 0.5 s were written; 0.4 and 0.3 s are left.
     assert sum(seen) == 2
     assert not list(cache.folder.glob("*.partial"))
+
+
+def test_a_bad_file_does_not_change_the_batches_of_a_restart(
+    tmp_path, encoder, rows, monkeypatch
+):
+    (tmp_path / "broken.wav").write_text("no audio")
+    rows["broken"] = {"wav": str(tmp_path / "broken.wav"), "duration": 0.9}
+    monkeypatch.setattr(features, "_FILE_SECONDS", 0.1)
+    encode = FeatureCache._encode_batch
+
+    def batches(folder, die_at=None):
+        seen = []
+
+        def encode_batch(self, wavs):
+            if len(seen) == die_at:
+                raise KeyboardInterrupt
+            seen.append(sorted(wavs))
+            return encode(self, wavs)
+
+        monkeypatch.setattr(FeatureCache, "_encode_batch", encode_batch)
+        with contextlib.suppress(KeyboardInterrupt):
+            FeatureCache(tmp_path / folder, encoder).build(
+                rows, batch_seconds=2.0, max_skipped_share=0.5
+            )
+        return seen
+
+    whole = batches("whole")
+    broken = batches("broken", die_at=1) + batches("broken")
+    # The restart tries the bad file once more, now alone.
+    assert len(whole) == 3 and [batch for batch in broken if batch] == whole
 
 
 def test_shards_share_the_work_and_a_last_call_knows_them_all(

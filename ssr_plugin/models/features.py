@@ -116,14 +116,17 @@ class FeatureCache:
         self._keys |= keys
         self._index()
         # The longest first: what does not fit the memory fails at once.
-        missing = {v: k for k, v in mine.items() if v not in self._places}
-        waiting = sorted(
-            missing.values(), key=lambda name: (-float(rows[name]["duration"]), name)
-        )
+        order = sorted(mine, key=lambda name: (-float(rows[name]["duration"]), name))
+        missing = {mine[name]: name for name in order if mine[name] not in self._places}
+        waiting = set(missing.values())
+        # Batched before what is there is left out: a run that was killed then goes on
+        # with the batches, and so to the last bit the frames, of an unbroken one.
+        batches = [
+            [name for name in batch if name in waiting]
+            for batch in _batches({name: rows[name] for name in order}, batch_seconds)
+        ]
         if waiting:
-            self._encode(
-                {name: rows[name] for name in waiting}, batch_seconds, problems
-            )
+            self._encode(rows, [batch for batch in batches if batch], problems)
             self._index()
         for name, key in mine.items():
             if key not in self._places and name not in problems.reasons:
@@ -132,10 +135,11 @@ class FeatureCache:
         problems.check(len(mine) + len(rows) - len(keys))
         return problems
 
-    def _encode(self, rows, batch_seconds, problems):
+    def _encode(self, rows, batches, problems):
         """Encodes and writes; a thread reads the next batch meanwhile."""
-        batches = _batches(rows, batch_seconds)
-        total = sum(float(row["duration"]) for row in rows.values())
+        total = sum(
+            float(rows[name]["duration"]) for batch in batches for name in batch
+        )
         done, held, held_seconds = 0.0, {}, 0.0
         with (
             concurrent.futures.ThreadPoolExecutor(1) as reader,
