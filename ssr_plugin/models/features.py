@@ -8,6 +8,7 @@ dimensions, at 50 Hz in float16.
 """
 
 import concurrent.futures
+import itertools
 import json
 import logging
 import pathlib
