@@ -8,7 +8,6 @@ dimensions, at 50 Hz in float16.
 """
 
 import concurrent.futures
-import itertools
 import json
 import logging
 import pathlib
