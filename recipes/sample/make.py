@@ -48,7 +48,7 @@ def main(arguments=None):
     )
     parser.add_argument("--encoder_steps", type=int, default=1100)
     parser.add_argument("--llm_stories", type=int, default=12000)
-    parser.add_argument("--llm_steps", type=int, default=500)
+    parser.add_argument("--llm_steps", type=int, default=900)
     options = parser.parse_args(arguments)
 
     told = corpus.choose_stories(SEED)
