@@ -102,6 +102,7 @@ def make_tokenizer(folder, lines, names):
         bos_token="<s>",
         eos_token="</s>",
         model_max_length=2048,
+        model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
     )
     tokenizer.save_pretrained(folder)
