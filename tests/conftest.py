@@ -4,6 +4,10 @@ All are functions, so that a test says what it needs; the same call makes the sa
 bytes.
 """
 
+import json
+import subprocess
+import sys
+import textwrap
 import zlib
 
 import numpy as np
@@ -73,3 +77,117 @@ def make_librispeech():
         return root
 
     return make
+
+
+@pytest.fixture(scope="session")
+def write_alignments():
+    """``write_alignments(root, path)``: words of equal length for a LibriSpeech corpus.
+
+    ``path`` becomes a file of JSON lines, as the aligner ``files`` reads them.
+    """
+
+    def write(root, path):
+        lines = []
+        for transcripts in sorted(root.glob("*/*/*/*.trans.txt")):
+            for line in transcripts.read_text().splitlines():
+                name, *words = line.split()
+                (wav,) = transcripts.parent.glob(f"{name}.[!t]*")
+                step = soundfile.info(wav).duration / max(len(words), 1)
+                units = [
+                    (word, i * step, (i + 1) * step) for i, word in enumerate(words)
+                ]
+                lines.append(json.dumps({"id": name, "words": units}) + "\n")
+        path.write_text("".join(lines))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory, make_librispeech, write_alignments):
+    """A folder with 40 s of noise, ``LibriSpeech``, and its ``words.jsonl``."""
+    folder = tmp_path_factory.mktemp("corpus")
+    splits = {"train-a": "1234", "dev-a": "56", "test-a": "78"}
+    root = make_librispeech(folder, splits, utterances=5, seconds=1.0)
+    write_alignments(root, folder / "words.jsonl")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_run(small_corpus, tiny_encoder_folder, tiny_llm_folder):
+    """``small_run(folder, **overrides)``: a YAML's overrides for a run of seconds.
+
+    Run and caches go below ``folder``.
+    """
+
+    def overrides(folder, **others):
+        return {
+            "data_folder": small_corpus,
+            "output_folder": folder / "run",
+            "cache_folder": folder / "cache",
+            "encoder_source": tiny_encoder_folder,
+            "llm_source": tiny_llm_folder,
+            "aligner": "files",
+            "aligner_options": {"files": {"source": str(small_corpus / "words.jsonl")}},
+            "connector_options": {"ssr": {"num_layers": 1, "dropout": 0.2}},
+            "number_of_epochs": 3,
+            "batch_seconds": 4,
+            "num_workers": 0,
+            "ckpt_interval_minutes": 0,
+            **others,
+        }
+
+    return overrides
+
+
+EXTENSION = {
+    "setup.cfg": """
+        [metadata]
+        name = ssr-toy
+        version = 1.0
+        [options]
+        py_modules = ssr_toy, ssr_broken
+        [options.entry_points]
+        ssr_plugin.extensions =
+            a_missing = ssr_nowhere:setup
+            b_broken = ssr_broken:setup
+            c_clash = ssr_toy:clash
+            d_toy = ssr_toy:setup
+        """,
+    "ssr_toy.py": """
+        import torch
+
+        class ToyConnector(torch.nn.Linear):
+            def __init__(self, input_size, llm):
+                super().__init__(input_size, llm.hidden_size)
+
+            def forward(self, features, boundaries, starts):
+                ends = boundaries.clamp_min(0).unsqueeze(-1)
+                ends = ends.expand(-1, -1, features.shape[-1])
+                return super().forward(features.gather(1, ends))
+
+        def setup(registry):
+            registry.connectors.add("toy", "ssr_toy:ToyConnector")
+
+        def clash(registry):
+            registry.connectors.add("ssr", "ssr_toy:ToyConnector")
+        """,
+    "ssr_broken.py": "raise RuntimeError('made by hand')",
+}
+
+
+@pytest.fixture(scope="session")
+def extension_site(tmp_path_factory):
+    """A folder where a package with one good and three bad extensions is installed."""
+    source = tmp_path_factory.mktemp("source")
+    for name, text in EXTENSION.items():
+        (source / name).write_text(textwrap.dedent(text).strip() + "\n")
+    (source / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\n'
+        'build-backend = "setuptools.build_meta"\n'
+    )
+    site = tmp_path_factory.mktemp("site")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--target", site]
+    subprocess.run([*pip, *options, source], check=True)
+    return site

@@ -55,66 +55,17 @@ def test_registries_share_no_parts():
     assert second.connectors.names() == []
 
 
-EXTENSION = {
-    "setup.cfg": """
-        [metadata]
-        name = ssr-toy
-        version = 1.0
-        [options]
-        py_modules = ssr_toy, ssr_broken
-        [options.entry_points]
-        ssr_plugin.extensions =
-            a_missing = ssr_nowhere:setup
-            b_broken = ssr_broken:setup
-            c_clash = ssr_toy:clash
-            d_toy = ssr_toy:setup
-        """,
-    "ssr_toy.py": """
-        import torch
-
-        class ToyConnector(torch.nn.Identity):
-            pass
-
-        def setup(registry):
-            registry.connectors.add("toy", "ssr_toy:ToyConnector")
-
-        def clash(registry):
-            registry.connectors.add("ssr", "ssr_toy:ToyConnector")
-        """,
-    "ssr_broken.py": "raise RuntimeError('made by hand')",
-}
-
-
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """A folder where a package with one good and three bad extensions is installed."""
-    source = tmp_path_factory.mktemp("source")
-    for name, text in EXTENSION.items():
-        (source / name).write_text(textwrap.dedent(text).strip() + "\n")
-    (source / "pyproject.toml").write_text(
-        '[build-system]\nrequires = ["setuptools"]\n'
-        'build-backend = "setuptools.build_meta"\n'
-    )
-    site = tmp_path_factory.mktemp("site")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q"]
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--target", site]
-    subprocess.run([*pip, *options, source], check=True)
-    return site
-
-
-@pytest.fixture(scope="module")
-def done(site):
+def done(extension_site):
     """A process, now ended, that used the extension's connector by its name."""
     code = """
-    import torch
     from ssr_plugin.registry import get_registry
 
     connectors = get_registry().connectors
-    connector = connectors.get("toy")()
-    print(type(connector).__module__, connector(torch.ones(2)).sum().item())
+    print(connectors.get("toy").__module__, connectors.get("toy").__name__)
     print(*connectors.names())
     """
-    path = os.pathsep.join(map(str, (site, PROJECT)))
+    path = os.pathsep.join(map(str, (extension_site, PROJECT)))
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -123,7 +74,7 @@ def done(site):
 
 
 def test_an_installed_extension_brings_its_connector_by_name(done):
-    assert done.stdout.startswith("ssr_toy 2.0\n")
+    assert done.stdout.startswith("ssr_toy ToyConnector\n")
 
 
 @pytest.mark.parametrize(

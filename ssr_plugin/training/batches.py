@@ -6,6 +6,7 @@ what is done for a batch is :func:`collate`.
 
 import dataclasses
 
+import soundfile
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.dataio.sampler import DynamicBatchSampler
@@ -70,6 +71,35 @@ def collate(examples):
         starts=starts,
         tokens=tokens,
     )
+
+
+def other_rates(rows, sample_rate, max_skipped_share):
+    """Finds the audio files that would have to be resampled.
+
+    Arguments
+    ---------
+    rows : dict
+        Manifest rows by id.
+    sample_rate : int
+        The wanted one, in Hz.
+    max_skipped_share : float
+
+    Returns
+    -------
+    ssr_plugin.problems.Problems
+        The utterances of another sampling rate.
+    """
+    problems = Problems("checking sampling rates", max_skipped_share)
+    for name, row in rows.items():
+        rate = soundfile.info(row["wav"]).samplerate
+        if rate != sample_rate:
+            problems.add(
+                name,
+                f"{row['wav']} is sampled at {rate} Hz, not {sample_rate}: convert it, "
+                f"or set resample: True",
+            )
+    problems.check(len(rows))
+    return problems
 
 
 def segment_all(rows, alignments, segmenter, num_frames, max_skipped_share):

@@ -57,3 +57,23 @@ class AtomicCheckpointer(Checkpointer):
         logging.getLogger(__name__).log(verbosity, "Saved a checkpoint in %s", path)
         files = {key: path / file.name for key, file in saved.paramfiles.items()}
         return Checkpoint(path, saved.meta, files)
+
+    def load_checkpoint(self, checkpoint):
+        """As the original's, but says what is wrong where the two do not match.
+
+        Raises
+        ------
+        ValueError
+            If the checkpoint is of a run with other settings, or damaged.
+        """
+        try:
+            super().load_checkpoint(checkpoint)
+        except (RuntimeError, ValueError, KeyError, EOFError) as error:
+            reasons = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise ValueError(
+                f"the checkpoint in {checkpoint.path} does not fit: it was made with "
+                f"other settings (connector, encoder_source, llm_source, ...), or is "
+                f"damaged. Give this run an output_folder of its own, go on with the "
+                f"settings of the other, or delete the checkpoint. "
+                f"({' '.join(reasons[:2])})"
+            ) from error

@@ -18,6 +18,7 @@ from ssr_plugin.training.batches import (
     collate,
     evaluation_batches,
     make_dataset,
+    other_rates,
     segment_all,
     training_sampler,
 )
@@ -48,6 +49,13 @@ def run(hparams, run_opts, manifests):
     skipped = {split: dict(manifests.skipped.get(split, {})) for split in splits}
     encoder, llm = hparams["encoder"], hparams["llm"]
 
+    if not hparams["resample"]:
+        for split, part in rows.items():
+            problems = other_rates(
+                part, encoder.sample_rate, hparams["max_skipped_share"]
+            )
+            skipped[split] |= problems.reasons
+            rows[split] = {k: row for k, row in part.items() if k not in skipped[split]}
     alignments = {}
     for split, part in rows.items():
         alignments[split], problems = align_rows(part, hparams)
@@ -94,6 +102,8 @@ def run(hparams, run_opts, manifests):
         if split != "train"
     }
     train(brain, datasets["train"], loaders["valid"], hparams)
+    # Kept here: scoring loads the best checkpoint, whose history ends at its epoch.
+    epochs = hparams["history"].epochs
 
     metrics = {}
     for split, loader in loaders.items():
@@ -106,7 +116,7 @@ def run(hparams, run_opts, manifests):
         }
         report.show_readings(split, scores.readings, hparams["num_shown"])
     metrics["train"] = {
-        "epochs": hparams["epoch_counter"].current,
+        "epochs": len(epochs),
         "wall_s": time.time() - started,
         "audio_s_per_s": brain.audio_seconds / max(brain.train_seconds, 1e-9),
         "peak_rss_mb": report.peak_rss_mb(),
@@ -116,7 +126,7 @@ def run(hparams, run_opts, manifests):
         folder = hparams["output_folder"]
         report.write_json(folder, metrics=metrics, skipped=skipped)
         drawn = next(iter(manifests.tests), "valid")
-        report.draw_all(folder, brain, datasets[drawn], hparams["history"].epochs)
+        report.draw_all(folder, brain, datasets[drawn], epochs)
         report.show_summary(metrics)
         logger.info("Metrics, log, TensorBoard and pictures are in %s", folder)
     return metrics
@@ -222,4 +232,10 @@ def train(brain, dataset, valid_loader, hparams):
     if brain.train_sampler is None:
         # SpeechBrain tells only the samplers that it made itself which epoch it is.
         brain.train_sampler = sampler
-    brain.fit_epochs(loader, valid_loader)
+    if not brain.test_only:
+        brain.fit_epochs(loader, valid_loader)
+    elif brain.checkpointer.recover_if_possible() is None:
+        raise ValueError(
+            f"test_only: no checkpoint in {brain.checkpointer.checkpoints_dir}: train "
+            f"first, or name the output_folder of a run"
+        )

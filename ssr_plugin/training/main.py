@@ -1,11 +1,15 @@
 """The main job that every recipe's ``train.py`` runs: a YAML, a data set, a stage."""
 
+import difflib
 import logging
 import pathlib
+import re
 import sys
 
 import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from ssr_plugin.data.prepare import prepare
 from ssr_plugin.problems import TooManyProblems
@@ -48,7 +52,7 @@ def main(dataset_class=None, argv=None):
             dataset_class = get_registry().datasets.get(hparams["dataset"])
         manifests = prepare_on_main(dataset_class(hparams["data_folder"]), hparams)
         return hparams["stage"](hparams, run_opts, manifests)
-    except (FileNotFoundError, ValueError, TooManyProblems) as error:
+    except (OSError, ValueError, TooManyProblems) as error:
         logger.debug("The run stopped", exc_info=True)
         raise SystemExit(f"error: {error}") from error
 
@@ -65,11 +69,29 @@ def load_hparams(hparams_file, overrides):
     Returns
     -------
     dict
+
+    Raises
+    ------
+    ValueError
+        If the YAML has no such key; the message names a similar one.
     """
-    if not pathlib.Path(hparams_file).exists():
-        raise FileNotFoundError(f"there is no YAML '{hparams_file}'")
-    with open(hparams_file, encoding="utf-8") as file:
-        return load_hyperpyyaml(file, overrides)
+    try:
+        text = pathlib.Path(hparams_file).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no YAML '{hparams_file}'") from None
+    try:
+        given = YAML(typ="safe").load(overrides) or {}
+    except YAMLError as error:
+        raise ValueError(
+            f"the options are no YAML: {' '.join(str(error).split())}"
+        ) from error
+    known = re.findall(r"^([a-z]\w*):", text, re.MULTILINE)
+    for key in given:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean --{close[0]}?" if close else ""
+            raise ValueError(f"--{key}: {hparams_file} has no such key{hint}")
+    return load_hyperpyyaml(text, given)
 
 
 def prepare_on_main(dataset, hparams):

@@ -1,0 +1,170 @@
+"""Runs a recipe's train.py as its command line does, but fast and killable.
+
+A process that imports torch and transformers takes seconds to start; those here are
+forked from one that has imported everything and done nothing else.
+"""
+
+import contextlib
+import importlib
+import itertools
+import json
+import logging
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+import traceback
+
+import numpy as np
+import torch
+
+PROJECT = pathlib.Path(__file__).parents[1]
+YAML = PROJECT / "hparams" / "distill.yaml"
+MODULES = ["torch.utils.tensorboard", "ssr_plugin.training.distill_stage"]
+
+
+def arguments(**overrides):
+    """The command line after train.py: the YAML, then an option for each override."""
+    line = [str(YAML)]
+    for key, value in overrides.items():
+        value = json.dumps(value) if isinstance(value, dict | list) else str(value)
+        line += [f"--{key}", value]
+    return line
+
+
+def run(recipe, argv):
+    """Runs a recipe in this process; what it changes for the process is put back.
+
+    Returns the metrics; raises SystemExit where the command would end with an error.
+    """
+    folder = PROJECT / "recipes" / recipe
+    script = (folder / "train.py").read_text()
+    found = {}
+    with _restored():
+        sys.path.insert(0, str(folder))
+        sys.modules.pop("prepare", None)
+        names = {"__name__": "train"}
+        exec(compile(script, folder / "train.py", "exec"), names)
+        main = names["main"]
+        names["main"] = lambda dataset: found.update(main(dataset, argv))
+        call = script.partition('if __name__ == "__main__":')[2]
+        exec("if True:" + call, names)
+    return found
+
+
+@contextlib.contextmanager
+def _restored():
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    path, hook = sys.path[:], sys.excepthook
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    threads = torch.get_num_threads()
+    # Sums are the same to the last bit only over the same number of threads.
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        for handler in set(root.handlers) - set(handlers):
+            handler.close()
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        sys.path[:], sys.excepthook = path, hook
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
+        torch.set_num_threads(threads)
+
+
+class Killable:
+    """Runs recipes in processes of their own, which may be killed on the way."""
+
+    def __init__(self):
+        environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+        self._server = subprocess.Popen(
+            [sys.executable, __file__],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, recipe, argv, place=None, count=1, after=None):
+        """Runs a recipe to its end, or until it is killed.
+
+        Arguments
+        ---------
+        recipe : str
+        argv : list of str
+        place : str, optional
+            "module:name" or "module:Class.name": SIGKILL when it is called for the
+            ``count``-th time.
+        after : float, optional
+            SIGKILL after so many seconds.
+
+        Returns
+        -------
+        int
+            The exit status: 0, or -9 if the kill came before the end.
+        """
+        json.dump([recipe, argv, place, count, after], self._server.stdin)
+        print(file=self._server.stdin, flush=True)
+        return int(self._server.stdout.readline())
+
+    def close(self):
+        """Ends the process that the others are forked from."""
+        self._server.stdin.close()
+        self._server.wait()
+        self._server.stdout.close()
+
+
+def _serve():
+    for module in MODULES:
+        importlib.import_module(module)
+    for line in sys.stdin:
+        recipe, argv, place, count, after = json.loads(line)
+        child = os.fork()
+        if not child:
+            _run_and_exit(recipe, argv, place, count)
+        if after is not None:
+            time.sleep(after)
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _run_and_exit(recipe, argv, place, count):
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    status = 1
+    try:
+        if place:
+            _arm(place, count)
+        run(recipe, argv)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _arm(place, count):
+    module, _, name = place.partition(":")
+    owner = importlib.import_module(module)
+    *outer, name = name.split(".")
+    for part in outer:
+        owner = getattr(owner, part)
+    original = getattr(owner, name)
+    calls = itertools.count(1)
+
+    def armed(*args, **kwargs):
+        if next(calls) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **kwargs)
+
+    setattr(owner, name, armed)
+
+
+if __name__ == "__main__":
+    _serve()

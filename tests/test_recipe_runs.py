@@ -1,0 +1,329 @@
+"""Whole runs of the recipes, on tiny models and a corpus of noise.
+
+Runs that come to their end go through a recipe's train.py in this process; those that
+are killed have processes of their own (see runs.py).
+"""
+
+import csv
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+import runs
+import torch
+
+from ssr_plugin.training.brain import StageBrain
+
+SPLIT_KEYS = {
+    "segments",
+    "cosine",
+    "mse",
+    "token_accuracy",
+    "retrieval_wer",
+    "nll",
+    "vectors_per_second",
+    "vectors_per_token",
+    "utterances",
+    "skipped",
+}
+# What may differ from run to run.
+OF_THE_PROCESS = {"wall_s", "audio_s_per_s", "peak_rss_mb"}
+TRAIN_KEYS = {"epochs"} | OF_THE_PROCESS
+
+
+def figures(folder):
+    """All numbers of a run folder's metrics.json that must not vary."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    train = metrics["train"]
+    metrics["train"] = {k: v for k, v in train.items() if k not in OF_THE_PROCESS}
+    return metrics
+
+
+def fingerprints(folder):
+    """A hash of each file of a folder."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+    }
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, small_run):
+    """One run to its end: (the overrides it was given, what main returned)."""
+    overrides = small_run(tmp_path_factory.mktemp("run"))
+    return overrides, runs.run("librispeech", runs.arguments(**overrides))
+
+
+@pytest.fixture(scope="module")
+def killable():
+    """Runs recipes in processes that may be killed."""
+    killable = runs.Killable()
+    yield killable
+    killable.close()
+
+
+# --- What a run leaves -------------------------------------------------------------
+
+
+def test_metrics_have_the_documented_keys(run):
+    overrides, returned = run
+    metrics = json.loads((overrides["output_folder"] / "metrics.json").read_text())
+    assert metrics == returned
+    assert set(metrics) == {"train", "valid", "test-a"}
+    for split in ("valid", "test-a"):
+        assert set(metrics[split]) >= SPLIT_KEYS
+        assert set(metrics[split]["nll"]) >= {"text", "speech", "none"}
+        assert metrics[split]["segments"] == "forced"
+        assert metrics[split]["utterances"] == 10
+        assert metrics[split]["skipped"] == 0
+        assert metrics[split]["vectors_per_token"] == 1
+    assert set(metrics["train"]) >= TRAIN_KEYS
+    assert metrics["train"]["epochs"] == 3
+    assert metrics["train"]["audio_s_per_s"] > 0
+
+
+def test_a_run_leaves_its_log_its_settings_and_its_curves(run):
+    folder = run[0]["output_folder"]
+    log = (folder / "log.txt").read_text()
+    assert "epoch 3: " in log and "said: " in log and "read: " in log
+    assert "number_of_epochs: 3" in (folder / "hyperparams.yaml").read_text()
+    (events,) = (folder / "tensorboard").glob("events*")
+    assert events.stat().st_size > 0
+
+
+# --- The same again ----------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(
+    run, small_run, tmp_path
+):
+    expected = figures(run[0]["output_folder"])
+    for name, seed in (("same", 1234), ("other", 7)):
+        argv = runs.arguments(**small_run(tmp_path / name, seed=seed))
+        runs.run("librispeech", argv)
+        assert (figures(tmp_path / name / "run") == expected) == (name == "same")
+
+
+def test_the_same_command_after_the_end_reports_the_same(run):
+    folder = run[0]["output_folder"]
+    expected = figures(folder)
+    (folder / "metrics.json").unlink()
+    runs.run("librispeech", runs.arguments(**run[0]))
+    assert figures(folder) == expected
+
+
+def test_features_encoded_in_every_epoch_give_what_cached_ones_give(
+    run, small_run, tmp_path
+):
+    overrides = small_run(tmp_path, cache_features=False)
+    found = runs.run("librispeech", runs.arguments(**overrides))
+    assert not (tmp_path / "cache" / "features").exists()
+    for split in ("valid", "test-a"):
+        # Those on disk are rounded to float16.
+        assert found[split]["cosine"] == pytest.approx(
+            run[1][split]["cosine"], abs=0.02
+        )
+
+
+# --- Frozen is frozen --------------------------------------------------------------
+
+
+def test_encoder_and_llm_are_not_trained_not_changed_and_not_saved(
+    small_run, tmp_path, monkeypatch
+):
+    before, brains = [], []
+
+    def fit_epochs(brain, *arguments):
+        before.extend(frozen_state(brain))
+        brains.append(brain)
+        original(brain, *arguments)
+
+    def frozen_state(brain):
+        return [
+            (f"{name}.{key}", value.clone())
+            for name in ("encoder", "llm")
+            for key, value in brain.modules[name].state_dict().items()
+            # The rest of the LLM is loaded at the end, for its loss.
+            if not key.startswith("model.")
+        ]
+
+    original = StageBrain.fit_epochs
+    monkeypatch.setattr(StageBrain, "fit_epochs", fit_epochs)
+    overrides = small_run(tmp_path, cache_features=False)
+    sources = [overrides["encoder_source"], overrides["llm_source"]]
+    files = [fingerprints(source) for source in sources]
+    runs.run("librispeech", runs.arguments(**overrides))
+
+    assert files == [fingerprints(source) for source in sources]
+    (brain,) = brains
+    after = dict(frozen_state(brain))
+    assert len(before) > 20
+    assert all(torch.equal(value, after[name]) for name, value in before)
+    frozen = [p for n in ("encoder", "llm") for p in brain.modules[n].parameters()]
+    assert not any(p.requires_grad or p.grad is not None for p in frozen)
+    assert not (brain.modules["encoder"].training or brain.modules["llm"].training)
+
+    optimized = {id(p) for g in brain.optimizer.param_groups for p in g["params"]}
+    assert optimized == {id(p) for p in brain.modules["connector"].parameters()}
+    trained = sum(p.numel() * 4 for p in brain.modules["connector"].parameters())
+    for checkpoint in brain.checkpointer.list_checkpoints():
+        saved = torch.load(checkpoint.path / "connector.ckpt", weights_only=True)
+        assert set(saved) <= set(brain.modules["connector"].state_dict())
+        size = sum(path.stat().st_size for path in checkpoint.path.iterdir())
+        # Parameters, and two moments of each; the encoder alone would be as much.
+        assert size < 3.2 * trained + 50_000
+
+
+# --- Killed, and started again -----------------------------------------------------
+
+BEFORE_TRAINING = [
+    ("ssr_plugin.data.prepare:write_manifest", 2),
+    ("ssr_plugin.alignment.readers:FileAligner.align", 2),
+    ("ssr_plugin.models.features:FeatureCache._write", 2),
+]
+IN_TRAINING = [
+    # The checkpoint of step 2 is there.
+    ("ssr_plugin.training.distill:DistillBrain.fit_batch", 4),
+    # Amid a checkpoint: the connector is written, the optimizer is not.
+    ("torch:save", 2),
+    # Amid the first validation.
+    ("ssr_plugin.evaluation.metrics:ReadingMetrics.add", 5),
+    # Two checkpoints are there, and the older one is still to go.
+    ("shutil:rmtree", 2),
+]
+AFTER_TRAINING = [
+    ("ssr_plugin.training.distill:DistillBrain.score", 2),
+    ("ssr_plugin.training.report:write_json", 1),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "places, options",
+    [
+        (BEFORE_TRAINING + IN_TRAINING + AFTER_TRAINING, {}),
+        (IN_TRAINING, {"num_workers": 2, "grad_accumulation_factor": 2}),
+    ],
+    ids=["one_process", "with_workers"],
+)
+def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
+    run, small_run, killable, tmp_path, places, options
+):
+    whole = run[0]["output_folder"]
+    if options:
+        overrides = small_run(tmp_path / "whole", **options)
+        whole = overrides["output_folder"]
+        runs.run("librispeech", runs.arguments(**overrides))
+    argv = runs.arguments(**small_run(tmp_path, ckpt_interval_steps=2, **options))
+    for place, count in places:
+        status = killable.run("librispeech", argv, place, count)
+        assert status == -9, f"never came to call {count} of {place}"
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert killable.run("librispeech", argv) == 0
+    assert figures(tmp_path / "run") == figures(whole)
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_time_ends_like_an_unbroken_one(
+    run, small_run, killable, tmp_path
+):
+    argv = runs.arguments(**small_run(tmp_path, ckpt_interval_steps=2))
+    chance = random.Random(0)
+    for _ in range(3):
+        killable.run("librispeech", argv, after=chance.uniform(0.5, 3))
+    assert killable.run("librispeech", argv) == 0
+    assert figures(tmp_path / "run") == figures(run[0]["output_folder"])
+
+
+# --- Other data sets, connectors and numbers of processes --------------------------
+
+
+def test_ljspeech_trains(small_run, tmp_path, write_audio):
+    names = [f"LJ{chapter:03}-000{i}" for chapter in (1, 50) for i in range(8)]
+    for i, name in enumerate(names):
+        write_audio(tmp_path / "LJSpeech-1.1" / "wavs" / f"{name}.wav", 1.0, seed=i)
+    rows = [f"{name}|The CAT|the cat sat" for name in names]
+    (tmp_path / "LJSpeech-1.1" / "metadata.csv").write_text("\n".join(rows))
+    units = [("the", 0.0, 0.3), ("cat", 0.3, 0.6), ("sat", 0.6, 1.0)]
+    words = tmp_path / "words.jsonl"
+    words.write_text(
+        "".join(json.dumps({"id": name, "words": units}) + "\n" for name in names)
+    )
+    overrides = small_run(
+        tmp_path,
+        data_folder=tmp_path,
+        aligner_options={"files": {"source": str(words)}},
+        number_of_epochs=1,
+        valid_share=0.2,
+    )
+    metrics = runs.run("ljspeech", runs.arguments(**overrides))
+    # Two of eight were held out: there is but one speaker.
+    assert metrics["valid"]["utterances"] == 2
+    assert metrics["test"]["utterances"] == 8
+
+
+def test_any_csv_trains_and_gives_what_its_corpus_gives(run, small_run, tmp_path):
+    manifests = run[0]["output_folder"] / "manifests"
+    for name, manifest in (("train", "train"), ("dev", "valid"), ("test", "test-a")):
+        rows = list(csv.DictReader((manifests / f"{manifest}.csv").open()))
+        with (tmp_path / f"{name}.csv").open("w") as file:
+            print("utt_id,path,speaker,sentence", file=file)
+            for row in rows:
+                columns = row["ID"], row["wav"], row["spk_id"], row["wrd"]
+                print(*columns, sep=",", file=file)
+    overrides = small_run(tmp_path, data_folder=tmp_path, dataset="csv")
+    metrics = runs.run("template", runs.arguments(**overrides))
+    assert metrics["valid"] == run[1]["valid"]
+    assert metrics["test"] == run[1]["test-a"]
+
+
+def command_line(small_run, folder, *launcher, path=(), **overrides):
+    """Runs train.py as a user does, in a process of its own."""
+    argv = runs.arguments(**small_run(folder, **overrides))
+    script = runs.PROJECT / "recipes" / "librispeech" / "train.py"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, [*path, runs.PROJECT]))
+    command = [*(launcher or [sys.executable]), script, *argv]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.slow
+def test_the_connector_of_an_installed_extension_trains_by_its_name(
+    small_run, tmp_path, extension_site
+):
+    done = command_line(small_run, tmp_path, path=[extension_site], connector="toy")
+    assert "extension 'b_broken' (ssr_broken:setup) is skipped" in done.stderr
+    (best, *_) = (tmp_path / "run" / "checkpoints").glob("CKPT*")
+    saved = torch.load(best / "connector.ckpt", weights_only=True)
+    assert {name: list(x.shape) for name, x in saved.items()} == {
+        "weight": [16, 32],
+        "bias": [16],
+    }
+    assert figures(tmp_path / "run")["valid"]["utterances"] == 10
+
+
+@pytest.mark.slow
+def test_two_processes_train_together_and_report_what_one_reports(small_run, tmp_path):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    torchrun += ["--nproc_per_node", "2"]
+    together = {"distributed_backend": "gloo"}
+    command_line(small_run, tmp_path, *torchrun, **together)
+    assert (tmp_path / "run" / "log.txt").read_text().count("epoch 3: ") == 1
+    expected = figures(tmp_path / "run")
+    assert set(expected) == {"train", "valid", "test-a"}
+    assert set(expected["test-a"]) >= SPLIT_KEYS
+    argv = runs.arguments(**small_run(tmp_path)) + ["--test_only"]
+    runs.run("librispeech", argv)
+    assert figures(tmp_path / "run") == expected
+
+
+def test_testing_only_needs_a_checkpoint(small_run, tmp_path):
+    argv = runs.arguments(**small_run(tmp_path)) + ["--test_only"]
+    with pytest.raises(SystemExit, match="no checkpoint in .*: train first"):
+        runs.run("librispeech", argv)
