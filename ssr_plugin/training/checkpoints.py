@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import textwrap
 
 from speechbrain.utils.checkpoints import (
     CKPT_PREFIX,
@@ -69,11 +70,10 @@ class AtomicCheckpointer(Checkpointer):
         try:
             super().load_checkpoint(checkpoint)
         except (RuntimeError, ValueError, KeyError, EOFError) as error:
-            reasons = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise ValueError(
                 f"the checkpoint in {checkpoint.path} does not fit: it was made with "
                 f"other settings (connector, encoder_source, llm_source, ...), or is "
                 f"damaged. Give this run an output_folder of its own, go on with the "
                 f"settings of the other, or delete the checkpoint. "
-                f"({' '.join(reasons[:2])})"
+                f"({textwrap.shorten(str(error), 300)})"
             ) from error

@@ -1,0 +1,297 @@
+"""Bad input on the command line: one clear line that names the fault and the mend.
+
+One bad utterance is skipped, counted and named; many stop the run. Nothing that was
+computed before is lost.
+"""
+
+import json
+import shutil
+
+import pytest
+import runs
+
+from ssr_plugin.alignment.readers import FileAligner
+from ssr_plugin.models.features import FeatureCache
+from ssr_plugin.training.distill import DistillBrain
+
+# One of twenty training utterances, or of ten others.
+ONE = 0.1
+
+
+@pytest.fixture
+def corpus(tmp_path, small_corpus):
+    """A copy of the small corpus, to be spoilt."""
+    return shutil.copytree(small_corpus, tmp_path / "corpus")
+
+
+@pytest.fixture
+def overrides(tmp_path, corpus, small_run):
+    """``overrides(**others)``: those of a short run on the copied corpus."""
+
+    def make(**others):
+        settings = {
+            "data_folder": corpus,
+            "aligner_options": {"files": {"source": str(corpus / "words.jsonl")}},
+            "number_of_epochs": 1,
+            "score_with_llm": False,
+            **others,
+        }
+        return small_run(tmp_path, **settings)
+
+    return make
+
+
+def error(overrides):
+    """The message that the run ends with."""
+    with pytest.raises(SystemExit) as stopped:
+        runs.run("librispeech", runs.arguments(**overrides))
+    message = str(stopped.value)
+    assert message.startswith("error: ") and "Traceback" not in message
+    return message
+
+
+def utterance(corpus, name="1-100-0000"):
+    """The audio file of an utterance."""
+    (path,) = corpus.glob(f"LibriSpeech/*/*/*/{name}.*")
+    return path
+
+
+def transcribe(corpus, name, text):
+    """Gives an utterance another transcript."""
+    (path,) = utterance(corpus, name).parent.glob("*.trans.txt")
+    lines = path.read_text().splitlines()
+    changed = [f"{name} {text}" if line.startswith(name) else line for line in lines]
+    path.write_text("\n".join(changed))
+
+
+# --- Settings ----------------------------------------------------------------------
+
+
+def test_a_missing_data_folder_is_named_with_its_key(overrides, tmp_path):
+    message = error(overrides(data_folder=tmp_path / "nowhere"))
+    assert "data_folder" in message and str(tmp_path / "nowhere") in message
+
+
+@pytest.mark.parametrize("key", ["train_splits", "test_splits"])
+def test_a_missing_split_is_named_and_those_there_are_listed(overrides, key):
+    message = error(overrides(**{key: ["train-clean-100"]}))
+    assert key in message and "'train-clean-100'" in message
+    assert "dev-a, test-a, train-a" in message
+
+
+@pytest.mark.parametrize(
+    "key, kind, known",
+    [
+        ("connector", "connector", "ssr"),
+        ("aligner", "aligner", "ctc, files, pocketsphinx"),
+        ("segmenter", "segmenter", "forced"),
+    ],
+)
+def test_an_unknown_part_is_named_and_the_known_are_listed(overrides, key, kind, known):
+    message = error(overrides(**{key: "nothing"}))
+    assert f"unknown {kind} 'nothing'; known: " in message and known in message
+
+
+def test_an_unknown_data_set_is_named_and_the_known_are_listed(overrides):
+    with pytest.raises(SystemExit, match="unknown data set 'cvs'; known: csv"):
+        runs.run("template", runs.arguments(**overrides(dataset="cvs")))
+
+
+@pytest.mark.parametrize("part", ["connector", "segmenter"])
+def test_a_misspelt_option_of_a_part_is_named(overrides, part):
+    name = {"connector": "ssr", "segmenter": "forced"}[part]
+    message = error(overrides(**{f"{part}_options": {name: {"silense": "next"}}}))
+    assert f"{part}_options: {name}: " in message and "'silense'" in message
+
+
+def test_a_misspelt_key_is_named_with_the_like(overrides):
+    message = error(overrides(number_of_epoch=3))
+    assert (
+        "--number_of_epoch: " in message and "distill.yaml has no such key" in message
+    )
+    assert "did you mean --number_of_epochs?" in message
+
+
+def test_a_missing_yaml_is_named():
+    with pytest.raises(SystemExit, match="error: there is no YAML 'distil.yaml'"):
+        runs.run("librispeech", ["distil.yaml", "--seed", "1"])
+
+
+@pytest.mark.parametrize("key", ["encoder_source", "llm_source"])
+def test_an_unknown_model_is_named(overrides, key, tmp_path):
+    message = error(overrides(**{key: "/no/such/model"}))
+    assert "'/no/such/model' is neither a folder on this machine nor" in message
+    (tmp_path / "empty").mkdir()
+    message = error(overrides(**{key: tmp_path / "empty"}))
+    assert f"folder '{tmp_path / 'empty'}' has no config.json: give" in message
+
+
+def test_a_tokenizer_without_offsets_is_refused(overrides, tmp_path, tiny_llm_folder):
+    from transformers import ByT5Tokenizer
+
+    folder = tmp_path / "llm"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(tiny_llm_folder / name, folder)
+    ByT5Tokenizer().save_pretrained(folder)
+    message = error(overrides(llm_source=folder))
+    assert str(folder) in message and "gives no character offsets" in message
+    assert "use a model that has a fast tokenizer" in message
+
+
+# --- Utterances --------------------------------------------------------------------
+
+
+def remove(corpus):
+    utterance(corpus).unlink()
+    return "missing audio: no file "
+
+
+def make_empty(corpus):
+    utterance(corpus).write_bytes(b"")
+    return "empty audio: "
+
+
+def make_noise(corpus):
+    utterance(corpus).write_bytes(bytes(1000))
+    return "unreadable audio: "
+
+
+def damage(corpus):
+    path = utterance(corpus)
+    content = path.read_bytes()
+    path.write_bytes(content[:200] + bytes(len(content) - 200))
+    return "cannot read "
+
+
+def silence_transcript(corpus):
+    transcribe(corpus, "1-100-0000", "")
+    return "empty transcript for "
+
+
+def drop_transcript(corpus):
+    (path,) = utterance(corpus).parent.glob("*.trans.txt")
+    path.write_text("".join(path.read_text().splitlines(True)[1:]))
+    return "missing transcript for "
+
+
+def change_transcript(corpus):
+    transcribe(corpus, "1-100-0000", "QUITE ANOTHER THING")
+    return "transcript and alignment part ways at character 0: "
+
+
+def crowd(corpus):
+    # A second of audio gives 49 frames.
+    words = ["A"] * 60
+    transcribe(corpus, "1-100-0000", " ".join(words))
+    units = [(word, i / 60, (i + 1) / 60) for i, word in enumerate(words)]
+    path = corpus / "words.jsonl"
+    kept = [line for line in path.read_text().splitlines() if "1-100-0000" not in line]
+    path.write_text(
+        "\n".join([*kept, json.dumps({"id": "1-100-0000", "words": units})])
+    )
+    return "60 tokens do not fit into 49 frames"
+
+
+SPOILT = [
+    remove,
+    make_empty,
+    make_noise,
+    damage,
+    silence_transcript,
+    drop_transcript,
+    change_transcript,
+    crowd,
+]
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_many_bad_utterances_stop_the_run_and_few_are_named(
+    overrides, corpus, tmp_path, spoil
+):
+    reason = spoil(corpus)
+    message = error(overrides())
+    assert "1 of 20 utterances are bad (5.0 %)" in message
+    assert "max_skipped_share" in message
+    assert "\n  1-100-0000: " in message and reason in message
+
+    argv = runs.arguments(**overrides(max_skipped_share=ONE))
+    metrics = runs.run("librispeech", argv)
+    assert metrics["train"]["skipped"] == 1 and metrics["valid"]["skipped"] == 0
+    skipped = json.loads((tmp_path / "run" / "skipped.json").read_text())
+    assert list(skipped["train"]) == ["1-100-0000"]
+    assert reason in skipped["train"]["1-100-0000"]
+    assert "1-100-0000" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_what_is_skipped_in_a_test_is_counted_there(overrides, corpus):
+    utterance(corpus, "7-100-0000").unlink()
+    argv = runs.arguments(**overrides(max_skipped_share=ONE))
+    metrics = runs.run("librispeech", argv)
+    assert metrics["test-a"]["skipped"] == 1 and metrics["test-a"]["utterances"] == 9
+    assert metrics["train"]["skipped"] == metrics["valid"]["skipped"] == 0
+
+
+def test_another_sampling_rate_is_resampled_or_refused(
+    overrides, corpus, tmp_path, write_audio
+):
+    write_audio(utterance(corpus), 1.0, sample_rate=8000)
+    metrics = runs.run("librispeech", runs.arguments(**overrides()))
+    assert metrics["train"]["skipped"] == 0
+    message = error(overrides(resample=False))
+    assert "1-100-0000" in message
+    assert "is sampled at 8000 Hz, not 16000: convert it, or set resample" in message
+    argv = runs.arguments(**overrides(resample=False, max_skipped_share=ONE))
+    assert runs.run("librispeech", argv)["train"]["skipped"] == 1
+
+
+# --- What was computed before ------------------------------------------------------
+
+
+def test_a_run_that_bad_audio_stopped_repeats_nothing(overrides, corpus, monkeypatch):
+    damage(corpus)
+    error(overrides())
+
+    def never(*arguments):
+        raise AssertionError("done again")
+
+    encoded = []
+    encode = FeatureCache._encode_batch
+
+    def encode_batch(cache, wavs):
+        encoded.extend(wavs)
+        return encode(cache, wavs)
+
+    monkeypatch.setattr(FileAligner, "align", never)
+    monkeypatch.setattr(FeatureCache, "_encode_batch", encode_batch)
+    runs.run("librispeech", runs.arguments(**overrides(max_skipped_share=ONE)))
+    # The first run stopped at the training split.
+    assert len(encoded) == 20
+    assert not [name for name in encoded if name[0] in "1234"]
+
+
+def test_a_checkpoint_of_other_settings_is_named_and_kept(
+    overrides, tmp_path, monkeypatch
+):
+    mine = overrides(connector_options={"ssr": {"num_layers": 1}})
+    others = overrides(connector_options={"ssr": {"num_layers": 2}})
+    first = runs.run("librispeech", runs.arguments(**mine))
+    message = error(others)
+    folder = tmp_path / "run" / "checkpoints"
+    assert f"the checkpoint in {folder}" in message and "does not fit" in message
+    assert "output_folder" in message
+
+    def never(*arguments):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(DistillBrain, "fit_batch", never)
+    again = runs.run("librispeech", runs.arguments(**mine))
+    assert again["test-a"] == first["test-a"]
+
+
+def test_a_damaged_checkpoint_is_named(overrides, tmp_path):
+    runs.run("librispeech", runs.arguments(**overrides()))
+    (path,) = tmp_path.glob("run/checkpoints/*/connector.ckpt")
+    path.write_bytes(path.read_bytes()[:100])
+    message = error(overrides())
+    assert str(path.parent) in message and "damaged" in message
