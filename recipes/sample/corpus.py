@@ -165,7 +165,7 @@ def read_aloud(story, voice, rng):
 
 
 def write_corpus(folder, stories, seed):
-    """Reads all stories aloud and writes audio, transcripts and word times.
+    """Reads all stories aloud; writes audio, transcripts, word times and sentences.
 
     Arguments
     ---------
@@ -184,7 +184,7 @@ def write_corpus(folder, stories, seed):
     shutil.rmtree(folder, ignore_errors=True)
     rng = random.Random(seed)
     minutes, table = collections.Counter(), []
-    alignments = collections.defaultdict(list)
+    alignments, sentences = collections.defaultdict(list), collections.defaultdict(list)
     left = {split: list(told) for split, told in stories.items()}
     bar = tqdm(total=sum(map(len, stories.values())), desc="corpus", unit="utt")
     for speaker in SPEAKERS:
@@ -206,6 +206,7 @@ def write_corpus(folder, stories, seed):
                     subtype="OPUS",
                     compression_level=0.92,  # 26 kbit/s
                 )
+                sentences[split].append({"id": id, "sentences": story})
                 text = " ".join(story).upper()
                 lines.append(f"{id} {text}\n")
                 words = [(w.upper(), round(s, 4), round(e, 4)) for w, s, e in words]
@@ -222,10 +223,11 @@ def write_corpus(folder, stories, seed):
                 f"{seconds / 60:5.2f} | {name}, size {speaker.voice.size}\n"
             )
     bar.close()
-    (folder / "alignments").mkdir()
-    for split, records in alignments.items():
-        with open(folder / "alignments" / f"{split}.jsonl", "w") as out:
-            out.writelines(json.dumps(record) + "\n" for record in records)
+    for name, splits in (("alignments", alignments), ("stories", sentences)):
+        (folder / name).mkdir()
+        for split, records in splits.items():
+            with open(folder / name / f"{split}.jsonl", "w") as out:
+                out.writelines(json.dumps(record) + "\n" for record in records)
     (folder / "SPEAKERS.TXT").write_text(
         "; Readers of the sample. Voice 21 reads nothing but test-sample.\n"
         ";ID  |SEX| SUBSET           |MINUTES| NAME\n" + "".join(table)

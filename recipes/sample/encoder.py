@@ -91,7 +91,7 @@ def _mel(hertz):
     return 2595 * math.log10(1 + hertz / 700)
 
 
-def train_encoder(model, speech, steps, seed, rate=2e-3, log=print):
+def train_encoder(model, speech, steps, seed, log=print):
     """Trains in place.
 
     Arguments
@@ -104,8 +104,6 @@ def train_encoder(model, speech, steps, seed, rate=2e-3, log=print):
         Optimiser steps of :data:`BATCH_SECONDS` each.
     seed : int
         Order of the data, noise and masks.
-    rate : float
-        Highest learning rate; it rises over the first tenth and then falls to zero.
     log : callable
         Gets a line of text now and then.
     """
@@ -115,10 +113,10 @@ def train_encoder(model, speech, steps, seed, rate=2e-3, log=print):
     phone_head = nn.Linear(model.config.hidden_size, len(PHONES) + 1)
     weights = [*model.parameters(), *phone_head.parameters()]
     optimizer = torch.optim.AdamW(
-        weights, lr=rate, betas=(0.9, 0.98), weight_decay=0.01
+        weights, lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rate, total_steps=steps, pct_start=0.1, final_div_factor=100
+        optimizer, 2e-3, total_steps=steps, pct_start=0.1, final_div_factor=100
     )
     model.train()
     # Else transformers asks for the gradient of the audio, the dearest of all.
@@ -232,13 +230,10 @@ def disturb(samples, speed, rng):
     if speed != 1:
         places = np.arange(0, len(samples) - 1, speed)
         samples = np.interp(places, np.arange(len(samples)), samples)
-    if rng.random() < 0.7:
-        # Another microphone, another throat: smooth gains of some dB over frequency.
-        decibels = np.interp(
-            np.linspace(0, 9, 65), np.arange(10), noise_rng.normal(0, 5, 10)
-        )
-        taps = np.roll(np.fft.irfft(10 ** (decibels / 20)), 64) * np.hanning(128)
-        samples = np.convolve(samples, taps, "same")
+    if rng.random() < 0.6:
+        taps = noise_rng.standard_normal(12) * np.exp(-np.arange(12) / 2.0) * 0.4
+        taps[0] = 1
+        samples = np.convolve(samples, taps)[: len(samples)]
     if rng.random() < 0.6:
         noise = noise_rng.standard_normal(len(samples))
         if rng.random() < 0.5:

@@ -40,7 +40,7 @@ def bible_lines():
 
 def any_voice(rng):
     """Draws a way to speak; never one of :data:`corpus.UNSEEN`."""
-    if rng.random() < 0.75:
+    if rng.random() < 0.65:
         name, rate = rng.choice(_FLITE)
         pitch = rng.uniform(0.8, 1.5)
         rate *= rng.uniform(0.8, 1.25)
@@ -77,7 +77,7 @@ def make_speech(minutes, held_out, verses, seed):
     made, seconds = [], 0.0
     bar = tqdm(total=int(60 * minutes), desc="speech", unit="s")
     while seconds < 60 * minutes:
-        if rng.random() < 0.8:
+        if rng.random() < 0.7:
             sentences = rng.sample(tell(rng), rng.choice((1, 1, 1, 2)))
         else:
             words = re.sub("[^a-z ]", "", rng.choice(verses)).split()
