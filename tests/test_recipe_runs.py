@@ -86,13 +86,15 @@ def test_metrics_have_the_documented_keys(run):
     assert metrics["train"]["audio_s_per_s"] > 0
 
 
-def test_a_run_leaves_its_log_its_settings_and_its_curves(run):
+def test_a_run_leaves_its_log_its_settings_its_curves_and_pictures(run):
     folder = run[0]["output_folder"]
     log = (folder / "log.txt").read_text()
     assert "epoch 3: " in log and "said: " in log and "read: " in log
     assert "number_of_epochs: 3" in (folder / "hyperparams.yaml").read_text()
     (events,) = (folder / "tensorboard").glob("events*")
     assert events.stat().st_size > 0
+    for name in ("utterance", "similarity", "learning_curves"):
+        assert (folder / "pictures" / f"{name}.png").read_bytes()[1:4] == b"PNG"
 
 
 # --- The same again ----------------------------------------------------------------
@@ -288,7 +290,9 @@ def command_line(small_run, folder, *launcher, path=(), **overrides):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(map(str, [*path, runs.PROJECT]))
     command = [*(launcher or [sys.executable]), script, *argv]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     return done
 

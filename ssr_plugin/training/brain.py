@@ -3,6 +3,7 @@
 import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import get_rank
+from torch.nn.parallel import DistributedDataParallel
 
 from ssr_plugin.files import digest
 from ssr_plugin.training.schedule import warmup_cosine
@@ -42,6 +43,11 @@ class StageBrain(sb.Brain):
         """
         self.steps_per_epoch = len(loader)
         self.fit(self.hparams.epoch_counter, loader, valid_loader)
+        for name, module in self.modules.items():
+            # From here on a process may work alone, as the one that draws does; inside
+            # DDP it would wait for the others for ever.
+            if isinstance(module, DistributedDataParallel):
+                self.modules[name] = module.module
 
     def on_fit_batch_start(self, batch, should_step):
         """Sets the learning rate and the random numbers of the step to come."""

@@ -6,7 +6,7 @@ import time
 
 import speechbrain as sb
 import torch
-from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.distributed import if_main_process, infer_device
 
 from ssr_plugin import build
 from ssr_plugin.alignment.aligner import AlignmentItem
@@ -170,7 +170,7 @@ def cache_features(rows, hparams, run_opts):
     problems : ssr_plugin.problems.Problems
         The utterances that cannot be read.
     """
-    encoder = hparams["encoder"].to(run_opts.get("device") or "cpu")
+    encoder = hparams["encoder"].to(run_opts.get("device") or infer_device())
     cache = FeatureCache(pathlib.Path(hparams["cache_folder"]) / "features", encoder)
     in_shards(
         lambda shard, share: cache.build(rows, shard=shard, max_skipped_share=share)
