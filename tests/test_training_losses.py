@@ -88,19 +88,30 @@ def test_a_table_in_half_precision_gives_much_the_same_logits(dtype):
     )
 
 
-@given(st.sets(st.integers(0, 19), min_size=1), st.integers(0, 25))
-def test_candidates_are_sorted_distinct_and_hold_all_that_training_has(seen, count):
-    candidates = draw_candidates(torch.tensor(sorted(seen)), 20, count).tolist()
+@given(
+    st.lists(st.integers(0, 19), min_size=1),
+    st.sets(st.integers(0, 19), min_size=1),
+    st.integers(0, 25),
+)
+def test_candidates_are_sorted_distinct_and_hold_the_targets(targets, seen, count):
+    targets, seen = torch.tensor(targets), torch.tensor(sorted(seen))
+    candidates = draw_candidates(targets, seen, 20, count).tolist()
     assert candidates == sorted(set(candidates))
-    assert seen <= set(candidates) <= set(range(20))
-    assert len(candidates) >= min(count, 20)
-    if count == 0:
+    assert set(targets.tolist()) <= set(candidates) <= set(range(20))
+    if count == 0 or count >= 20:
         assert len(candidates) == 20
+
+
+def test_half_of_the_candidates_are_what_training_has():
+    seen = torch.arange(1000, 1100)
+    drawn = draw_candidates(torch.tensor([0]), seen, 100_000, 100)
+    assert 50 <= int(torch.isin(drawn, seen).sum()) <= 60
 
 
 def test_candidates_change_from_draw_to_draw():
     torch.manual_seed(0)
-    first, second = (draw_candidates(torch.tensor([3]), 100, 10) for _ in range(2))
+    targets, seen = torch.tensor([3]), torch.arange(50)
+    first, second = (draw_candidates(targets, seen, 100, 10) for _ in range(2))
     assert not torch.equal(first, second)
 
 

@@ -53,6 +53,9 @@ class SpellingKeys(nn.Module):
         K, width of the keys.
     num_buckets : int
         Rows that the n-grams are hashed into.
+    gram_dropout : float
+        Share of the n-grams left out in training, so that a token is not known by one
+        of them alone.
 
     Example
     -------
@@ -62,8 +65,9 @@ class SpellingKeys(nn.Module):
     (torch.Size([2, 8]), torch.Size([2]))
     """
 
-    def __init__(self, tokens, size=256, num_buckets=32768):
+    def __init__(self, tokens, size=256, num_buckets=32768, gram_dropout=0.0):
         super().__init__()
+        self.gram_dropout = gram_dropout
         bags, ends = [], []
         for token in tokens:
             grams = character_ngrams(token.translate(_BLANKS))
@@ -106,7 +110,12 @@ class SpellingKeys(nn.Module):
         within = within - torch.repeat_interleave(ends - count, count)
         places = torch.repeat_interleave(self._first[ids], count) + within
         offsets = torch.cat([ends.new_zeros(1), ends])
-        x = self.grams(self._bags[places], offsets) / count.sqrt().unsqueeze(1)
+        kept = None
+        if self.training and self.gram_dropout:
+            kept = (torch.rand(places.shape) >= self.gram_dropout).to(self.rank.weight)
+            kept = kept / (1 - self.gram_dropout)
+        grams = self.grams(self._bags[places], offsets, per_sample_weights=kept)
+        x = grams / count.sqrt().unsqueeze(1)
         rank = torch.log(ids.float() + 1) / 10
         x = x + self.rank(torch.stack([rank, rank**2, rank**3], dim=1))
         x = x + self.net(x)
@@ -129,6 +138,8 @@ class VocabularyHead(nn.Module):
         H, size of the states.
     size : int
         K, size of queries and keys.
+    gram_dropout : float
+        Of :class:`SpellingKeys`.
 
     Example
     -------
@@ -140,13 +151,14 @@ class VocabularyHead(nn.Module):
     (torch.Size([3, 16]), torch.Size([3, 10]), torch.Size([3, 16]))
     """
 
-    def __init__(self, llm, width, size=256):
+    def __init__(self, llm, width, size=256, gram_dropout=0.0):
         super().__init__()
         # Not a module of this one: it is frozen, and in no checkpoint.
         self._table = llm.table
         tokens = llm.tokenizer.convert_ids_to_tokens(range(len(llm.tokenizer)))
         padding = [""] * (len(llm.table()) - len(tokens))
-        self.keys = SpellingKeys([token or "" for token in tokens] + padding, size)
+        tokens = [token or "" for token in tokens] + padding
+        self.keys = SpellingKeys(tokens, size, gram_dropout=gram_dropout)
         self.query = nn.Linear(width, size)
         self.scale = nn.Parameter(torch.tensor(1 / math.sqrt(size)))
         self._cached = None

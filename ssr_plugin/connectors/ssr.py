@@ -196,6 +196,9 @@ class SSRConnector(nn.Module):
         "vocabulary": vectors are expected embeddings, over tokens known by their
         spelling (:class:`ssr_plugin.connectors.spelling.VocabularyHead`). "direct": as
         published, the normalised states themselves.
+    gram_dropout : float
+        With ``head="vocabulary"``: share of a token's letter groups left out in
+        training.
 
     Example
     -------
@@ -222,6 +225,7 @@ class SSRConnector(nn.Module):
         stack=1,
         dropout=0.0,
         head="direct",
+        gram_dropout=0.0,
     ):
         super().__init__()
         if head not in ("vocabulary", "direct"):
@@ -246,7 +250,7 @@ class SSRConnector(nn.Module):
         self.norm = RMSNorm(width, eps=1e-6)
         self.scores_tokens = head == "vocabulary"
         if self.scores_tokens:
-            self.head = VocabularyHead(llm, width)
+            self.head = VocabularyHead(llm, width, gram_dropout=gram_dropout)
         else:
             # Start at the scale of what is to be learnt.
             scale = table.float().square().mean().sqrt().item()

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from ssr_plugin.evaluation.continuation import ContinuationLoss
 from ssr_plugin.evaluation.metrics import ReadingMetrics, squared_norms
+from ssr_plugin.training import augment
 from ssr_plugin.training.brain import StageBrain
 from ssr_plugin.training.losses import (
     cosine_distance,
@@ -57,14 +58,19 @@ class DistillBrain(StageBrain):
             [C] tokens and [M, C], for the M vectors that are no padding.
         """
         batch = batch.to(self.device)
-        features = batch.inputs
+        features, lengths = batch.inputs, batch.lengths
         if not batch.cached:
-            features, _ = self.modules.encoder(batch.inputs, batch.lengths)
+            features, lengths = self.modules.encoder(features, lengths)
         arguments = (features, batch.boundaries, batch.starts)
+        if stage == sb.Stage.TRAIN:
+            arguments = self._augment(lengths, *arguments)
         if stage != sb.Stage.TRAIN or not self.hparams.ce_weight:
             return self.modules.connector(*arguments), None, None
         candidates = draw_candidates(
-            self.seen, len(self.table), self.hparams.ce_candidates
+            batch.tokens[batch.tokens >= 0],
+            self.seen,
+            len(self.table),
+            self.hparams.ce_candidates,
         )
         if self.scores_tokens:
             vectors, logits = self.modules.connector(*arguments, candidates)
@@ -76,6 +82,17 @@ class DistillBrain(StageBrain):
                 self.norms[candidates],
             )
         return vectors, candidates, logits
+
+    def _augment(self, lengths, features, boundaries, starts):
+        hparams = self.hparams
+        lengths = lengths.to(self.device)
+        features = augment.swap_means(features, lengths, hparams.mean_swap)
+        features = augment.add_noise(features, lengths, hparams.noise)
+        features = augment.drop_frames(features, hparams.frame_dropout)
+        segments = augment.shake_boundaries(
+            boundaries, starts, lengths, hparams.boundary_shake
+        )
+        return features, *segments
 
     def compute_objectives(self, predictions, batch, stage):
         """The stage-1 loss; outside training the vectors are scored too."""

@@ -23,6 +23,7 @@ from ssr_plugin.training.batches import (
     training_sampler,
 )
 from ssr_plugin.training.distill import DistillBrain
+from ssr_plugin.training.precision import resolve_precision
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ def run(hparams, run_opts, manifests):
         What is in ``metrics.json``.
     """
     started = time.time()
+    device = run_opts.get("device")
+    hparams["precision"] = resolve_precision(hparams["precision"], device)
     splits = {"train": manifests.train, "valid": manifests.valid, **manifests.tests}
     rows = {split: read_manifest(path) for split, path in splits.items()}
     skipped = {split: dict(manifests.skipped.get(split, {})) for split in splits}

@@ -92,17 +92,20 @@ def distance_logits(z, table, norms=None):
     return 2 * (z.to(table.dtype) @ table.T).float() - norms
 
 
-def draw_candidates(seen, vocab_size, count):
-    """The tokens that a step of training tells apart: all seen ones and some others.
+def draw_candidates(targets, seen, vocab_size, count):
+    """The tokens that a step of training tells apart: its targets and some others.
 
     Arguments
     ---------
+    targets : torch.Tensor
+        [M] int
     seen : torch.Tensor
-        [S] int, the token types that the training data has.
+        [S] int, the token types that the training data has. Half of the others are
+        drawn among these, which are the likelier ones, half from the whole vocabulary.
     vocab_size : int
         V
     count : int
-        How many tokens of the vocabulary to draw besides; 0 takes all.
+        How many others to draw; 0 takes the whole vocabulary.
 
     Returns
     -------
@@ -112,12 +115,14 @@ def draw_candidates(seen, vocab_size, count):
     Example
     -------
     >>> import torch
-    >>> draw_candidates(torch.tensor([7, 8]), 10, 0).tolist()
+    >>> targets, seen = torch.tensor([7, 7]), torch.tensor([7, 8])
+    >>> draw_candidates(targets, seen, 10, 0).tolist()
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
-    >>> len(draw_candidates(torch.tensor([7, 8]), 10, 3)) in (3, 4, 5)
+    >>> 7 in draw_candidates(targets, seen, 10, 4)
     True
     """
     if not count or count >= vocab_size:
-        return torch.arange(vocab_size, device=seen.device)
-    drawn = torch.randperm(vocab_size)[:count].to(seen.device)
-    return torch.unique(torch.cat([seen, drawn]))
+        return torch.arange(vocab_size, device=targets.device)
+    likely = seen[torch.randperm(len(seen))[: count // 2].to(seen.device)]
+    rest = torch.randperm(vocab_size)[: count - len(likely)].to(targets.device)
+    return torch.unique(torch.cat([targets, likely, rest]))

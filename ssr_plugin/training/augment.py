@@ -1,0 +1,141 @@
+"""Changes to features and segments in training, so that unlike speech is read too.
+
+Pure functions of tensors. Features are cached, so what is changed is the encoder's
+frames, not the audio: cheap, and new at every step.
+"""
+
+import torch
+
+
+def frame_mask(lengths, num_frames):
+    """Which frames are no padding.
+
+    Example
+    -------
+    >>> frame_mask(torch.tensor([1, 2]), 3).int().tolist()
+    [[1, 0, 0], [1, 1, 0]]
+    """
+    return torch.arange(num_frames, device=lengths.device) < lengths.unsqueeze(1)
+
+
+def swap_means(features, lengths, amount):
+    """Moves each utterance's mean frame towards, or past, that of another.
+
+    Speaker and channel shift all frames of an utterance alike; with the mean of
+    another utterance of the batch it sounds as if spoken by somebody else.
+
+    Arguments
+    ---------
+    features : torch.Tensor
+        [B, T, D]
+    lengths : torch.Tensor
+        [B] int
+    amount : float
+        How far at most: each utterance draws its share from 0 to this; 1 is all the
+        way.
+
+    Returns
+    -------
+    torch.Tensor
+        [B, T, D]; padding changes too.
+
+    Example
+    -------
+    >>> x = torch.tensor([[[1.0], [3.0]], [[1.0], [3.0]]])
+    >>> bool((swap_means(x, torch.tensor([2, 2]), 1.0) == x).all())
+    True
+    """
+    mask = frame_mask(lengths, features.shape[1]).unsqueeze(-1)
+    means = (features * mask).sum(1) / lengths.clamp_min(1).unsqueeze(1)
+    batch = len(features)
+    other = means[torch.randperm(batch).to(features.device)]
+    share = amount * torch.rand(batch, 1).to(features)
+    return features + (share * (other - means)).unsqueeze(1)
+
+
+def add_noise(features, lengths, amount):
+    """Adds Gaussian noise.
+
+    Arguments
+    ---------
+    features : torch.Tensor
+        [B, T, D]
+    lengths : torch.Tensor
+        [B] int
+    amount : float
+        Its standard deviation, in those of the features (over the batch).
+
+    Returns
+    -------
+    torch.Tensor
+        [B, T, D]
+
+    Example
+    -------
+    >>> add_noise(torch.zeros(1, 2, 3), torch.tensor([2]), 0.1).abs().max()
+    tensor(0.)
+    """
+    std = features[frame_mask(lengths, features.shape[1])].std()
+    return features + amount * std * torch.randn(features.shape).to(features)
+
+
+def drop_frames(features, share):
+    """Sets whole frames to zero.
+
+    Arguments
+    ---------
+    features : torch.Tensor
+        [B, T, D]
+    share : float
+        Of the frames.
+
+    Returns
+    -------
+    torch.Tensor
+        [B, T, D]
+
+    Example
+    -------
+    >>> drop_frames(torch.ones(1, 4, 2), 1.0).sum()
+    tensor(0.)
+    """
+    dropped = torch.rand(features.shape[:2]).to(features.device) < share
+    return features.masked_fill(dropped.unsqueeze(-1), 0.0)
+
+
+def shake_boundaries(boundaries, starts, lengths, frames):
+    """Moves boundaries about, as another aligner would have put them.
+
+    Arguments
+    ---------
+    boundaries, starts : torch.Tensor
+        [B, N] int, padded with -1.
+    lengths : torch.Tensor
+        [B] int, frames of each utterance.
+    frames : float
+        Standard deviation of the shift, in frames.
+
+    Returns
+    -------
+    boundaries, starts : torch.Tensor
+        [B, N] int: still strictly increasing, inside the utterance, each segment with
+        a frame of its own. Gaps between segments stay as long as they fit.
+
+    Example
+    -------
+    >>> boundaries, starts = torch.tensor([[2, 5, -1]]), torch.tensor([[0, 3, -1]])
+    >>> shake_boundaries(boundaries, starts, torch.tensor([6]), 0.0)
+    (tensor([[ 2,  5, -1]]), tensor([[ 0,  3, -1]]))
+    """
+    valid = boundaries >= 0
+    count = valid.sum(1, keepdim=True)
+    order = torch.arange(boundaries.shape[1], device=boundaries.device)
+    shift = (frames * torch.randn(boundaries.shape)).round().long().to(boundaries)
+    moved = torch.where(valid, boundaries + shift, 0).clamp_min(0)
+    # Strictly increasing from the left, then room for those to the right.
+    moved = torch.cummax((moved - order).clamp_min(0), dim=1).values + order
+    moved = torch.minimum(moved, lengths.unsqueeze(1) - count + order)
+    gap = starts - torch.cat([starts[:, :1], boundaries[:, :-1] + 1], dim=1)
+    start = torch.cat([starts[:, :1], moved[:, :-1] + 1], dim=1) + gap
+    start = torch.minimum(start, moved)
+    return torch.where(valid, moved, -1), torch.where(valid, start, -1)

@@ -1,0 +1,36 @@
+"""Which number type to train in, where the user leaves that to the machine."""
+
+import torch
+
+
+def resolve_precision(precision, device=None):
+    """SpeechBrain's name of the number type to train in.
+
+    Arguments
+    ---------
+    precision : str
+        "fp32", "fp16", "bf16", or "auto": bf16 where the device computes in it, which
+        is two to three times faster, fp32 elsewhere.
+    device : str or None
+        "cpu", "cuda", "cuda:1"; None for the one that SpeechBrain picks.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> resolve_precision("fp32"), resolve_precision("auto", "cpu") in ("bf16", "fp32")
+    ('fp32', True)
+    """
+    if precision != "auto":
+        return precision
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if str(device).startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    # Older torch does not tell.
+    tell = getattr(torch.cpu, "get_capabilities", dict)
+    abilities = tell() if device == "cpu" else {}
+    fast = ("avx512_bf16", "amx_bf16", "bf16")
+    return "bf16" if any(abilities.get(name) for name in fast) else "fp32"
