@@ -86,7 +86,7 @@ class SegmentPool(nn.Module):
 
     num_position_features = 6
 
-    def __init__(self, input_size, output_size, num_readings=6, hidden_size=128):
+    def __init__(self, input_size, output_size, num_readings=12, hidden_size=128):
         super().__init__()
         self.norm = nn.LayerNorm(input_size)
         self.score = nn.Sequential(
@@ -199,6 +199,9 @@ class SSRConnector(nn.Module):
     gram_dropout : float
         With ``head="vocabulary"``: share of a token's letter groups left out in
         training.
+    num_readings : int
+        Token form: weighted means that are taken of each segment's frames
+        (:class:`SegmentPool`).
 
     Example
     -------
@@ -226,6 +229,7 @@ class SSRConnector(nn.Module):
         dropout=0.0,
         head="direct",
         gram_dropout=0.0,
+        num_readings=12,
     ):
         super().__init__()
         if head not in ("vocabulary", "direct"):
@@ -240,7 +244,7 @@ class SSRConnector(nn.Module):
         self.context = context
         self.stack = stack
         if form == "token":
-            self.pool = SegmentPool(input_size, width)
+            self.pool = SegmentPool(input_size, width, num_readings)
         else:
             self.project = nn.Linear(stack * input_size, width, bias=False)
         shape = layer_shape(llm.config)

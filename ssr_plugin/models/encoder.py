@@ -14,6 +14,7 @@ from ssr_plugin.models.backbone import HiddenLayer, load_backbone
 from ssr_plugin.models.dtypes import parse_dtype
 from ssr_plugin.models.frontends import FrontEnd
 from ssr_plugin.models.padding import PaddingGuard
+from ssr_plugin.models.precision import resolve_precision
 from ssr_plugin.models.windows import split_windows
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ class SpeechEncoder(nn.Module):
     freeze : bool
         Whether it stays in eval mode and takes no gradient.
     dtype : str
-        "float32", or "bfloat16" / "float16" for autocast; the frames are float32.
+        "float32", or "bfloat16" / "float16" for autocast, or "auto": bfloat16 where
+        the machine is fast in it. The frames are float32 in any case.
     window : str
         For an encoder that pads all audio to one length (Whisper, 30 s): "full" does
         that; "short" pads to whole seconds, 2 s of silence at least, and is faster by
@@ -89,6 +91,9 @@ class SpeechEncoder(nn.Module):
         if window not in ("full", "short"):
             raise ValueError(f"window is '{window}'; it may be 'full' or 'short'")
         self.source = str(source)
+        if dtype == "auto":
+            fast = resolve_precision("auto") == "bf16"
+            dtype = torch.bfloat16 if fast else torch.float32
         self.dtype = parse_dtype(dtype)
         config = hub.load_config(self.source)
         self.frontend = FrontEnd(self.source)

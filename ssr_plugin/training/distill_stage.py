@@ -13,6 +13,7 @@ from ssr_plugin.alignment.aligner import AlignmentItem
 from ssr_plugin.alignment.cache import align
 from ssr_plugin.data.manifest import read_manifest
 from ssr_plugin.models.features import FeatureCache
+from ssr_plugin.models.precision import resolve_precision
 from ssr_plugin.training import report
 from ssr_plugin.training.batches import (
     collate,
@@ -23,7 +24,6 @@ from ssr_plugin.training.batches import (
     training_sampler,
 )
 from ssr_plugin.training.distill import DistillBrain
-from ssr_plugin.training.precision import resolve_precision
 
 logger = logging.getLogger(__name__)
 

@@ -1,10 +1,10 @@
-"""Which number type to train in, where the user leaves that to the machine."""
+"""Which number type to compute in, where the user leaves that to the machine."""
 
 import torch
 
 
 def resolve_precision(precision, device=None):
-    """SpeechBrain's name of the number type to train in.
+    """SpeechBrain's name of the number type to compute in.
 
     Arguments
     ---------
