@@ -9,6 +9,7 @@ import shutil
 
 import pytest
 import runs
+from safetensors.torch import load_file, save_file
 
 from ssr_plugin.alignment.readers import FileAligner
 from ssr_plugin.models.features import FeatureCache
@@ -287,6 +288,17 @@ def test_a_checkpoint_of_other_settings_is_named_and_kept(
     monkeypatch.setattr(DistillBrain, "fit_batch", never)
     again = runs.run("librispeech", runs.arguments(**mine))
     assert again["test-a"] == first["test-a"]
+
+
+def test_another_encoder_of_the_same_shape_is_noticed(
+    overrides, tiny_encoder_folder, tmp_path
+):
+    runs.run("librispeech", runs.arguments(**overrides()))
+    other = shutil.copytree(tiny_encoder_folder, tmp_path / "other_encoder")
+    weights = load_file(other / "model.safetensors")
+    save_file({k: v + 0.01 for k, v in weights.items()}, other / "model.safetensors")
+    message = error(overrides(encoder_source=str(other)))
+    assert "made with another encoder" in message and "output_folder" in message
 
 
 def test_a_damaged_checkpoint_is_named(overrides, tmp_path):

@@ -227,7 +227,7 @@ class SSRConnector(nn.Module):
         context="causal",
         stack=1,
         dropout=0.0,
-        head="direct",
+        head="vocabulary",
         gram_dropout=0.0,
         num_readings=12,
     ):

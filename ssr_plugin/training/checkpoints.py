@@ -1,7 +1,9 @@
 """Checkpoints that a killed process cannot leave half written."""
 
+import json
 import logging
 import os
+import pathlib
 import shutil
 import textwrap
 
@@ -9,8 +11,13 @@ from speechbrain.utils.checkpoints import (
     CKPT_PREFIX,
     Checkpoint,
     Checkpointer,
+    mark_as_loader,
+    mark_as_saver,
+    register_checkpoint_hooks,
 )
 from speechbrain.utils.distributed import if_main_process
+
+from ssr_plugin.models import hub
 
 
 class AtomicCheckpointer(Checkpointer):
@@ -77,3 +84,50 @@ class AtomicCheckpointer(Checkpointer):
                 f"settings of the other, or delete the checkpoint. "
                 f"({textwrap.shorten(str(error), 300)})"
             ) from error
+
+
+@register_checkpoint_hooks
+class SameModels:
+    """Notes in a checkpoint which frozen models it was trained with.
+
+    They are in no checkpoint themselves, and another encoder of the same width would
+    load without complaint and read nothing.
+
+    Arguments
+    ---------
+    **sources : str
+        Name -> hub id or folder. A model is the same under any path.
+
+    Example
+    -------
+    >>> encoder, llm = getfixture("tiny_encoder_folder"), getfixture("tiny_llm_folder")
+    >>> file = getfixture("tmp_path") / "models"
+    >>> SameModels(encoder=encoder, llm=llm).save(file)
+    >>> SameModels(encoder=llm, llm=llm).load(file, end_of_epoch=True)
+    Traceback (most recent call last):
+        ...
+    ValueError: it was made with another encoder
+    """
+
+    def __init__(self, **sources):
+        self.marks = {name: hub.fingerprint(str(s)) for name, s in sources.items()}
+
+    @mark_as_saver
+    def save(self, path):
+        """Writes the models' fingerprints."""
+        pathlib.Path(path).write_text(json.dumps(self.marks))
+
+    @mark_as_loader
+    def load(self, path, end_of_epoch):
+        """Compares the models' fingerprints.
+
+        Raises
+        ------
+        ValueError
+            If one differs.
+        """
+        del end_of_epoch
+        noted = json.loads(pathlib.Path(path).read_text())
+        for name, mark in self.marks.items():
+            if noted.get(name) != mark:
+                raise ValueError(f"it was made with another {name}")

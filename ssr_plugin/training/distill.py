@@ -14,6 +14,7 @@ from ssr_plugin.training.losses import (
     cosine_distance,
     distance_logits,
     draw_candidates,
+    relative_squared_error,
     squared_error,
 )
 
@@ -102,7 +103,8 @@ class DistillBrain(StageBrain):
         z, target = vectors[valid].float(), tokens[valid]
         h = self.table[target].float()
         hparams = self.hparams
-        loss = hparams.mse_weight * squared_error(z, h)
+        error = relative_squared_error if hparams.relative_mse else squared_error
+        loss = hparams.mse_weight * error(z, h)
         loss = loss + hparams.cosine_weight * cosine_distance(z, h, self.center)
         if logits is not None:
             place = torch.searchsorted(candidates, target)
