@@ -8,12 +8,13 @@ import json
 import shutil
 
 import pytest
-import runs
 from safetensors.torch import load_file, save_file
 
 from ssr_plugin.alignment.readers import FileAligner
 from ssr_plugin.models.features import FeatureCache
 from ssr_plugin.training.distill import DistillBrain
+
+import runs
 
 # One of twenty training utterances, or of ten others.
 ONE = 0.1

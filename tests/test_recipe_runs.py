@@ -13,10 +13,11 @@ import subprocess
 import sys
 
 import pytest
-import runs
 import torch
 
 from ssr_plugin.training.brain import StageBrain
+
+import runs
 
 SPLIT_KEYS = {
     "segments",

@@ -1,7 +1,8 @@
 """Trains on LibriSpeech: python recipes/librispeech/train.py hparams/distill.yaml"""
 
-from prepare import LibriSpeech
 from ssr_plugin.training.main import main
+
+from prepare import LibriSpeech
 
 if __name__ == "__main__":
     main(LibriSpeech)

@@ -1,7 +1,8 @@
 """Trains on LJSpeech: python recipes/ljspeech/train.py hparams/distill.yaml"""
 
-from prepare import LJSpeech
 from ssr_plugin.training.main import main
+
+from prepare import LJSpeech
 
 if __name__ == "__main__":
     main(LJSpeech)
