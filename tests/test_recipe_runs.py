@@ -314,11 +314,6 @@ def test_the_connector_of_an_installed_extension_trains_by_its_name(
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    raises=subprocess.TimeoutExpired,
-    strict=False,
-    reason="two processes sometimes wait for each other on a loaded machine",
-)
 def test_two_processes_train_together_and_report_what_one_reports(small_run, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     torchrun += ["--nproc_per_node", "2"]

@@ -15,7 +15,7 @@ from speechbrain.utils.checkpoints import (
     mark_as_saver,
     register_checkpoint_hooks,
 )
-from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from ssr_plugin.models import hub
 
@@ -58,11 +58,20 @@ class AtomicCheckpointer(Checkpointer):
                 if path not in whole:
                     shutil.rmtree(path)
         saved = super().save_checkpoint(meta or {}, end_of_epoch, name, logging.DEBUG)
-        if not if_main_process():
-            return None
+        if if_main_process():
+            saved = self._name(saved)
+            logging.getLogger(__name__).log(
+                verbosity, "Saved a checkpoint in %s", saved.path
+            )
+        # Each process lists the checkpoints to decide which to delete, and they wait
+        # for each other at each: all must see the new one.
+        ddp_barrier()
+        return saved
+
+    def _name(self, saved):
+        """Gives a whole checkpoint the name by which it is found."""
         path = saved.path.with_name(saved.path.name.removeprefix(self.partial_prefix))
         os.replace(saved.path, path)
-        logging.getLogger(__name__).log(verbosity, "Saved a checkpoint in %s", path)
         files = {key: path / file.name for key, file in saved.paramfiles.items()}
         return Checkpoint(path, saved.meta, files)
 
