@@ -18,7 +18,7 @@ class StageBrain(sb.Brain):
     """
 
     def init_optimizers(self):
-        """AdamW over the parameters that take a gradient; matrices alone decay."""
+        """AdamW over the parameters that take a gradient, and no others."""
         trained = [p for p in self.modules.parameters() if p.requires_grad]
         # One group for SpeechBrain, whose gradient clipping reads the first alone.
         self.optimizer = torch.optim.AdamW(
