@@ -4,9 +4,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import Gemma2Config, GPT2Config, LlamaConfig, OPTConfig
 
-from ssr_plugin.connectors.segments import contiguous_starts, segment_of_frame
+from ssr_plugin.connectors.segments import (
+    contiguous_starts,
+    segment_of_frame,
+    weighted_sums,
+)
 from ssr_plugin.connectors.ssr import CONTEXTS, SSRConnector, context_mask
 
 FORMS = [("token", 1), ("frame", 1), ("frame", 2), ("frame", 3)]
@@ -315,3 +321,14 @@ def test_segments_of_frames_follow_starts_and_boundaries():
         [-1, 0, -1, 1, 1, -1],
         [0, -1, -1, -1, -1, -1],
     ]
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(1, 5))
+def test_weighted_sums_in_blocks_are_those_of_one_segment_at_a_time(sizes, block):
+    index = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    generator = torch.Generator().manual_seed(sum(sizes))
+    x, weights = (torch.rand(len(index), n, generator=generator) for n in (3, 2))
+    found = weighted_sums(x, weights, index, len(sizes), block_size=block)
+    for segment, sums in enumerate(found):
+        inside = index == segment
+        torch.testing.assert_close(sums, weights[inside].T @ x[inside])

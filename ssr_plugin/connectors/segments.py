@@ -156,3 +156,68 @@ def segment_softmax(scores, index, count):
     exps = (scores - highest[index]).exp()
     total = exps.new_zeros(count, scores.shape[1]).index_add(0, index, exps)
     return exps / total[index]
+
+
+def weighted_sums(x, weights, index, count, block_size=32):
+    """Sums of the frames of each segment, once for each set of weights.
+
+    A few neighbouring segments at a time make one matrix product, so that the cost is
+    linear in the frames.
+
+    Arguments
+    ---------
+    x : torch.Tensor
+        [F, D]
+    weights : torch.Tensor
+        [F, P]
+    index : torch.Tensor
+        [F] int, the segment that a frame is in; never decreasing.
+    count : int
+        S, number of segments.
+    block_size : int
+        Segments to a matrix product.
+
+    Returns
+    -------
+    torch.Tensor
+        [S, P, D]
+
+    Example
+    -------
+    >>> x, index = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([0, 0, 1])
+    >>> weighted_sums(x, torch.tensor([[1.0], [0.5], [2.0]]), index, 2).flatten()
+    tensor([2., 6.])
+    """
+    block = index // block_size
+    num_blocks = -(-count // block_size)
+    size = torch.bincount(block, minlength=num_blocks)
+    place = torch.arange(len(x), device=x.device) - (size.cumsum(0) - size)[block]
+    longest = round_up(int(size.max()) if count else 0)
+    frames = x.new_zeros(num_blocks, longest, x.shape[1])
+    frames = frames.index_put((block, place), x)
+    spread = weights.new_zeros(num_blocks, longest, block_size, weights.shape[1])
+    spread = spread.index_put((block, place, index % block_size), weights)
+    sums = spread.flatten(2).transpose(1, 2) @ frames
+    return sums.unflatten(1, (block_size, -1)).flatten(0, 1)[:count]
+
+
+def round_up(count, multiple=64):
+    """The next multiple: kernels for a CPU are made anew for each new shape.
+
+    Example
+    -------
+    >>> round_up(65), round_up(64), round_up(0)
+    (128, 64, 0)
+    """
+    return -(-count // multiple) * multiple
+
+
+def pad_rows(x):
+    """Adds rows of zeros up to the next :func:`round_up`.
+
+    Example
+    -------
+    >>> pad_rows(torch.ones(3, 2)).shape
+    torch.Size([64, 2])
+    """
+    return torch.nn.functional.pad(x, (0, 0, 0, round_up(len(x)) - len(x)))

@@ -7,9 +7,11 @@ from torch import nn
 from ssr_plugin.connectors.layers import DecoderLayer, RMSNorm, layer_shape
 from ssr_plugin.connectors.segments import (
     contiguous_starts,
+    pad_rows,
     segment_of_frame,
     segment_softmax,
     stack_frames,
+    weighted_sums,
 )
 from ssr_plugin.connectors.spelling import VocabularyHead
 
@@ -150,15 +152,13 @@ class SegmentPool(nn.Module):
         first = torch.full_like(length, features.shape[1])
         first = first.scatter_reduce(0, segment, frame, "amin")
         where = self.position_features(frame - first[segment], length[segment])
-        scores = self.score(torch.cat([x, where.to(x.dtype)], dim=-1))
+        seen = pad_rows(torch.cat([x, where.to(x.dtype)], dim=-1))
+        scores = self.score(seen)[: len(x)]
         weights = segment_softmax(scores, segment, size).to(x.dtype)
-        readings = [
-            x.new_zeros(size, x.shape[1]).index_add(0, segment, weights[:, p, None] * x)
-            for p in range(weights.shape[1])
-        ]
+        readings = weighted_sums(x, weights, segment, size).flatten(1)
         duration = torch.log1p(length.float()).unsqueeze(1).to(x.dtype) / 4
-        readings += [duration, duration.square()]
-        return self.project(torch.cat(readings, dim=-1)).unflatten(0, (batch, count))
+        x = torch.cat([readings, duration, duration.square()], dim=-1)
+        return self.project(x).unflatten(0, (batch, count))
 
 
 class SSRConnector(nn.Module):
@@ -287,9 +287,10 @@ class SSRConnector(nn.Module):
             starts = contiguous_starts(boundaries)
         read = self._read_tokens if self.form == "token" else self._read_frames
         states = self.norm(read(features, boundaries, starts)[valid])
-        logits = None
+        count, logits = len(states), None
         if candidates is not None:
-            states, logits = self.head(states, candidates)
+            states, logits = self.head(pad_rows(states), candidates)
+            states, logits = states[:count], logits[:count]
         elif self.scores_tokens:
             states = self.head(states)
         vectors = states.new_zeros(*boundaries.shape, states.shape[-1])

@@ -60,17 +60,25 @@ class Batch:
 def collate(examples):
     """Makes a :class:`Batch` of the examples that :func:`make_dataset` gives."""
     inputs = [torch.as_tensor(example["input"]).float() for example in examples]
-    boundaries, starts, tokens = pad_segments([e["segments"] for e in examples])
+    segments = pad_segments([example["segments"] for example in examples])
+    # Kernels for a CPU are made anew for each new shape: let there be few.
+    boundaries, starts, tokens = (_pad_to(x, 8, -1) for x in segments)
     return Batch(
         ids=[example["id"] for example in examples],
         seconds=[example["duration"] for example in examples],
-        inputs=pad_sequence(inputs, batch_first=True),
+        inputs=_pad_to(pad_sequence(inputs, batch_first=True), 64),
         lengths=torch.tensor([len(x) for x in inputs]),
         cached=inputs[0].dim() == 2,
         boundaries=boundaries,
         starts=starts,
         tokens=tokens,
     )
+
+
+def _pad_to(x, multiple, value=0):
+    """[B, L, ...] with L rounded up."""
+    behind = [0, 0] * (x.dim() - 2) + [0, -x.shape[1] % multiple]
+    return torch.nn.functional.pad(x, behind, value=value)
 
 
 def other_rates(rows, sample_rate, max_skipped_share):

@@ -100,12 +100,13 @@ def draw_candidates(targets, seen, vocab_size, count):
     targets : torch.Tensor
         [M] int
     seen : torch.Tensor
-        [S] int, the token types that the training data has. Half of the others are
-        drawn among these, which are the likelier ones, half from the whole vocabulary.
+        [S] int, the token types that the training data has. Half of ``count`` are
+        drawn among these, which are the likelier ones, the rest from the vocabulary.
     vocab_size : int
         V
     count : int
-        How many others to draw; 0 takes the whole vocabulary.
+        How many tokens, targets included, unless these are more; 0 takes the whole
+        vocabulary.
 
     Returns
     -------
@@ -123,6 +124,10 @@ def draw_candidates(targets, seen, vocab_size, count):
     """
     if not count or count >= vocab_size:
         return torch.arange(vocab_size, device=targets.device)
-    likely = seen[torch.randperm(len(seen))[: count // 2].to(seen.device)]
-    rest = torch.randperm(vocab_size)[: count - len(likely)].to(targets.device)
-    return torch.unique(torch.cat([targets, likely, rest]))
+    wanted = torch.unique(targets).cpu()
+    rank = torch.rand(vocab_size)
+    rank[seen[torch.randperm(len(seen))[: count // 2].to(seen.device)].cpu()] += 1
+    rank[wanted] = 2
+    # Always as many: kernels for a CPU are made anew for each new shape.
+    chosen = rank.topk(max(count, len(wanted))).indices
+    return chosen.sort().values.to(targets.device)
