@@ -12,9 +12,7 @@ class ContinuationLoss:
     """Loss per token of second halves, given first halves as text, vectors or nothing.
 
     The LLM profits from the vectors by as much as "speech" lies below "none"; "text" is
-    the best to hope for. Each context starts with the LLM's start-of-text token, or
-    with its end-of-text token where it has none, as is usual in evaluating LLMs
-    (Gao et al., the LM Evaluation Harness).
+    the best to hope for. Each context starts with the LLM's ``start_id``.
 
     Arguments
     ---------
@@ -38,9 +36,6 @@ class ContinuationLoss:
         self.llm = llm
         self.model = llm.load_model()
         self.batch_size = batch_size
-        tokenizer = llm.tokenizer
-        start = tokenizer.bos_token_id
-        self.start = tokenizer.eos_token_id if start is None else start
         self.sums = dict.fromkeys(CONTEXTS, 0.0)
         self.count = 0
         self._waiting = []
@@ -58,7 +53,7 @@ class ContinuationLoss:
         half = len(tokens) // 2
         if not half:
             return
-        start = self.llm.embed(tokens.new_tensor([self.start]))
+        start = self.llm.embed(tokens.new_tensor([self.llm.start_id]))
         end = self.llm.embed(tokens[half:-1])
         firsts = {
             "text": self.llm.embed(tokens[:half]),

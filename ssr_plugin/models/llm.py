@@ -131,6 +131,28 @@ class TextLLM(nn.Module):
             self.eval()
         return self.model
 
+    @property
+    def start_id(self):
+        """The token to start a text with where the LLM predicts the first token too.
+
+        The start-of-text token that its tokenizer knows, used by itself or not, or the
+        end-of-text token where it knows none, as is usual in evaluating LLMs (Gao et
+        al., the LM Evaluation Harness).
+
+        Raises
+        ------
+        ValueError
+            If the tokenizer has neither.
+        """
+        start = self.tokenizer.bos_token_id
+        start = self.tokenizer.eos_token_id if start is None else start
+        if start is None:
+            raise ValueError(
+                f"the tokenizer of '{self.source}' has neither a start-of-text nor an "
+                f"end-of-text token: set its bos_token"
+            )
+        return start
+
     def train(self, mode=True):
         """Stays in eval mode: the LLM is frozen."""
         return super().train(False)

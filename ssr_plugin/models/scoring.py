@@ -59,25 +59,54 @@ def token_log_probs(model, embeds, mask, targets):
 def _score(model, embeds, mask, targets):
     """What :func:`token_log_probs` gives, for few enough positions."""
     wanted = mask & (targets >= 0)
+    logits = logits_at(model, embeds, mask, wanted)
+    scores = torch.zeros(targets.shape, device=embeds.device)
+    scores[wanted] = -torch.nn.functional.cross_entropy(
+        logits, targets[wanted], reduction="none"
+    )
+    return scores
+
+
+def logits_at(model, embeds, mask, wanted):
+    """A causal LM's logits at chosen positions; no others are computed.
+
+    Arguments
+    ---------
+    model : transformers.PreTrainedModel
+    embeds : torch.Tensor
+        [B, L, H]
+    mask : torch.BoolTensor
+        [B, L], False where a sequence is padded, on either side.
+    wanted : torch.BoolTensor
+        [B, L], True at P positions.
+
+    Returns
+    -------
+    torch.Tensor
+        [P, V] float32, row by row.
+
+    Example
+    -------
+    >>> from ssr_plugin.models.llm import TextLLM
+    >>> llm = TextLLM(getfixture("tiny_llm_folder"))
+    >>> wanted = torch.tensor([[False, True, True]])
+    >>> embeds = llm.embed(torch.tensor([[4, 5, 6]]))
+    >>> logits_at(llm.load_model(), embeds, torch.ones(1, 3).bool(), wanted).shape
+    torch.Size([2, 32])
+    """
     arguments = {"attention_mask": mask.long(), "use_cache": False}
     if "position_ids" in inspect.signature(model.forward).parameters:
         arguments["position_ids"] = position_ids(mask)
 
-    # The output layer gets the chosen positions only; what the model does to its
-    # logits (scaling, capping) stays the model's.
+    # What the model does to its logits (scaling, capping) stays the model's.
     def choose(layer, args):
         return (args[0][wanted][None],)
 
     hook = model.get_output_embeddings().register_forward_pre_hook(choose)
     try:
-        logits = model(inputs_embeds=embeds, **arguments).logits
+        return model(inputs_embeds=embeds, **arguments).logits[0].float()
     finally:
         hook.remove()
-    scores = torch.zeros(targets.shape, device=embeds.device)
-    scores[wanted] = -torch.nn.functional.cross_entropy(
-        logits[0].float(), targets[wanted], reduction="none"
-    )
-    return scores
 
 
 def position_ids(mask):
