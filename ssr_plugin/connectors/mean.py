@@ -1,0 +1,62 @@
+"""The plainest rival: the mean of a segment's frames, through a linear layer."""
+
+import torch
+from torch import nn
+
+from ssr_plugin.connectors.projector import projector
+from ssr_plugin.connectors.segment_list import list_frames, place_vectors
+
+
+class MeanConnector(nn.Module):
+    """Means of the frames of each segment.
+
+    With segments that are runs of frames to which a CTC layer gives one label, this is
+    the compression of Gaido et al., "CTC-based Compression for Direct Speech
+    Translation", arXiv 2102.01578, here after the last layer of a frozen encoder, not
+    between two layers of one in training. With segments of one token each it is the
+    baseline of mean pooling; with segments of one length, average pooling.
+
+    Arguments
+    ---------
+    input_size : int
+        D, width of the encoder's frames.
+    llm : ssr_plugin.models.llm.TextLLM
+        Gives the width H.
+    hidden_size : int or None
+        Width between two linear layers with a ReLU; one linear layer if None.
+
+    Example
+    -------
+    >>> from types import SimpleNamespace
+    >>> connector = MeanConnector(6, SimpleNamespace(hidden_size=8))
+    >>> connector(torch.rand(2, 10, 6), torch.tensor([[3, 7, 9], [4, 5, -1]])).shape
+    torch.Size([2, 3, 8])
+    """
+
+    def __init__(self, input_size, llm, hidden_size=None):
+        super().__init__()
+        self.project = projector(input_size, llm.hidden_size, hidden_size)
+
+    def forward(self, features, boundaries, starts=None):
+        """Reads segments.
+
+        Arguments
+        ---------
+        features : torch.Tensor
+            [B, T, D]
+        boundaries : torch.Tensor
+            [B, N] int, the last frame of each segment, padded with -1.
+        starts : torch.Tensor or None
+            [B, N] int, the first frame of each segment; by default the frame after
+            the boundary before it.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, N, H]; zeros at padding.
+        """
+        frames, segment = list_frames(features, boundaries, starts)
+        count = int((boundaries >= 0).sum())
+        total = frames.new_zeros(count, frames.shape[1]).index_add(0, segment, frames)
+        length = torch.bincount(segment, minlength=count).unsqueeze(1)
+        return place_vectors(self.project(total / length), boundaries)
