@@ -47,13 +47,13 @@ def segmenter(name, encoder, llm, options=None):
     -------
     torch.nn.Module
     """
-    return _make(
-        get_registry().segmenters,
-        name,
-        options,
-        tokenizer=llm.tokenizer,
-        frame_rate=encoder.frame_rate,
-    )
+    table = get_registry().segmenters
+    given = {"frame_rate": encoder.frame_rate}
+    if getattr(table.get(name), "trained", False):
+        given |= {"input_size": encoder.width, "llm": llm}
+    else:
+        given |= {"tokenizer": llm.tokenizer}
+    return _make(table, name, options, **given)
 
 
 def connector(name, encoder, llm, options=None):

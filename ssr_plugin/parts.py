@@ -1,19 +1,32 @@
 """The parts this package brings, registered the way an extension registers its own."""
 
+ALIGNERS = {
+    "pocketsphinx": "sphinx:SphinxAligner",
+    "ctc": "ctc:CTCAligner",
+    "files": "readers:FileAligner",
+}
+SEGMENTERS = {
+    "forced": "forced:ForcedSegmenter",
+    "char_ctc": "char_ctc:CharCTCSegmenter",
+    "fixed": "fixed:FixedSegmenter",
+}
+CONNECTORS = {
+    "ssr": "ssr:SSRConnector",
+    "mean": "mean:MeanConnector",
+    "stack_mlp": "stack_mlp:StackMLPConnector",
+    "conv": "convolution:ConvConnector",
+    "qformer": "qformer:QFormerConnector",
+    "cif": "cif:CIFConnector",
+}
+
 
 def setup(registry):
     """Adds this package's parts to a :class:`ssr_plugin.registry.Registry`."""
-    registry.aligners.add("pocketsphinx", "ssr_plugin.alignment.sphinx:SphinxAligner")
-    registry.aligners.add("ctc", "ssr_plugin.alignment.ctc:CTCAligner")
-    registry.aligners.add("files", "ssr_plugin.alignment.readers:FileAligner")
-    registry.segmenters.add("forced", "ssr_plugin.segmenters.forced:ForcedSegmenter")
-    registry.segmenters.add("fixed", "ssr_plugin.segmenters.fixed:FixedSegmenter")
-    registry.connectors.add("ssr", "ssr_plugin.connectors.ssr:SSRConnector")
-    registry.connectors.add("mean", "ssr_plugin.connectors.mean:MeanConnector")
-    registry.connectors.add(
-        "stack_mlp", "ssr_plugin.connectors.stack_mlp:StackMLPConnector"
-    )
-    registry.connectors.add("conv", "ssr_plugin.connectors.convolution:ConvConnector")
-    registry.connectors.add("qformer", "ssr_plugin.connectors.qformer:QFormerConnector")
-    registry.connectors.add("cif", "ssr_plugin.connectors.cif:CIFConnector")
+    for table, package, parts in (
+        (registry.aligners, "alignment", ALIGNERS),
+        (registry.segmenters, "segmenters", SEGMENTERS),
+        (registry.connectors, "connectors", CONNECTORS),
+    ):
+        for name, place in parts.items():
+            table.add(name, f"ssr_plugin.{package}.{place}")
     registry.datasets.add("csv", "ssr_plugin.data.datasets:CSVDataSet")

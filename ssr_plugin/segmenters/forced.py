@@ -27,7 +27,7 @@ class Segments:
     Arguments
     ---------
     tokens : np.ndarray
-        [N] int, token ids.
+        [N] int, token ids; -1 where a segmenter does not say which.
     starts : np.ndarray
         [N] int, the first frame of each segment.
     boundaries : np.ndarray
@@ -40,6 +40,11 @@ class Segments:
 
     def __len__(self):
         return len(self.tokens)
+
+    @classmethod
+    def none(cls):
+        """Those of an utterance in which nothing is said."""
+        return cls(*(np.zeros(0, dtype=np.int64) for _ in range(3)))
 
 
 def apply_case(text, case):
@@ -100,6 +105,7 @@ class ForcedSegmenter(torch.nn.Module):
     """
 
     forced = True
+    trained = False
 
     def __init__(
         self,

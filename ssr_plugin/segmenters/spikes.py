@@ -1,0 +1,29 @@
+"""From a label at every frame to the runs that mean something. Pure functions."""
+
+import torch
+
+
+def runs_of_labels(labels, blank=0):
+    """The runs of equal labels that are no blank.
+
+    Arguments
+    ---------
+    labels : torch.Tensor
+        [T] int
+    blank : int
+
+    Returns
+    -------
+    labels, first, last : list of int
+        Of each run: its label, and its first and last place.
+
+    Example
+    -------
+    >>> runs_of_labels(torch.tensor([0, 2, 2, 0, 2, 3]))
+    ([2, 2, 3], [1, 4, 5], [2, 4, 5])
+    """
+    found, counts = torch.unique_consecutive(labels, return_counts=True)
+    last = counts.cumsum(0) - 1
+    kept = found != blank
+    runs = found[kept], (last - counts + 1)[kept], last[kept]
+    return tuple(run.tolist() for run in runs)

@@ -1,0 +1,274 @@
+"""What the trained segmenters share: a network over frames, saved and loaded whole."""
+
+import json
+import pathlib
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ssr_plugin.files import atomic_path
+from ssr_plugin.models import hub
+from ssr_plugin.models.windows import split_windows
+from ssr_plugin.registry import get_registry
+from ssr_plugin.segmenters.network import FrameNetwork
+
+SETTINGS, WEIGHTS = "segmenter.json", "segmenter.safetensors"
+# Longest run of audio that the network sees at once outside training, and the audio on
+# either side of it that is read for its sake only, s.
+_WINDOW, _CONTEXT = 40.0, 4.0
+
+
+class TrainedSegmenter(nn.Module):
+    """Finds segments in frames alone, once trained on forced ones.
+
+    A subclass gives :meth:`loss` and :meth:`segment_states`, and where it learns its
+    symbols from the training text, :meth:`learn_symbols`.
+
+    Arguments
+    ---------
+    input_size : int
+        D, width of the encoder's frames.
+    llm : ssr_plugin.models.llm.TextLLM
+    frame_rate : float
+        Of the encoder, in Hz.
+    width, num_layers, num_heads, kernel_size, stack, dropout
+        Of :class:`ssr_plugin.segmenters.network.FrameNetwork`.
+    """
+
+    forced = False
+    trained = True
+
+    def __init__(self, input_size, llm, frame_rate, stack=1, **network):
+        super().__init__()
+        self.tokenizer = llm.tokenizer
+        self.frame_rate = frame_rate
+        self.stack = stack
+        self.network = FrameNetwork(input_size, stack=stack, **network)
+
+    def learn_symbols(self, segments):
+        """Takes from the training data what symbols there are, before training.
+
+        Arguments
+        ---------
+        segments : iterable of ssr_plugin.segmenters.forced.Segments
+            All of the training data.
+        """
+
+    def symbols(self):
+        """Options of the class that :meth:`learn_symbols` set, JSON-able."""
+        return {}
+
+    def loss(self, features, lengths, boundaries, starts, tokens):
+        """What is minimised in training.
+
+        Arguments
+        ---------
+        features : torch.Tensor
+            [B, T, D]
+        lengths : torch.Tensor
+            [B] int, frames of each.
+        boundaries, starts, tokens : torch.Tensor
+            [B, N] int each, the forced segments, padded with -1.
+
+        Returns
+        -------
+        torch.Tensor
+            A scalar.
+        """
+        raise NotImplementedError
+
+    def segment_states(self, states, num_frames):
+        """Cuts one utterance.
+
+        Arguments
+        ---------
+        states : torch.Tensor
+            [ceil(T / stack), width], the network's.
+        num_frames : int
+            T
+
+        Returns
+        -------
+        ssr_plugin.segmenters.forced.Segments
+            Tokens are the hypothesis, or -1 where there is none.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def segment_frames(self, features, lengths):
+        """Cuts utterances of which only the frames are known.
+
+        Audio of any length goes through in windows with context, in bounded memory.
+
+        Arguments
+        ---------
+        features : torch.Tensor
+            [B, T, D]
+        lengths : torch.Tensor
+            [B] int, frames of each.
+
+        Returns
+        -------
+        list of ssr_plugin.segmenters.forced.Segments
+            One of each utterance, maybe without any segment.
+        """
+        lengths = torch.as_tensor(lengths).tolist()
+        states = self.read(features, lengths)
+        return [
+            self.segment_states(x, length)
+            for x, length in zip(states, lengths, strict=True)
+        ]
+
+    def read(self, features, lengths):
+        """The network's states of each utterance, read in windows.
+
+        Arguments
+        ---------
+        features : torch.Tensor
+            [B, T, D]
+        lengths : list of int
+
+        Returns
+        -------
+        list of torch.Tensor
+            [ceil(length / stack), width] each
+        """
+        size, context = (
+            round(seconds * self.frame_rate / self.stack)
+            for seconds in (_WINDOW, _CONTEXT)
+        )
+        runs = [
+            (row, window)
+            for row, length in enumerate(lengths)
+            for window in split_windows(-(-length // self.stack), size, context)
+        ]
+        states = [[] for _ in lengths]
+        # About as many frames at once as one window has.
+        for batch in _batches(runs, size):
+            inputs = [
+                features[row, w.start * self.stack : lengths[row]][
+                    : (w.stop - w.start) * self.stack
+                ]
+                for row, w in batch
+            ]
+            counts = torch.tensor([len(x) for x in inputs], device=features.device)
+            found, _ = self.network(pad_sequence(inputs, batch_first=True), counts)
+            for x, (row, w) in zip(found, batch, strict=True):
+                states[row].append(x[w.keep_start - w.start : w.keep_stop - w.start])
+        nothing = features.new_zeros(0, self.network.width)
+        return [torch.cat(parts) if parts else nothing for parts in states]
+
+
+def _batches(runs, size):
+    """Runs of windows, in their order, of about so many positions with padding."""
+    batches, longest = [], 0
+    for run in runs:
+        length = run[1].stop - run[1].start
+        longest = max(longest, length)
+        if batches and longest * (len(batches[-1]) + 1) <= 4 * size:
+            batches[-1].append(run)
+        else:
+            batches.append([run])
+            longest = length
+    return batches
+
+
+def save_segmenter(folder, segmenter, name, options, encoder, llm, **notes):
+    """Writes a trained segmenter: safetensors and JSON, nothing that runs.
+
+    Arguments
+    ---------
+    folder : path-like
+    segmenter : TrainedSegmenter
+    name : str
+        As registered.
+    options : dict
+        It was made with, besides sizes.
+    encoder : ssr_plugin.models.encoder.SpeechEncoder
+    llm : ssr_plugin.models.llm.TextLLM
+    **notes
+        JSON-able, kept beside the rest.
+    """
+    folder = pathlib.Path(folder)
+    weights = {k: v.contiguous().cpu() for k, v in segmenter.state_dict().items()}
+    with atomic_path(folder / WEIGHTS) as path:
+        save_file(weights, path)
+    settings = {
+        "segmenter": name,
+        "options": {**options, **segmenter.symbols()},
+        "encoder": {"source": encoder.source, **encoder.identity()},
+        "llm": {"source": llm.source, "weights": hub.fingerprint(llm.source)},
+        **notes,
+    }
+    with atomic_path(folder / SETTINGS) as path:
+        path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
+def read_settings(folder):
+    """What :func:`save_segmenter` noted.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no trained segmenter.
+    """
+    path = pathlib.Path(folder) / SETTINGS
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        return {**settings, "segmenter": settings["segmenter"]}
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"'{folder}' holds no trained segmenter ({SETTINGS}): train one with "
+            f"hparams/segmenter.yaml and give its output_folder ({error})"
+        ) from error
+
+
+def load_segmenter(folder, encoder, llm):
+    """Reads a trained segmenter, frozen.
+
+    Arguments
+    ---------
+    folder : path-like
+        Written by :func:`save_segmenter`.
+    encoder : ssr_plugin.models.encoder.SpeechEncoder
+    llm : ssr_plugin.models.llm.TextLLM
+
+    Returns
+    -------
+    TrainedSegmenter
+
+    Raises
+    ------
+    ValueError
+        If the folder holds none, or one that was trained on another encoder's frames or
+        for another LLM's tokens, or weights that do not fit its settings.
+    """
+    settings = read_settings(folder)
+    now = {"encoder": encoder.identity()["weights"], "llm": hub.fingerprint(llm.source)}
+    for kind, mark in now.items():
+        if settings[kind]["weights"] != mark:
+            raise ValueError(
+                f"the segmenter in '{folder}' was trained with another {kind} "
+                f"({settings[kind]['source']})"
+            )
+    if settings["encoder"]["layer"] != encoder.identity()["layer"]:
+        raise ValueError(
+            f"the segmenter in '{folder}' reads layer {settings['encoder']['layer']} "
+            f"of the encoder: set encoder_layer to it"
+        )
+    part = get_registry().segmenters.get(settings["segmenter"])
+    segmenter = part(
+        input_size=encoder.width,
+        llm=llm,
+        frame_rate=encoder.frame_rate,
+        **settings["options"],
+    )
+    try:
+        segmenter.load_state_dict(load_file(pathlib.Path(folder) / WEIGHTS))
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"the weights in '{folder}' do not fit its {SETTINGS}: {error}"
+        ) from error
+    return segmenter.requires_grad_(False).eval()
