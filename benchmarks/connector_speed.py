@@ -18,11 +18,8 @@ import torch.nn.functional as F
 from ssr_plugin.connectors.ssr import SSRConnector
 from ssr_plugin.models.llm import TextLLM
 from ssr_plugin.models.precision import resolve_precision
-from ssr_plugin.training.losses import (
-    cosine_distance,
-    draw_candidates,
-    squared_error,
-)
+from ssr_plugin.nnet.candidates import draw_candidates
+from ssr_plugin.training.losses import cosine_distance, squared_error
 
 FRAME_RATE = 50
 TOKENS_PER_SECOND = 3.3

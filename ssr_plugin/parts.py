@@ -8,6 +8,9 @@ ALIGNERS = {
 SEGMENTERS = {
     "forced": "forced:ForcedSegmenter",
     "char_ctc": "char_ctc:CharCTCSegmenter",
+    "subword_ctc": "subword_ctc:SubwordCTCSegmenter",
+    "boundary": "boundary:BoundarySegmenter",
+    "cif": "cif:CIFSegmenter",
     "fixed": "fixed:FixedSegmenter",
 }
 CONNECTORS = {

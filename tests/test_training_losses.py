@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssr_plugin.nnet.candidates import distance_logits, draw_candidates
 from ssr_plugin.training.losses import (
     cosine_distance,
-    distance_logits,
-    draw_candidates,
     relative_squared_error,
     squared_error,
 )

@@ -3,13 +3,13 @@
 import torch.nn.functional as F
 from torch import nn
 
-from ssr_plugin.connectors.firing import integrate, quantity_loss, scale_weights
 from ssr_plugin.connectors.projector import projector
 from ssr_plugin.connectors.segment_list import (
     place_vectors,
     segmented_lengths,
     zero_after,
 )
+from ssr_plugin.nnet.firing import integrate, quantity_loss, scale_weights
 
 
 class CIFConnector(nn.Module):
@@ -113,7 +113,7 @@ class CIFConnector(nn.Module):
         Returns
         -------
         torch.Tensor or None
-            Scalar, :func:`ssr_plugin.connectors.firing.quantity_loss`; None unless the
+            Scalar, :func:`ssr_plugin.nnet.firing.quantity_loss`; None unless the
             last forward was in training.
         """
         return self._quantity_loss

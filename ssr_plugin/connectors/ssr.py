@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssr_plugin.connectors.layers import DecoderLayer, RMSNorm, layer_shape
 from ssr_plugin.connectors.segments import (
     contiguous_starts,
     pad_rows,
@@ -13,7 +12,8 @@ from ssr_plugin.connectors.segments import (
     stack_frames,
     weighted_sums,
 )
-from ssr_plugin.connectors.spelling import VocabularyHead
+from ssr_plugin.nnet.layers import DecoderLayer, RMSNorm, layer_shape
+from ssr_plugin.nnet.spelling import VocabularyHead
 
 CONTEXTS = ("causal", "block", "full")
 
@@ -194,7 +194,7 @@ class SSRConnector(nn.Module):
         In training. Raise it when the training data is small.
     head : str
         "vocabulary": vectors are expected embeddings, over tokens known by their
-        spelling (:class:`ssr_plugin.connectors.spelling.VocabularyHead`). "direct": as
+        spelling (:class:`ssr_plugin.nnet.spelling.VocabularyHead`). "direct": as
         published, the normalised states themselves.
     gram_dropout : float
         With ``head="vocabulary"``: share of a token's letter groups left out in

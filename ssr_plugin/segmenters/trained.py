@@ -11,8 +11,8 @@ from torch.nn.utils.rnn import pad_sequence
 from ssr_plugin.files import atomic_path
 from ssr_plugin.models import hub
 from ssr_plugin.models.windows import split_windows
+from ssr_plugin.nnet.frames import FrameNetwork
 from ssr_plugin.registry import get_registry
-from ssr_plugin.segmenters.network import FrameNetwork
 
 SETTINGS, WEIGHTS = "segmenter.json", "segmenter.safetensors"
 # Longest run of audio that the network sees at once outside training, and the audio on
@@ -34,7 +34,7 @@ class TrainedSegmenter(nn.Module):
     frame_rate : float
         Of the encoder, in Hz.
     width, num_layers, num_heads, kernel_size, stack, dropout
-        Of :class:`ssr_plugin.segmenters.network.FrameNetwork`.
+        Of :class:`ssr_plugin.nnet.frames.FrameNetwork`.
     """
 
     forced = False

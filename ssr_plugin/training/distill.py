@@ -8,12 +8,11 @@ import torch.nn.functional as F
 
 from ssr_plugin.evaluation.continuation import ContinuationLoss
 from ssr_plugin.evaluation.metrics import ReadingMetrics, squared_norms
+from ssr_plugin.nnet.candidates import distance_logits, draw_candidates
 from ssr_plugin.training import augment
 from ssr_plugin.training.brain import StageBrain
 from ssr_plugin.training.losses import (
     cosine_distance,
-    distance_logits,
-    draw_candidates,
     relative_squared_error,
     squared_error,
 )

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssr_plugin.connectors.firing import (
+from ssr_plugin.nnet.firing import (
     fire,
     firing_frames,
     integrate,

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssr_plugin.connectors.layers import DecoderLayer, RMSNorm
+from ssr_plugin.nnet.layers import DecoderLayer, RMSNorm
 
 
 class FrameNetwork(nn.Module):

@@ -186,6 +186,24 @@ class VocabularyHead(nn.Module):
             self._cached = tuple(map(torch.cat, zip(*parts, strict=True)))
         return self._cached
 
+    def score(self, states, candidates=None):
+        """How likely each token is.
+
+        Arguments
+        ---------
+        states : torch.Tensor
+            [..., H]
+        candidates : torch.Tensor or None
+            [C] int, the tokens to choose among; None for all.
+
+        Returns
+        -------
+        torch.Tensor
+            [..., C] float32, logits.
+        """
+        keys, bias = self._all_keys() if candidates is None else self.keys(candidates)
+        return (self.query(states) @ keys.T).float() * self.scale + bias.float()
+
     def forward(self, states, candidates=None):
         """Reads states.
 
@@ -204,11 +222,7 @@ class VocabularyHead(nn.Module):
             [M, C] float32; only if candidates are given.
         """
         table = self._table()
+        logits = self.score(states, candidates)
         if candidates is None:
-            keys, bias = self._all_keys()
-        else:
-            keys, bias = self.keys(candidates)
-            table = table[candidates]
-        logits = (self.query(states) @ keys.T).float() * self.scale + bias.float()
-        vectors = logits.softmax(-1).to(table.dtype) @ table
-        return vectors if candidates is None else (vectors, logits)
+            return logits.softmax(-1).to(table.dtype) @ table
+        return logits.softmax(-1).to(table.dtype) @ table[candidates], logits

@@ -1,0 +1,75 @@
+"""Which tokens of a vocabulary to tell apart, and how far vectors are from them."""
+
+import torch
+
+
+def distance_logits(z, table, norms=None):
+    """Logits of the tokens of a table: minus the squared distance to each embedding.
+
+    ``-|z - E_v|^2``, up to a constant of each row, which no softmax sees.
+
+    Arguments
+    ---------
+    z : torch.Tensor
+        [M, H]
+    table : torch.Tensor
+        [V, H]
+    norms : torch.Tensor or None
+        [V], squared norms of the embeddings, where they are known already.
+
+    Returns
+    -------
+    torch.Tensor
+        [M, V] float32
+
+    Example
+    -------
+    >>> import torch
+    >>> table = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    >>> distance_logits(torch.tensor([[1.0, 0.0]]), table).tolist()
+    [[1.0, -4.0]]
+    """
+    if norms is None:
+        norms = table.float().square().sum(-1)
+    return 2 * (z.to(table.dtype) @ table.T).float() - norms
+
+
+def draw_candidates(targets, seen, vocab_size, count):
+    """The tokens that a step of training tells apart: its targets and some others.
+
+    Arguments
+    ---------
+    targets : torch.Tensor
+        [M] int
+    seen : torch.Tensor
+        [S] int, the token types that the training data has. Half of ``count`` are
+        drawn among these, which are the likelier ones, the rest from the vocabulary.
+    vocab_size : int
+        V
+    count : int
+        How many tokens, targets included, unless these are more; 0 takes the whole
+        vocabulary.
+
+    Returns
+    -------
+    torch.Tensor
+        [C] int, sorted, each once.
+
+    Example
+    -------
+    >>> import torch
+    >>> targets, seen = torch.tensor([7, 7]), torch.tensor([7, 8])
+    >>> draw_candidates(targets, seen, 10, 0).tolist()
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    >>> 7 in draw_candidates(targets, seen, 10, 4)
+    True
+    """
+    if not count or count >= vocab_size:
+        return torch.arange(vocab_size, device=targets.device)
+    wanted = torch.unique(targets).cpu()
+    rank = torch.rand(vocab_size)
+    rank[seen[torch.randperm(len(seen))[: count // 2].to(seen.device)].cpu()] += 1
+    rank[wanted] = 2
+    # Always as many: kernels for a CPU are made anew for each new shape.
+    chosen = rank.topk(max(count, len(wanted))).indices
+    return chosen.sort().values.to(targets.device)

@@ -1,0 +1,178 @@
+"""Segments from a hypothesis in the LLM's own tokens, by CTC."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ssr_plugin.nnet.candidates import distance_logits, draw_candidates
+from ssr_plugin.nnet.spelling import VocabularyHead
+from ssr_plugin.segmenters.forced import Segments
+from ssr_plugin.segmenters.spikes import runs_of_labels
+from ssr_plugin.segmenters.trained import TrainedSegmenter
+
+OUTPUTS = ("spelling", "distance", "linear")
+
+
+class SubwordCTCSegmenter(TrainedSegmenter):
+    """The LLM's tokens by CTC; each run of one token begins a segment.
+
+    CTC alone is free to tell a token anywhere. Here forced segments say where, too: the
+    states in which tokens begin are taught their tokens, all others the blank, so that
+    boundaries come out right, and training takes a fraction of the time.
+
+    Arguments
+    ---------
+    input_size, llm, frame_rate, **network
+        Of :class:`ssr_plugin.segmenters.trained.TrainedSegmenter`.
+    output : str
+        How tokens are told apart. "spelling": by keys made of the tokens' letters, so
+        that words which training never shows can be read
+        (:class:`ssr_plugin.nnet.spelling.SpellingKeys`). "distance": by minus
+        the squared distance to their embeddings, no output layer to learn. "linear": a
+        row of weights for each token of the training text, and no others.
+    num_candidates : int
+        Tokens to tell apart in a step of training.
+    place_weight : float
+        Of the loss for where tokens begin, beside CTC's.
+    gram_dropout : float
+        With "spelling": share of a token's letter groups left out in training.
+    token_ids : list of int or None
+        With "linear": those tokens; learnt from the training text.
+
+    Example
+    -------
+    >>> from ssr_plugin.models.llm import TextLLM
+    >>> llm = TextLLM(getfixture("tiny_llm_folder"))
+    >>> segmenter = SubwordCTCSegmenter(6, llm, 50.0, width=8, num_heads=2)
+    >>> len(segmenter.segment_frames(torch.rand(1, 9, 6), torch.tensor([9])))
+    1
+    """
+
+    def __init__(
+        self,
+        input_size,
+        llm,
+        frame_rate,
+        output="spelling",
+        num_candidates=6000,
+        place_weight=0.5,
+        gram_dropout=0.2,
+        token_ids=None,
+        stack=4,
+        **network,
+    ):
+        super().__init__(input_size, llm, frame_rate, stack=stack, **network)
+        if output not in OUTPUTS:
+            raise ValueError(f"output: {output!r} is none of {', '.join(OUTPUTS)}")
+        self.output = output
+        self.num_candidates = num_candidates
+        self.place_weight = place_weight
+        self.gram_dropout = gram_dropout
+        self._table = llm.table
+        self.token_ids = torch.arange(llm.vocab_size)
+        self.set_tokens(token_ids or [])
+        width = self.network.width
+        self.blank = nn.Linear(width, 1)
+        # Which of the frames of its state a token begins with.
+        self.within = nn.Linear(width, stack)
+        if output == "spelling":
+            self.head = VocabularyHead(llm, width, gram_dropout=gram_dropout)
+        elif output == "distance":
+            self.head = nn.Linear(width, llm.hidden_size)
+            self.scale = nn.Parameter(torch.ones(()))
+
+    def set_tokens(self, token_ids):
+        """Sets the tokens that training shows, and with "linear" their weights."""
+        self.seen = torch.tensor(sorted(token_ids), dtype=torch.long)
+        if self.output == "linear":
+            self.token_ids = self.seen
+            self.head = nn.Linear(self.network.width, len(self.seen))
+
+    def learn_symbols(self, segments):
+        """See :meth:`TrainedSegmenter.learn_symbols`: the tokens of the text."""
+        self.set_tokens({int(token) for each in segments for token in each.tokens})
+
+    def symbols(self):
+        """See :meth:`TrainedSegmenter.symbols`."""
+        return {"token_ids": self.seen.tolist()}
+
+    def score(self, states, candidates=None):
+        """Logits of the candidates, or of all tokens that can be told, [..., C]."""
+        if self.output == "spelling":
+            return self.head.score(states, candidates)
+        if self.output == "linear":
+            scores = self.head(states).float()
+            return scores if candidates is None else scores[..., candidates]
+        table = self._table()
+        table = table if candidates is None else table[candidates]
+        shape = states.shape[:-1]
+        z = self.head(states).flatten(0, -2)
+        return self.scale * distance_logits(z, table).unflatten(0, shape)
+
+    def loss(self, features, lengths, boundaries, starts, tokens):
+        """See :meth:`TrainedSegmenter.loss`: CTC and the places, per token."""
+        states, lengths = self.network(features, lengths)
+        valid = tokens >= 0
+        ids = tokens[valid]
+        if self.output == "linear":
+            # Places in the list; a token that is not in it cannot be told.
+            ids = torch.searchsorted(self.seen.to(ids), ids).clamp_max(
+                len(self.seen) - 1
+            )
+        seen = torch.arange(len(self.seen)) if self.output == "linear" else self.seen
+        size = len(seen) if self.output == "linear" else len(self.token_ids)
+        candidates = draw_candidates(ids, seen.to(ids), size, self.num_candidates)
+        log_probs, targets = self._log_probs(states, candidates, ids)
+        counts = valid.sum(1)
+        loss = F.ctc_loss(
+            log_probs.transpose(0, 1),
+            targets,
+            lengths,
+            counts,
+            reduction="sum",
+            zero_infinity=True,
+        )
+        loss = loss + self.place_weight * self._place_loss(
+            states, log_probs, lengths, starts, targets
+        )
+        return loss / counts.sum().clamp_min(1)
+
+    def _log_probs(self, states, candidates, ids):
+        """[B, L, 1 + U + 1]: the blank, the batch's own tokens, all other tokens."""
+        scores = self.score(states, candidates)
+        own, targets = torch.unique(ids, return_inverse=True)
+        place = torch.searchsorted(candidates, own)
+        # CTC's gradient is right for whole distributions alone.
+        others = scores.index_fill(-1, place, -torch.inf).logsumexp(-1, keepdim=True)
+        parts = [self.blank(states).float(), scores[..., place], others]
+        return torch.cat(parts, -1).log_softmax(-1), targets + 1
+
+    def _place_loss(self, states, log_probs, lengths, starts, targets):
+        row, place = torch.nonzero(starts >= 0, as_tuple=True)
+        frame = starts[row, place]
+        wanted = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
+        wanted[row, frame // self.stack] = targets
+        valid = torch.arange(states.shape[1], device=lengths.device)
+        valid = valid < lengths.unsqueeze(1)
+        within = self.within(states[row, frame // self.stack]).float()
+        return F.nll_loss(
+            log_probs[valid], wanted[valid], reduction="sum"
+        ) + F.cross_entropy(within, frame % self.stack, reduction="sum")
+
+    def segment_states(self, states, num_frames):
+        """See :meth:`TrainedSegmenter.segment_states`."""
+        if not len(states):
+            return Segments.none()
+        scores = torch.cat([self.blank(states).float(), self.score(states)], -1)
+        labels, first, _ = runs_of_labels(scores.argmax(-1))
+        if not labels:
+            return Segments.none()
+        within = self.within(states).argmax(-1).cpu().numpy()
+        first = np.asarray(first)
+        starts = np.minimum(first * self.stack + within[first], num_frames - 1)
+        # A state begins one token at most, so that these can only meet at the end.
+        starts = np.minimum(starts, num_frames - len(starts) + np.arange(len(starts)))
+        boundaries = np.append(starts[1:] - 1, num_frames - 1)
+        tokens = self.token_ids[torch.tensor(labels) - 1].numpy()
+        return Segments(tokens, starts, boundaries)
