@@ -4,7 +4,10 @@ Each function takes the ``options`` of all parts of a kind, by name, and gives t
 in use its own, so that a YAML keeps the settings of several and one key swaps them.
 """
 
+import pathlib
+
 from ssr_plugin.registry import get_registry
+from ssr_plugin.segmenters.trained import load_segmenter
 
 
 def _make(table, name, options, **given):
@@ -54,6 +57,48 @@ def segmenter(name, encoder, llm, options=None):
     else:
         given |= {"tokenizer": llm.tokenizer}
     return _make(table, name, options, **given)
+
+
+def segmenters(name, encoder, llm, options=None):
+    """The segmenter that makes a connector's targets, and the one to do without text.
+
+    Arguments
+    ---------
+    name : str
+        Of a segmenter, or the folder of a trained one (``hparams/segmenter.yaml``).
+    encoder : ssr_plugin.models.encoder.SpeechEncoder
+    llm : ssr_plugin.models.llm.TextLLM
+    options : dict
+        Of each segmenter, by name.
+
+    Returns
+    -------
+    dict
+        "forced": a segmenter that reads the transcript. "predicted": one that reads
+        frames alone; None where ``name`` is that of a forced one.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a name nor such a folder, or the name of one that must be
+        trained first.
+    """
+    table = get_registry().segmenters
+    if pathlib.Path(name).is_dir():
+        predicted = load_segmenter(name, encoder, llm)
+    elif getattr(table.get(name), "trained", False):
+        raise ValueError(
+            f"segmenter '{name}' must be trained first (hparams/segmenter.yaml "
+            f"--segmenter {name}); then give the folder of that run here"
+        )
+    else:
+        predicted = segmenter(name, encoder, llm, options)
+        if predicted.forced:
+            return {"forced": predicted, "predicted": None}
+    return {
+        "forced": segmenter("forced", encoder, llm, options),
+        "predicted": predicted,
+    }
 
 
 def connector(name, encoder, llm, options=None):

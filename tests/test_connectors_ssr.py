@@ -286,7 +286,8 @@ def test_candidates_are_scored_for_every_vector_that_is_no_padding():
         torch.randn(3, 20, D), boundaries, candidates=candidates
     )
     assert vectors.shape == (3, 3, H)
-    assert logits.shape == (4, 4)
+    # The last is for no token at all.
+    assert logits.shape == (4, 4 + 1)
     logits.square().sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in connector.parameters())
 

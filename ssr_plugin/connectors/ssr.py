@@ -280,13 +280,10 @@ class SSRConnector(nn.Module):
         vectors : torch.Tensor
             [B, N, H]; zeros at padding.
         logits : torch.Tensor
-            [M, C], of the M vectors that are no padding; only if candidates are given.
+            [M, C + 1], of the M vectors that are no padding, the last that of no token;
+            only if candidates are given.
         """
-        valid = boundaries >= 0
-        if starts is None:
-            starts = contiguous_starts(boundaries)
-        read = self._read_tokens if self.form == "token" else self._read_frames
-        states = self.norm(read(features, boundaries, starts)[valid])
+        states = self.states(features, boundaries, starts)
         count, logits = len(states), None
         if candidates is not None:
             states, logits = self.head(pad_rows(states), candidates)
@@ -294,8 +291,21 @@ class SSRConnector(nn.Module):
         elif self.scores_tokens:
             states = self.head(states)
         vectors = states.new_zeros(*boundaries.shape, states.shape[-1])
-        vectors = vectors.masked_scatter(valid.unsqueeze(-1), states)
+        vectors = vectors.masked_scatter((boundaries >= 0).unsqueeze(-1), states)
         return vectors if logits is None else (vectors, logits)
+
+    def states(self, features, boundaries, starts=None):
+        """What the head reads: arguments as in :meth:`forward`.
+
+        Returns
+        -------
+        torch.Tensor
+            [M, H], of the M segments that are no padding.
+        """
+        if starts is None:
+            starts = contiguous_starts(boundaries)
+        read = self._read_tokens if self.form == "token" else self._read_frames
+        return self.norm(read(features, boundaries, starts)[boundaries >= 0])
 
     def _run(self, x, mask):
         for layer in self.layers:

@@ -26,7 +26,7 @@ class ContinuationLoss:
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
     >>> loss = ContinuationLoss(llm)
     >>> tokens = torch.tensor([5, 6, 7, 8])
-    >>> loss.add(llm.embed(tokens), tokens)
+    >>> loss.add(llm.embed(tokens[:2]), tokens)
     >>> nll = loss.summary()
     >>> nll["text"] == nll["speech"] and nll["text"] != nll["none"]
     True
@@ -40,15 +40,17 @@ class ContinuationLoss:
         self.count = 0
         self._waiting = []
 
-    def add(self, vectors, tokens):
+    def add(self, speech, tokens, cascade=None):
         """Adds an utterance; one of a single token has no halves and is left out.
 
         Arguments
         ---------
-        vectors : torch.Tensor
-            [N, H]
+        speech : torch.Tensor
+            [M, H], the vectors of the first half's speech, :func:`first_half` of it.
         tokens : torch.Tensor
-            [N] int
+            [N] int, the transcript's.
+        cascade : torch.Tensor or None
+            [K] int, what a segmenter's hypothesis says of the first half.
         """
         half = len(tokens) // 2
         if not half:
@@ -57,12 +59,15 @@ class ContinuationLoss:
         end = self.llm.embed(tokens[half:-1])
         firsts = {
             "text": self.llm.embed(tokens[:half]),
-            "speech": vectors[:half].to(start.dtype),
+            "speech": speech.to(start.dtype),
             "none": start[:0],
         }
-        for context in CONTEXTS:
-            embeddings = torch.cat([start, firsts[context], end])
+        if cascade is not None:
+            firsts["cascade"] = self.llm.embed(cascade)
+        for context, first in firsts.items():
+            embeddings = torch.cat([start, first, end])
             self._waiting.append((context, embeddings, tokens[half:]))
+            self.sums.setdefault(context, 0.0)
         self.count += len(tokens) - half
         if len(self._waiting) >= self.batch_size:
             self._score()
@@ -92,8 +97,9 @@ class ContinuationLoss:
         Returns
         -------
         dict
-            "text", "speech", "none": nats per token, None without any; "gain_kept":
-            share of text's gain over nothing that the vectors give, in %.
+            "text", "speech", "none", and "cascade" if there was one: nats per token,
+            None without any; "gain_kept" and "cascade_kept": the share of text's gain
+            over nothing that the vectors and the cascade give, in %.
         """
         if self._waiting:
             self._score()
@@ -101,5 +107,32 @@ class ContinuationLoss:
             return dict.fromkeys((*CONTEXTS, "gain_kept"))
         nll = {context: total / self.count for context, total in self.sums.items()}
         gain = nll["none"] - nll["text"]
-        kept = 100 * (nll["none"] - nll["speech"]) / gain if gain > 0 else None
-        return {**nll, "gain_kept": kept}
+        for context, key in (("speech", "gain_kept"), ("cascade", "cascade_kept")):
+            if context in self.sums:
+                kept = 100 * (nll["none"] - nll[context]) / gain if gain > 0 else None
+                nll[key] = kept
+        return nll
+
+
+def first_half(starts, boundaries, reference):
+    """Which segments are spoken in the first half of a transcript's tokens.
+
+    Arguments
+    ---------
+    starts, boundaries : torch.Tensor
+        [M] int, first and last frames of some segments.
+    reference : torch.Tensor
+        [N] int, the first frames of the transcript's own segments; at least one.
+
+    Returns
+    -------
+    torch.Tensor
+        [M] bool: whether a segment's middle is before the second half.
+
+    Example
+    -------
+    >>> starts, boundaries = torch.tensor([0, 5, 9]), torch.tensor([4, 8, 12])
+    >>> first_half(starts, boundaries, torch.tensor([0, 7]))
+    tensor([ True,  True, False])
+    """
+    return (starts + boundaries) / 2 < reference[len(reference) // 2]

@@ -99,7 +99,15 @@ class ReadingMetrics:
         self.vectors = 0
         self.sums = {
             name: 0.0
-            for name in ("tokens", "cosine", "error", "correct", "seen", "seen_correct")
+            for name in (
+                "tokens",
+                "scored",
+                "cosine",
+                "error",
+                "correct",
+                "seen",
+                "seen_correct",
+            )
         }
 
     def add(self, name, vectors, tokens, seconds):
@@ -117,13 +125,13 @@ class ReadingMetrics:
             Length of its audio.
         """
         embeddings = self.table[tokens].float()
+        found = self.add_reading(name, vectors, tokens, seconds)
         vectors = vectors.float()
-        found = nearest_tokens(vectors, self.table, self.norms)
         correct = found == tokens
         seen = self.seen_tokens[tokens]
         cosine = F.cosine_similarity(vectors, embeddings, dim=-1)
         for key, values in (
-            ("tokens", torch.ones_like(cosine)),
+            ("scored", torch.ones_like(cosine)),
             ("cosine", cosine),
             ("error", (vectors - embeddings).square().sum(-1)),
             ("correct", correct),
@@ -131,6 +139,24 @@ class ReadingMetrics:
             ("seen_correct", correct & seen),
         ):
             self.sums[key] += values.double().sum().item()
+
+    def add_reading(self, name, vectors, tokens, seconds):
+        """Scores one utterance whose vectors are not those of its tokens, one by one.
+
+        Arguments
+        ---------
+        name, tokens, seconds
+            As in :meth:`add`.
+        vectors : torch.Tensor
+            [M, H]
+
+        Returns
+        -------
+        torch.Tensor
+            [M] int, the nearest tokens.
+        """
+        found = nearest_tokens(vectors.float(), self.table, self.norms)
+        self.sums["tokens"] += len(tokens)
         self.utterances += 1
         self.seconds += seconds
         self.vectors += len(vectors)
@@ -138,6 +164,7 @@ class ReadingMetrics:
         reading = self.tokenizer.decode(found, skip_special_tokens=False)
         self.readings.append((name, reference.strip(), reading.strip()))
         self.words.append([name], [reading.split()], [reference.split()])
+        return found
 
     def summary(self):
         """The figures over all utterances so far.
@@ -155,13 +182,13 @@ class ReadingMetrics:
             return factor * above / below if below else None
 
         sums = self.sums
-        unseen = sums["tokens"] - sums["seen"]
+        unseen = sums["scored"] - sums["seen"]
         unseen_correct = sums["correct"] - sums["seen_correct"]
         words = self.words.summarize() if self.utterances else {}
         return {
-            "cosine": ratio(sums["cosine"], sums["tokens"]),
-            "mse": ratio(sums["error"], sums["tokens"]),
-            "token_accuracy": ratio(sums["correct"], sums["tokens"], 100),
+            "cosine": ratio(sums["cosine"], sums["scored"]),
+            "mse": ratio(sums["error"], sums["scored"]),
+            "token_accuracy": ratio(sums["correct"], sums["scored"], 100),
             "token_accuracy_seen": ratio(sums["seen_correct"], sums["seen"], 100),
             "token_accuracy_unseen": ratio(unseen_correct, unseen, 100),
             "retrieval_wer": words.get("error_rate"),

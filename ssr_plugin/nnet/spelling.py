@@ -148,7 +148,7 @@ class VocabularyHead(nn.Module):
     >>> head = VocabularyHead(llm, width=16)
     >>> vectors, logits = head(torch.rand(3, 16), candidates=torch.arange(10))
     >>> vectors.shape, logits.shape, head(torch.rand(3, 16)).shape
-    (torch.Size([3, 16]), torch.Size([3, 10]), torch.Size([3, 16]))
+    (torch.Size([3, 16]), torch.Size([3, 11]), torch.Size([3, 16]))
     """
 
     def __init__(self, llm, width, size=256, gram_dropout=0.0):
@@ -160,6 +160,8 @@ class VocabularyHead(nn.Module):
         tokens = [token or "" for token in tokens] + padding
         self.keys = SpellingKeys(tokens, size, gram_dropout=gram_dropout)
         self.query = nn.Linear(width, size)
+        # Whether a state is of no token at all, as where a segment was cut in two.
+        self.null = nn.Linear(width, 1)
         self.scale = nn.Parameter(torch.tensor(1 / math.sqrt(size)))
         self._cached = None
 
@@ -219,10 +221,16 @@ class VocabularyHead(nn.Module):
         vectors : torch.Tensor
             [M, H]
         logits : torch.Tensor
-            [M, C] float32; only if candidates are given.
+            [M, C + 1] float32, the last that of no token; only if candidates are given.
         """
         table = self._table()
         logits = self.score(states, candidates)
         if candidates is None:
             return logits.softmax(-1).to(table.dtype) @ table
-        return logits.softmax(-1).to(table.dtype) @ table[candidates], logits
+        vectors = logits.softmax(-1).to(table.dtype) @ table[candidates]
+        return vectors, torch.cat([logits, self.null(states).float()], -1)
+
+    def says_something(self, states):
+        """Whether there is a token, rather likely than not: [M, H] to [M] bool."""
+        scores = self.score(states).logsumexp(-1)
+        return scores >= self.null(states).float().squeeze(-1)

@@ -79,6 +79,10 @@ class TrainedSegmenter(nn.Module):
         """
         raise NotImplementedError
 
+    def forward(self, *batch):
+        """:meth:`loss`, by the name that DDP needs."""
+        return self.loss(*batch)
+
     def segment_states(self, states, num_frames):
         """Cuts one utterance.
 
@@ -217,7 +221,9 @@ def read_settings(folder):
     path = pathlib.Path(folder) / SETTINGS
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-        return {**settings, "segmenter": settings["segmenter"]}
+        if not isinstance(settings["segmenter"], str):
+            raise ValueError("'segmenter' is no name")
+        return settings
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"'{folder}' holds no trained segmenter ({SETTINGS}): train one with "

@@ -139,3 +139,61 @@ def shake_boundaries(boundaries, starts, lengths, frames):
     start = torch.cat([starts[:, :1], moved[:, :-1] + 1], dim=1) + gap
     start = torch.minimum(start, moved)
     return torch.where(valid, moved, -1), torch.where(valid, start, -1)
+
+
+def mask_spans(features, lengths, count, longest):
+    """Sets runs of frames to zero, as SpecAugment does (arXiv 1904.08779).
+
+    Arguments
+    ---------
+    features : torch.Tensor
+        [B, T, D]
+    lengths : torch.Tensor
+        [B] int
+    count : float
+        Runs for each 100 frames of an utterance, rounded down.
+    longest : int
+        Most frames of a run; how long each is, is drawn.
+
+    Returns
+    -------
+    torch.Tensor
+        [B, T, D]
+
+    Example
+    -------
+    >>> x = mask_spans(torch.ones(1, 200, 2), torch.tensor([200]), 1.0, 10)
+    >>> 180 <= int(x[..., 0].sum()) < 200
+    True
+    """
+    most = int(count * features.shape[1] / 100)
+    shape = (len(features), most, 1)
+    wanted = torch.arange(most) < (count * lengths.cpu() / 100).long().unsqueeze(1)
+    size = torch.randint(1, max(longest, 1) + 1, shape) * wanted.unsqueeze(-1)
+    start = (torch.rand(shape) * lengths.cpu().view(-1, 1, 1)).long()
+    frame = torch.arange(features.shape[1])
+    masked = ((frame >= start) & (frame < start + size)).any(1).to(features.device)
+    return features.masked_fill(masked.unsqueeze(-1), 0.0)
+
+
+def augment_frames(features, lengths, hparams):
+    """All changes to frames, by the strengths that a YAML sets.
+
+    Arguments
+    ---------
+    features : torch.Tensor
+        [B, T, D]
+    lengths : torch.Tensor
+        [B] int
+    hparams : object
+        ``mean_swap``, ``noise``, ``frame_dropout``, ``spans``, ``span_frames``.
+
+    Returns
+    -------
+    torch.Tensor
+        [B, T, D]
+    """
+    features = swap_means(features, lengths, hparams.mean_swap)
+    features = add_noise(features, lengths, hparams.noise)
+    features = mask_spans(features, lengths, hparams.spans, hparams.span_frames)
+    return drop_frames(features, hparams.frame_dropout)

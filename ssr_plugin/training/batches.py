@@ -34,8 +34,9 @@ class Batch:
         [B] int, frames or samples of each.
     cached : bool
         Whether ``inputs`` are features.
+    segments : list of ssr_plugin.segmenters.forced.Segments
     boundaries, starts, tokens : torch.Tensor
-        [B, N] int each, padded with -1.
+        [B, N] int each, padded with -1: the segments.
     """
 
     ids: list
@@ -43,6 +44,7 @@ class Batch:
     inputs: torch.Tensor
     lengths: torch.Tensor
     cached: bool
+    segments: list
     boundaries: torch.Tensor
     starts: torch.Tensor
     tokens: torch.Tensor
@@ -60,15 +62,16 @@ class Batch:
 def collate(examples):
     """Makes a :class:`Batch` of the examples that :func:`make_dataset` gives."""
     inputs = [torch.as_tensor(example["input"]).float() for example in examples]
-    segments = pad_segments([example["segments"] for example in examples])
+    segments = [example["segments"] for example in examples]
     # Kernels for a CPU are made anew for each new shape: let there be few.
-    boundaries, starts, tokens = (_pad_to(x, 8, -1) for x in segments)
+    boundaries, starts, tokens = (_pad_to(x, 8, -1) for x in pad_segments(segments))
     return Batch(
         ids=[example["id"] for example in examples],
         seconds=[example["duration"] for example in examples],
         inputs=_pad_to(pad_sequence(inputs, batch_first=True), 64),
         lengths=torch.tensor([len(x) for x in inputs]),
         cached=inputs[0].dim() == 2,
+        segments=segments,
         boundaries=boundaries,
         starts=starts,
         tokens=tokens,

@@ -17,6 +17,27 @@ class StageBrain(sb.Brain):
     ``compute_objectives`` and ``valid_stats``.
     """
 
+    def part(self, name):
+        """A module of that name, out of what DDP wraps it in."""
+        module = self.modules[name]
+        return getattr(module, "module", module)
+
+    def frames(self, batch):
+        """The encoder's frames of a batch on the device, cached or made now.
+
+        Returns
+        -------
+        features : torch.Tensor
+            [B, T, D]
+        lengths : torch.Tensor
+            [B] int
+        """
+        inputs, lengths = batch.inputs.to(self.device), batch.lengths.to(self.device)
+        if batch.cached:
+            return inputs, lengths
+        features, lengths = self.modules.encoder(inputs, lengths)
+        return features, lengths.to(self.device)
+
     def init_optimizers(self):
         """AdamW over the parameters that take a gradient, and no others."""
         trained = [p for p in self.modules.parameters() if p.requires_grad]

@@ -1,14 +1,20 @@
 """Stage 1: the connector learns the LLM's own embeddings of the transcript."""
 
+import dataclasses
 import time
 
 import speechbrain as sb
 import torch
 import torch.nn.functional as F
 
-from ssr_plugin.evaluation.continuation import ContinuationLoss
+from ssr_plugin.connectors.segments import pad_segments
+from ssr_plugin.evaluation.continuation import ContinuationLoss, first_half
 from ssr_plugin.evaluation.metrics import ReadingMetrics, squared_norms
+from ssr_plugin.models.refine import refine
+from ssr_plugin.models.through import first_layers_kl, transcription_loss
 from ssr_plugin.nnet.candidates import distance_logits, draw_candidates
+from ssr_plugin.segmenters.forced import Segments
+from ssr_plugin.segmenters.targets import assign_tokens
 from ssr_plugin.training import augment
 from ssr_plugin.training.brain import StageBrain
 from ssr_plugin.training.losses import (
@@ -18,24 +24,53 @@ from ssr_plugin.training.losses import (
 )
 
 
+@dataclasses.dataclass
+class Predictions:
+    """What a batch gives.
+
+    Arguments
+    ---------
+    vectors : torch.Tensor
+        [B, N, H]
+    segments : tuple of torch.Tensor
+        Boundaries, starts and tokens, [B, N] int each, padded with -1. In training a
+        token may be V, where a predicted segment is that of none.
+    kept : torch.Tensor or None
+        [B, N] bool, the segments that say something; None for all.
+    candidates, logits : torch.Tensor or None
+        In training, [C] tokens and [M, C + 1] scores of the M vectors that are no
+        padding.
+    """
+
+    vectors: torch.Tensor
+    segments: tuple
+    kept: torch.Tensor | None = None
+    candidates: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+
+
 class DistillBrain(StageBrain):
-    """Trains a connector against the LLM's embedding table; the LLM is never run.
+    """Trains a connector against the LLM's embedding table.
 
     Besides what :class:`StageBrain` reads, ``hparams`` has the weights of the losses
-    and ``center``. Its ``modules`` are ``encoder``, ``llm`` and ``connector``.
+    and ``centered``. Its ``modules`` are ``encoder``, ``llm`` and ``connector``. In
+    training the LLM is run only where ``kl_weight`` or ``llm_weight`` asks for it.
 
     Arguments
     ---------
     seen_tokens : torch.Tensor
         [V] bool: the token types that the training data has.
+    segmenter : torch.nn.Module or None
+        One that reads frames alone, for training on its segments and scoring with them.
     **kwargs
         Of ``sb.Brain``.
     """
 
     best_key = "token_accuracy"
 
-    def __init__(self, *, seen_tokens, **kwargs):
+    def __init__(self, *, seen_tokens, segmenter=None, **kwargs):
         super().__init__(**kwargs)
+        self.segmenter = None if segmenter is None else segmenter.to(self.device)
         self.seen_tokens = seen_tokens
         self.seen = torch.nonzero(seen_tokens).squeeze(1).to(self.device)
         self.table = self.modules.llm.table()
@@ -44,30 +79,33 @@ class DistillBrain(StageBrain):
         self.center = mean if self.hparams.centered else None
         # Whether the connector itself tells how likely each token is.
         self.scores_tokens = getattr(self.modules.connector, "scores_tokens", False)
-        self.continuation = None
+        # What a test may ask for: segments from audio alone, and the LLM's help.
+        self.predicts, self.passes, self.continuation = False, 0, None
         self.audio_seconds = self.train_seconds = 0.0
 
     def compute_forward(self, batch, stage):
-        """Vectors of a batch, [B, N, H]; in training also a score for each candidate.
+        """Vectors of a batch, and what the loss or the scores need beside them.
 
         Returns
         -------
-        vectors : torch.Tensor
-            [B, N, H]
-        candidates, logits : torch.Tensor or None
-            [C] tokens and [M, C], for the M vectors that are no padding.
+        Predictions
         """
+        features, lengths = self.frames(batch)
         batch = batch.to(self.device)
-        features, lengths = batch.inputs, batch.lengths
-        if not batch.cached:
-            features, lengths = self.modules.encoder(features, lengths)
-        arguments = (features, batch.boundaries, batch.starts)
-        if stage == sb.Stage.TRAIN:
-            arguments = self._augment(lengths, *arguments)
-        if stage != sb.Stage.TRAIN or not self.hparams.ce_weight:
-            return self.modules.connector(*arguments), None, None
+        segments = (batch.boundaries, batch.starts, batch.tokens)
+        if stage != sb.Stage.TRAIN:
+            if self.predicts:
+                found = self.segmenter.segment_frames(features, lengths)
+                segments = pad_segments(found, self.device)
+            return self._read(features, segments)
+        features = augment.augment_frames(features, lengths, self.hparams)
+        segments = self._training_segments(batch, features, lengths)
+        boundaries, starts, tokens = segments
+        arguments = (features, boundaries, starts)
+        if not self.hparams.ce_weight:
+            return Predictions(self.modules.connector(*arguments), segments)
         candidates = draw_candidates(
-            batch.tokens[batch.tokens >= 0],
+            tokens[(tokens >= 0) & (tokens < len(self.table))],
             self.seen,
             len(self.table),
             self.hparams.ce_candidates,
@@ -76,50 +114,132 @@ class DistillBrain(StageBrain):
             vectors, logits = self.modules.connector(*arguments, candidates)
         else:
             vectors = self.modules.connector(*arguments)
-            logits = distance_logits(
-                vectors[batch.boundaries >= 0],
-                self.table[candidates],
-                self.norms[candidates],
-            )
-        return vectors, candidates, logits
+            valid = vectors[boundaries >= 0]
+            table, norms = self.table[candidates], self.norms[candidates]
+            logits = F.pad(distance_logits(valid, table, norms), (0, 1), value=-1e4)
+        return Predictions(vectors, segments, candidates=candidates, logits=logits)
 
-    def _augment(self, lengths, features, boundaries, starts):
-        hparams = self.hparams
-        lengths = lengths.to(self.device)
-        features = augment.swap_means(features, lengths, hparams.mean_swap)
-        features = augment.add_noise(features, lengths, hparams.noise)
-        features = augment.drop_frames(features, hparams.frame_dropout)
-        segments = augment.shake_boundaries(
-            boundaries, starts, lengths, hparams.boundary_shake
+    def _read(self, features, segments):
+        """What is read outside training, with the LLM's help if that is asked for."""
+        boundaries, starts, _ = segments
+        if not (self.scores_tokens and (self.passes or self.predicts)):
+            vectors = self.modules.connector(features, boundaries, starts)
+            return Predictions(vectors, segments)
+        connector = self.part("connector")
+        states = connector.states(features, boundaries, starts)
+        kept = boundaries >= 0
+        if self.predicts:
+            says = connector.head.says_something(states)
+            kept, states = kept.masked_scatter(kept, says), states[says]
+        found = refine(
+            self.modules.llm,
+            connector.head.score,
+            states,
+            kept.sum(1).tolist(),
+            self.passes,
+            self.hparams.llm_pass_weight,
         )
-        return features, *segments
+        vectors = found.new_zeros(*boundaries.shape, found.shape[-1])
+        vectors = vectors.masked_scatter(kept.unsqueeze(-1), found)
+        return Predictions(vectors, segments, kept)
+
+    def _training_segments(self, batch, features, lengths):
+        """Forced segments, shaken, and for a share of the utterances predicted ones."""
+        hparams = self.hparams
+        boundaries, starts = augment.shake_boundaries(
+            batch.boundaries, batch.starts, lengths, hparams.boundary_shake
+        )
+        segments = [boundaries, starts, batch.tokens]
+        share = hparams.predicted_share if self.segmenter is not None else 0.0
+        rows = torch.nonzero(torch.rand(len(boundaries)) < share).squeeze(1)
+        if not len(rows):
+            return segments
+        found = self.segmenter.segment_frames(features[rows], lengths[rows])
+        null = len(self.table)
+        wanted = [batch.segments[row] for row in rows.tolist()]
+        found = [
+            Segments(assign_tokens(own, each, null), own.starts, own.boundaries)
+            for own, each in zip(found, wanted, strict=True)
+        ]
+        longest = max(boundaries.shape[1], *(len(own) for own in found))
+        longest += -longest % 8
+        segments = [F.pad(x, (0, longest - x.shape[1]), value=-1) for x in segments]
+        for whole, part in zip(segments, pad_segments(found), strict=True):
+            part = F.pad(part, (0, longest - part.shape[1]), value=-1)
+            whole[rows] = part.to(whole)
+        return segments
 
     def compute_objectives(self, predictions, batch, stage):
         """The stage-1 loss; outside training the vectors are scored too."""
-        vectors, candidates, logits = predictions
-        tokens = batch.tokens.to(self.device)
-        valid = tokens >= 0
-        z, target = vectors[valid].float(), tokens[valid]
-        h = self.table[target].float()
+        if stage != sb.Stage.TRAIN:
+            self._score(predictions, batch)
+            if self.predicts:
+                return torch.zeros(())
+        vectors, (_, _, tokens) = predictions.vectors, predictions.segments
+        loss = self._distance(vectors, tokens)
+        if predictions.logits is not None:
+            # V, for no token, comes after all candidates, as its score does.
+            place = torch.searchsorted(predictions.candidates, tokens[tokens >= 0])
+            error = F.cross_entropy(predictions.logits, place)
+            loss = loss + self.hparams.ce_weight * error
+        if stage == sb.Stage.TRAIN:
+            loss = loss + self._through_llm(predictions, batch)
+            auxiliary = getattr(self.part("connector"), "auxiliary_loss", None)
+            if auxiliary is not None:
+                loss = loss + auxiliary()
+        return loss
+
+    def _distance(self, vectors, tokens):
+        """How far the vectors lie from their tokens' embeddings."""
+        named = (tokens >= 0) & (tokens < len(self.table))
+        if not named.any():
+            return 0.0 * vectors.sum()
+        z, h = vectors[named].float(), self.table[tokens[named]].float()
         hparams = self.hparams
         error = relative_squared_error if hparams.relative_mse else squared_error
         loss = hparams.mse_weight * error(z, h)
-        loss = loss + hparams.cosine_weight * cosine_distance(z, h, self.center)
-        if logits is not None:
-            place = torch.searchsorted(candidates, target)
-            loss = loss + hparams.ce_weight * F.cross_entropy(logits, place)
-        if stage != sb.Stage.TRAIN:
-            self._score(vectors, tokens, batch)
+        return loss + hparams.cosine_weight * cosine_distance(z, h, self.center)
+
+    def _through_llm(self, predictions, batch):
+        """The losses for which the LLM is run; none by default."""
+        hparams, llm, vectors = self.hparams, self.modules.llm, predictions.vectors
+        boundaries, _, tokens = predictions.segments
+        loss = 0.0
+        if hparams.kl_weight:
+            named = (tokens >= 0) & (tokens < len(self.table))
+            own = [vectors[row][named[row]] for row in range(len(named))]
+            z = torch.nn.utils.rnn.pad_sequence(own, batch_first=True)
+            ids = [tokens[row][named[row]] for row in range(len(named))]
+            ids = torch.nn.utils.rnn.pad_sequence(ids, True, padding_value=-1)
+            h = llm.embed(ids.clamp_min(0))
+            loss = loss + hparams.kl_weight * first_layers_kl(
+                llm, z, h, ids >= 0, hparams.kl_layers
+            )
+        if hparams.llm_weight:
+            counts = (boundaries >= 0).sum(1)
+            loss = loss + hparams.llm_weight * transcription_loss(
+                llm, vectors, counts, batch.tokens.to(self.device)
+            )
         return loss
 
-    def _score(self, vectors, tokens, batch):
-        for name, own, ids, seconds in zip(
-            batch.ids, vectors, tokens, batch.seconds, strict=True
+    def _score(self, predictions, batch):
+        boundaries, starts, heard = predictions.segments
+        add = self.metrics.add_reading if self.predicts else self.metrics.add
+        for row, (name, reference, seconds) in enumerate(
+            zip(batch.ids, batch.segments, batch.seconds, strict=True)
         ):
-            count = int((ids >= 0).sum())
-            self.metrics.add(name, own[:count], ids[:count], seconds)
+            valid = boundaries[row] >= 0
+            kept = valid if predictions.kept is None else predictions.kept[row]
+            vectors = predictions.vectors[row]
+            tokens = torch.as_tensor(reference.tokens).to(self.device)
+            add(name, vectors[kept], tokens, seconds)
             if self.continuation is not None:
-                self.continuation.add(own[:count], ids[:count])
+                starts_of_tokens = torch.as_tensor(reference.starts).to(self.device)
+                first = first_half(starts[row], boundaries[row], starts_of_tokens)
+                cascade = None
+                if self.predicts and (heard[row][valid] >= 0).all():
+                    cascade = heard[row][valid & first]
+                self.continuation.add(vectors[kept & first], tokens, cascade)
 
     def fit_batch(self, batch):
         """As SpeechBrain's, and clocks how much audio goes through."""
@@ -141,7 +261,7 @@ class DistillBrain(StageBrain):
         keys = ("cosine", "mse", "token_accuracy", "retrieval_wer")
         return {key: stats[key] for key in keys}
 
-    def score(self, loader, with_llm=True):
+    def score(self, loader, with_llm=True, predicted=False):
         """Scores the best connector on a data set.
 
         Arguments
@@ -149,6 +269,8 @@ class DistillBrain(StageBrain):
         loader : torch.utils.data.DataLoader
         with_llm : bool
             Whether to run the LLM for its loss on second halves.
+        predicted : bool
+            Whether the segmenter finds the segments; else they are the forced ones.
 
         Returns
         -------
@@ -158,13 +280,14 @@ class DistillBrain(StageBrain):
         """
         if with_llm:
             self.continuation = ContinuationLoss(self.modules.llm)
+        self.predicts, self.passes = predicted, self.hparams.llm_passes
         self.evaluate(loader, max_key=self.best_key)
         nll = self.continuation.summary() if with_llm else None
-        self.continuation = None
+        self.predicts, self.passes, self.continuation = False, 0, None
         return self.metrics, nll
 
     @torch.no_grad()
     def read(self, batch):
         """Vectors of a batch, outside any stage: [B, N, H]."""
         self.modules.eval()
-        return self.compute_forward(batch, sb.Stage.TEST)[0]
+        return self.compute_forward(batch, sb.Stage.TEST).vectors

@@ -3,18 +3,13 @@
 import logging
 import time
 
-import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import if_main_process
 
 from ssr_plugin.models.precision import resolve_precision
 from ssr_plugin.training import report
-from ssr_plugin.training.batches import (
-    collate,
-    evaluation_batches,
-    training_sampler,
-)
 from ssr_plugin.training.distill import DistillBrain
+from ssr_plugin.training.loop import make_loaders, train
 from ssr_plugin.training.splits import make_splits
 
 logger = logging.getLogger(__name__)
@@ -44,30 +39,28 @@ def run(hparams, run_opts, manifests):
     seen = torch.zeros(hparams["llm"].vocab_size, dtype=torch.bool)
     for segments in splits["train"].segments.values():
         seen[segments.tokens] = True
+    predicted = hparams["segmenters"]["predicted"]
     brain = DistillBrain(
         seen_tokens=seen,
+        segmenter=predicted,
         modules=hparams["modules"],
         hparams=hparams,
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
-    loaders = {
-        name: sb.dataio.dataloader.make_dataloader(
-            split.dataset,
-            batch_sampler=evaluation_batches(split.dataset, hparams["batch_seconds"]),
-            collate_fn=collate,
-        )
-        for name, split in splits.items()
-        if name != "train"
-    }
+    loaders = make_loaders(splits, hparams["batch_seconds"])
     train(brain, splits["train"].dataset, loaders["valid"], hparams)
     # Kept here: scoring loads the best checkpoint, whose history ends at its epoch.
     epochs = hparams["history"].epochs
 
-    metrics = {
-        name: score(brain, name, loader, len(splits[name].skipped), hparams)
-        for name, loader in loaders.items()
-    }
+    metrics = {}
+    for name, loader in loaders.items():
+        skipped = len(splits[name].skipped)
+        if predicted is not None:
+            metrics[f"{name} predicted"] = score(
+                brain, name, loader, skipped, hparams, predicted=True
+            )
+        metrics[name] = score(brain, name, loader, skipped, hparams)
     metrics["train"] = {
         "epochs": len(epochs),
         "wall_s": time.time() - started,
@@ -86,7 +79,7 @@ def run(hparams, run_opts, manifests):
     return metrics
 
 
-def score(brain, name, loader, skipped, hparams):
+def score(brain, name, loader, skipped, hparams, predicted=False):
     """Scores the best connector on a split, and shows some of what it reads.
 
     Arguments
@@ -98,44 +91,18 @@ def score(brain, name, loader, skipped, hparams):
     skipped : int
         Utterances of the split that were left out.
     hparams : dict
+    predicted : bool
+        Whether segments are found in the audio alone.
 
     Returns
     -------
     dict
         The split's part of ``metrics.json``.
     """
-    scores, nll = brain.score(loader, with_llm=hparams["score_with_llm"])
-    report.show_readings(name, scores.readings, hparams["num_shown"])
-    forced = hparams["modules"]["segmenter"].forced
-    figures = {"segments": "forced" if forced else "predicted", **scores.summary()}
+    with_llm = hparams["score_with_llm"]
+    scores, nll = brain.score(loader, with_llm=with_llm, predicted=predicted)
+    segments = "predicted" if predicted else "forced"
+    report.show_readings(f"{name} ({segments})", scores.readings, hparams["num_shown"])
+    passes = hparams["llm_passes"] if brain.scores_tokens else 0
+    figures = {"segments": segments, "llm_passes": passes, **scores.summary()}
     return {**figures, "nll": nll, "skipped": skipped}
-
-
-def train(brain, dataset, valid_loader, hparams):
-    """Trains the connector, or goes on where an earlier run of it was stopped.
-
-    Arguments
-    ---------
-    brain : DistillBrain
-    dataset : speechbrain.dataio.dataset.DynamicItemDataset
-    valid_loader : torch.utils.data.DataLoader
-    hparams : dict
-    """
-    sampler = training_sampler(dataset, hparams["batch_seconds"], hparams["seed"])
-    loader = brain.make_dataloader(
-        dataset,
-        sb.Stage.TRAIN,
-        batch_sampler=sampler,
-        collate_fn=collate,
-        num_workers=hparams["num_workers"],
-    )
-    if brain.train_sampler is None:
-        # SpeechBrain tells only the samplers that it made itself which epoch it is.
-        brain.train_sampler = sampler
-    if not brain.test_only:
-        brain.fit_epochs(loader, valid_loader)
-    elif brain.checkpointer.recover_if_possible() is None:
-        raise ValueError(
-            f"test_only: no checkpoint in {brain.checkpointer.checkpoints_dir}: train "
-            f"first, or name the output_folder of a run"
-        )

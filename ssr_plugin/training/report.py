@@ -69,12 +69,16 @@ def show_summary(metrics):
             "token accuracy %": figures["token_accuracy"],
             "of unseen types %": figures["token_accuracy_unseen"],
             "retrieval WER %": figures["retrieval_wer"],
-            **{f"NLL {key}": nll.get(key) for key in ("text", "speech", "none")},
+            **{
+                f"NLL {key}": nll.get(key)
+                for key in ("text", "speech", "cascade", "none")
+            },
             "gain kept %": nll.get("gain_kept"),
+            "cascade %": nll.get("cascade_kept"),
         }
         logger.info(
             "%s (%s segments): %s",
-            split,
+            split.removesuffix(" predicted"),
             figures["segments"],
             "  ".join(f"{k} {v:.3g}" for k, v in shown.items() if v is not None),
         )
@@ -93,8 +97,9 @@ def draw_example(folder, brain, dataset, row):
         Which utterance of the data set.
     """
     batch = collate([dataset[row]])
-    vectors = brain.read(batch)[0].float().cpu()
-    tokens = batch.tokens[0]
+    (segments,) = batch.segments
+    vectors = brain.read(batch)[0, : len(segments)].float().cpu()
+    tokens = torch.as_tensor(segments.tokens)
     table = brain.table.cpu()
     tokenizer = brain.modules.llm.tokenizer
     labels = token_labels(tokenizer, tokens.tolist())
@@ -106,8 +111,8 @@ def draw_example(folder, brain, dataset, row):
         folder / "utterance.png",
         read_audio(dataset.data[name]["wav"], sample_rate),
         sample_rate,
-        batch.starts[0] / frame_rate,
-        (batch.boundaries[0] + 1) / frame_rate,
+        torch.as_tensor(segments.starts) / frame_rate,
+        (torch.as_tensor(segments.boundaries) + 1) / frame_rate,
         labels,
         reading,
         title=f"{name} (forced segments)",
@@ -135,11 +140,25 @@ def draw_all(folder, brain, dataset, epochs):
     epochs : list of dict
         Of :class:`ssr_plugin.training.history.History`.
     """
+    draw_curves(folder, epochs)
     folder = pathlib.Path(folder) / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
     durations = [dataset.data[name]["duration"] for name in dataset.data_ids]
     middle = sorted(range(len(durations)), key=durations.__getitem__)
     draw_example(folder, brain, dataset, middle[len(middle) // 2])
+
+
+def draw_curves(folder, epochs):
+    """Draws the learning curves into ``<folder>/pictures``.
+
+    Arguments
+    ---------
+    folder : path-like
+        The run folder.
+    epochs : list of dict
+        Of :class:`ssr_plugin.training.history.History`.
+    """
+    folder = pathlib.Path(folder) / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
     draw_learning_curves(folder / "learning_curves.png", epochs)
 
 

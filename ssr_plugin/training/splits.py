@@ -72,7 +72,7 @@ def make_splits(hparams, run_opts, manifests):
         segments, problems = segment_all(
             usable,
             alignments[split],
-            hparams["modules"]["segmenter"],
+            hparams["segmenters"]["forced"],
             frame_counter(usable, encoder, features),
             share,
         )

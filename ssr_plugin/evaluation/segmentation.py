@@ -1,0 +1,128 @@
+"""How good predicted segments are: against forced ones, and as a hypothesis."""
+
+import numpy as np
+from speechbrain.utils.metric_stats import ErrorRateStats
+
+# How far apart two boundaries may lie and still be the same, ms.
+NEAR = 50.0
+
+
+def match_times(found, reference, most):
+    """Pairs times in order, each at most once, so that as many as can be lie near.
+
+    Arguments
+    ---------
+    found, reference : array-like
+        In s, never decreasing.
+    most : float
+        Farthest that a pair may lie apart, in s.
+
+    Returns
+    -------
+    list of (int, int)
+        Indices into both.
+
+    Example
+    -------
+    >>> match_times([0.1, 0.12, 0.5], [0.11, 0.9], most=0.05)
+    [(0, 0)]
+    """
+    pairs, i, j = [], 0, 0
+    while i < len(found) and j < len(reference):
+        if abs(found[i] - reference[j]) <= most:
+            pairs.append((i, j))
+            i, j = i + 1, j + 1
+        elif found[i] < reference[j]:
+            i += 1
+        else:
+            j += 1
+    return pairs
+
+
+class SegmentationMetrics:
+    """Compares found segments with forced ones, utterance by utterance.
+
+    Arguments
+    ---------
+    tokenizer : transformers.PreTrainedTokenizerFast
+        Of the LLM.
+    frame_rate : float
+        In Hz.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> from ssr_plugin.segmenters.forced import Segments
+    >>> reference = Segments(np.array([5, 6]), np.array([0, 10]), np.array([9, 19]))
+    >>> found = Segments(np.array([-1, -1]), np.array([1, 10]), np.array([9, 19]))
+    >>> metrics = SegmentationMetrics(None, frame_rate=50.0)
+    >>> metrics.add("a", found, reference)
+    >>> summary = metrics.summary()
+    >>> summary["boundary_mae_ms"], summary["boundary_f1"], summary["count_error"]
+    (10.0, 100.0, 0.0)
+    """
+
+    def __init__(self, tokenizer, frame_rate):
+        self.tokenizer = tokenizer
+        self.frame_rate = frame_rate
+        self.words = ErrorRateStats()
+        self.hypotheses = []
+        self.found = self.reference = self.near = 0
+        self.count_errors = 0
+        self.distances = []
+
+    def add(self, name, found, reference):
+        """Adds an utterance.
+
+        Arguments
+        ---------
+        name : str
+            Its id.
+        found, reference : ssr_plugin.segmenters.forced.Segments
+            Predicted and forced ones.
+        """
+        times, wanted = (s.starts / self.frame_rate for s in (found, reference))
+        self.near += len(match_times(times, wanted, NEAR / 1000))
+        self.found += len(found)
+        self.reference += len(reference)
+        self.count_errors += abs(len(found) - len(reference))
+        if len(found) and len(reference):
+            apart = np.abs(wanted[:, None] - times[None]).min(1)
+            self.distances += (1000 * apart).tolist()
+        if (found.tokens >= 0).all() and self.tokenizer is not None:
+            said, heard = (
+                self.tokenizer.decode(s.tokens, skip_special_tokens=False).strip()
+                for s in (reference, found)
+            )
+            self.hypotheses.append((name, said, heard))
+            self.words.append([name], [heard.split()], [said.split()])
+
+    def summary(self):
+        """The figures over all utterances so far.
+
+        Returns
+        -------
+        dict
+            boundary_mae_ms (of each forced start to the nearest that was found);
+            boundary_precision, boundary_recall and boundary_f1 (%, within 50 ms, each
+            paired once); count_error (%: differences of the numbers of segments, summed
+            over utterances, of all segments); segments_per_token; hypothesis_wer (%).
+            None where there is nothing to divide by, or no hypothesis.
+        """
+
+        def ratio(above, below, factor=100.0):
+            return factor * above / below if below else None
+
+        return {
+            "boundary_mae_ms": float(np.mean(self.distances))
+            if self.distances
+            else None,
+            "boundary_precision": ratio(self.near, self.found),
+            "boundary_recall": ratio(self.near, self.reference),
+            "boundary_f1": ratio(2 * self.near, self.found + self.reference),
+            "count_error": ratio(self.count_errors, self.reference),
+            "segments_per_token": ratio(self.found, self.reference, 1.0),
+            "hypothesis_wer": self.words.summarize()["error_rate"]
+            if self.hypotheses
+            else None,
+        }

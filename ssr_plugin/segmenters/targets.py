@@ -1,0 +1,70 @@
+"""Which token each predicted segment is to be read as. Pure functions of numbers."""
+
+import numpy as np
+
+
+def overlaps(found, reference):
+    """How much segments overlap: frames in common, of those in either.
+
+    Arguments
+    ---------
+    found, reference : ssr_plugin.segmenters.forced.Segments
+        Of M and N segments.
+
+    Returns
+    -------
+    np.ndarray
+        [M, N], 0 to 1.
+    """
+    first = np.maximum(found.starts[:, None], reference.starts[None])
+    last = np.minimum(found.boundaries[:, None], reference.boundaries[None])
+    common = np.maximum(last - first + 1, 0)
+    lengths = [s.boundaries - s.starts + 1 for s in (found, reference)]
+    return common / (lengths[0][:, None] + lengths[1][None] - common)
+
+
+def assign_tokens(found, reference, null):
+    """Pairs predicted segments with forced ones, in order, to overlap most in all.
+
+    Each forced segment's token goes to one predicted segment at most; one that gets
+    none, since it was cut off another or lies in silence, is taught ``null``. A
+    hypothesis that says the very token counts as much as a whole overlap.
+
+    Arguments
+    ---------
+    found, reference : ssr_plugin.segmenters.forced.Segments
+        Of M and N segments.
+    null : int
+        What stands for no token.
+
+    Returns
+    -------
+    np.ndarray
+        [M] int
+
+    Example
+    -------
+    >>> from ssr_plugin.segmenters.forced import Segments
+    >>> reference = Segments(np.array([5, 6]), np.array([0, 10]), np.array([9, 19]))
+    >>> starts, boundaries = np.array([0, 4, 11]), np.array([3, 9, 19])
+    >>> found = Segments(np.array([-1, -1, -1]), starts, boundaries)
+    >>> assign_tokens(found, reference, null=99).tolist()
+    [99, 5, 6]
+    """
+    gain = overlaps(found, reference)
+    gain += (gain > 0) & (found.tokens[:, None] == reference.tokens[None])
+    total = np.zeros((len(found) + 1, len(reference) + 1))
+    for i, row in enumerate(gain, start=1):
+        taken = np.maximum(total[i - 1, 1:], total[i - 1, :-1] + row)
+        total[i, 1:] = np.maximum.accumulate(taken)
+    tokens = np.full(len(found), null, dtype=np.int64)
+    i, j = len(found), len(reference)
+    while i and j:
+        if total[i, j] == total[i - 1, j]:
+            i -= 1
+        elif total[i, j] == total[i, j - 1]:
+            j -= 1
+        else:
+            i, j = i - 1, j - 1
+            tokens[i] = reference.tokens[j]
+    return tokens

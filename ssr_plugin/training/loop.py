@@ -1,0 +1,71 @@
+"""From data sets to a trained Brain: loaders, and going on where a run was stopped."""
+
+import speechbrain as sb
+
+from ssr_plugin.training.batches import (
+    collate,
+    evaluation_batches,
+    training_sampler,
+)
+
+
+def make_loaders(splits, batch_seconds):
+    """Loaders of all splits but the training data, the same batches each time.
+
+    Arguments
+    ---------
+    splits : dict
+        Name -> ssr_plugin.training.splits.Split.
+    batch_seconds : float
+        Audio in a batch, padding included.
+
+    Returns
+    -------
+    dict
+        Name -> torch.utils.data.DataLoader.
+    """
+    return {
+        name: sb.dataio.dataloader.make_dataloader(
+            split.dataset,
+            batch_sampler=evaluation_batches(split.dataset, batch_seconds),
+            collate_fn=collate,
+        )
+        for name, split in splits.items()
+        if name != "train"
+    }
+
+
+def train(brain, dataset, valid_loader, hparams):
+    """Trains, or goes on where an earlier run was stopped.
+
+    Arguments
+    ---------
+    brain : ssr_plugin.training.brain.StageBrain
+    dataset : speechbrain.dataio.dataset.DynamicItemDataset
+    valid_loader : torch.utils.data.DataLoader
+    hparams : dict
+        ``batch_seconds``, ``num_workers``, ``seed``.
+
+    Raises
+    ------
+    ValueError
+        If only a test is asked for and there is no checkpoint.
+    """
+    sampler = training_sampler(dataset, hparams["batch_seconds"], hparams["seed"])
+    loader = brain.make_dataloader(
+        dataset,
+        sb.Stage.TRAIN,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=hparams["num_workers"],
+    )
+    if brain.train_sampler is None:
+        # SpeechBrain tells only the samplers that it made itself which epoch it is.
+        brain.train_sampler = sampler
+    if not brain.test_only:
+        brain.fit_epochs(loader, valid_loader)
+    elif brain.checkpointer.recover_if_possible() is None:
+        raise ValueError(
+            f"test_only: no checkpoint in {brain.checkpointer.checkpoints_dir}: train "
+            f"first, or name the output_folder of a run"
+        )

@@ -1,0 +1,90 @@
+"""A segmenter from manifests to a folder that other stages load."""
+
+import logging
+import time
+
+from speechbrain.utils.distributed import if_main_process
+
+from ssr_plugin.models.precision import resolve_precision
+from ssr_plugin.segmenters.trained import save_segmenter
+from ssr_plugin.training import report
+from ssr_plugin.training.loop import make_loaders, train
+from ssr_plugin.training.segment import SegmentBrain
+from ssr_plugin.training.splits import make_splits
+
+logger = logging.getLogger(__name__)
+
+
+def run(hparams, run_opts, manifests):
+    """Trains and scores a segmenter, and writes it to ``output_folder``.
+
+    Arguments
+    ---------
+    hparams : dict
+        Of ``hparams/segmenter.yaml``.
+    run_opts : dict
+        As ``speechbrain.parse_arguments`` gives them.
+    manifests : ssr_plugin.data.prepare.Manifests
+
+    Returns
+    -------
+    dict
+        What is in ``metrics.json``.
+    """
+    started = time.time()
+    device = run_opts.get("device")
+    hparams["precision"] = resolve_precision(hparams["precision"], device)
+    splits = make_splits(hparams, run_opts, manifests)
+    segmenter = hparams["modules"]["segmenter"]
+    segmenter.learn_symbols(splits["train"].segments.values())
+    brain = SegmentBrain(
+        modules=hparams["modules"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    loaders = make_loaders(splits, hparams["batch_seconds"])
+    train(brain, splits["train"].dataset, loaders["valid"], hparams)
+    epochs = hparams["history"].epochs
+
+    metrics = {}
+    for name, loader in loaders.items():
+        scores = brain.score(loader)
+        report.show_readings(name, scores.hypotheses, hparams["num_shown"])
+        skipped = len(splits[name].skipped)
+        metrics[name] = {
+            "segments": "predicted",
+            **scores.summary(),
+            "skipped": skipped,
+        }
+    metrics["train"] = {
+        "epochs": len(epochs),
+        "wall_s": time.time() - started,
+        "peak_rss_mb": report.peak_rss_mb(),
+        "skipped": len(splits["train"].skipped),
+    }
+    if if_main_process():
+        folder = hparams["output_folder"]
+        skipped = {name: split.skipped for name, split in splits.items()}
+        report.write_json(folder, metrics=metrics, skipped=skipped)
+        save_segmenter(
+            folder,
+            segmenter,
+            hparams["segmenter"],
+            (hparams["segmenter_options"] or {}).get(hparams["segmenter"]) or {},
+            hparams["encoder"],
+            hparams["llm"],
+        )
+        report.draw_curves(folder, epochs)
+        for name in loaders:
+            logger.info(
+                "%s: %s",
+                name,
+                "  ".join(
+                    f"{key} {value:.3g}"
+                    for key, value in metrics[name].items()
+                    if isinstance(value, float)
+                ),
+            )
+        logger.info("Segmenter, metrics, log and pictures are in %s", folder)
+    return metrics
