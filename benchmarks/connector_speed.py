@@ -1,8 +1,9 @@
-"""How much audio a second of training gets through: the SSR connector's two forms.
+"""How much audio a second of training gets through: SSR's forms, and the usual rival.
 
-Times whole optimiser steps (forward, stage-1 loss, backward, AdamW) on the same random
-frames and segments for every variant, in one process, turn by turn, and prints the
-ratio to the published form. No data and no encoder are needed:
+Times whole optimiser steps (forward, loss, backward, AdamW) on the same random frames
+and segments for every variant, in one process, turn by turn, and prints the ratio to
+the rival: ten frames stacked, an MLP, and the transcript's loss through the whole LLM.
+No data and no encoder are needed:
 
     python benchmarks/connector_speed.py --llm recipes/sample/llm --width 192
     python benchmarks/connector_speed.py --llm HuggingFaceTB/SmolLM2-135M --width 512
@@ -16,14 +17,17 @@ import torch
 import torch.nn.functional as F
 
 from ssr_plugin.connectors.ssr import SSRConnector
+from ssr_plugin.connectors.stack_mlp import StackMLPConnector
 from ssr_plugin.models.llm import TextLLM
 from ssr_plugin.models.precision import resolve_precision
+from ssr_plugin.models.through import transcription_loss
 from ssr_plugin.nnet.candidates import draw_candidates
 from ssr_plugin.training.losses import cosine_distance, squared_error
 
 FRAME_RATE = 50
 TOKENS_PER_SECOND = 3.3
-# Name, options of the connector. The first is what the others are compared with.
+RIVAL = "stack + MLP, through the LLM"
+# Name, options of the connector.
 VARIANTS = (
     ("frame form (published)", {"form": "frame", "head": "direct"}),
     ("frame form, 2 frames stacked", {"form": "frame", "stack": 2, "head": "direct"}),
@@ -40,6 +44,9 @@ def main():
     )
     parser.add_argument("--batch", type=int, default=8, help="utterances")
     parser.add_argument("--seconds", type=float, default=12.0, help="of each")
+    parser.add_argument(
+        "--candidates", type=int, default=6000, help="tokens told apart"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="steps timed of each")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
@@ -56,12 +63,21 @@ def main():
     targets = torch.randint(len(table), (options.batch * tokens,), device=device)
     half = resolve_precision("auto", options.device) == "bf16"
 
-    steps = {}
+    rival = StackMLPConnector(options.width, llm).to(device).train()
+    fixed = torch.arange(9, frames, 10, device=device).expand(options.batch, -1)
+    steps = {RIVAL: make_rival_step(rival, llm, features, fixed, targets, half)}
     for name, choice in VARIANTS:
         connector = SSRConnector(options.width, llm, **choice).to(device).train()
         optimizer = torch.optim.AdamW(connector.parameters(), fused=True)
         steps[name] = make_step(
-            connector, optimizer, features, boundaries, targets, table, half
+            connector,
+            optimizer,
+            features,
+            boundaries,
+            targets,
+            table,
+            half,
+            options.candidates,
         )
         size = sum(p.numel() for p in connector.parameters())
         print(f"{name}: {size / 1e6:.1f} M parameters")
@@ -76,19 +92,38 @@ def main():
                 times[name].append(time.perf_counter() - start)
     print(f"\n{'variant':<32}{'audio s/s':>12}{'ratio':>8}")
     audio = options.batch * options.seconds
-    base = statistics.median(times[VARIANTS[0][0]])
+    base = statistics.median(times[RIVAL])
     for name, taken in times.items():
         median = statistics.median(taken)
         print(f"{name:<32}{audio / median:>12.0f}{base / median:>8.2f}")
 
 
-def make_step(connector, optimizer, features, boundaries, targets, table, half):
+def make_rival_step(connector, llm, features, boundaries, targets, half):
+    """A function that makes one optimiser step through the frozen LLM."""
+    optimizer = torch.optim.AdamW(connector.parameters(), fused=True)
+    batch, count = boundaries.shape
+    counts = torch.full((batch,), count, device=features.device)
+    tokens = targets.view(batch, -1)
+    llm.load_model()
+
+    def step():
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=half):
+            vectors = connector(features, boundaries.contiguous())
+            loss = transcription_loss(llm, vectors, counts, tokens)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def make_step(connector, optimizer, features, boundaries, targets, table, half, count):
     """A function that makes one optimiser step."""
 
     def step():
         with torch.autocast(features.device.type, torch.bfloat16, enabled=half):
             if connector.scores_tokens:
-                candidates = draw_candidates(targets, targets, len(table), 6000)
+                candidates = draw_candidates(targets, targets, len(table), count)
                 vectors, logits = connector(features, boundaries, None, candidates)
                 place = torch.searchsorted(candidates, targets)
                 loss = F.cross_entropy(logits, place)

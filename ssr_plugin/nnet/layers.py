@@ -1,7 +1,11 @@
 """Decoder layers of an LLM's own shape, without positional encoding."""
 
+import torch
 import torch.nn.functional as F
 from torch import nn
+
+# Most positions of what is a short sequence.
+_SHORT = 256
 
 
 def layer_shape(config):
@@ -39,6 +43,39 @@ def layer_shape(config):
     }
 
 
+def attention(query, key, value, mask):
+    """Scaled dot-product attention, by the faster way for the device and the length.
+
+    Torch's fused kernel takes five times as long on a CPU as plain products where
+    sequences are as short as sentences have tokens.
+
+    Arguments
+    ---------
+    query, key, value : torch.Tensor
+        [B, heads, L, size]
+    mask : torch.Tensor or None
+        [B or 1, 1, L, L] bool, True where a row may look at a column.
+
+    Returns
+    -------
+    torch.Tensor
+        [B, heads, L, size]
+
+    Example
+    -------
+    >>> x = torch.rand(1, 2, 3, 4)
+    >>> plain = F.scaled_dot_product_attention(x, x, x)
+    >>> torch.allclose(attention(x, x, x, None), plain, atol=1e-6)
+    True
+    """
+    if query.device.type != "cpu" or query.shape[2] > _SHORT:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    scores = (query @ key.transpose(-1, -2)).float() / query.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(-1).to(value.dtype) @ value
+
+
 class RMSNorm(nn.RMSNorm):
     """Root mean square norm that computes in the type of its input.
 
@@ -47,7 +84,6 @@ class RMSNorm(nn.RMSNorm):
 
     Example
     -------
-    >>> import torch
     >>> RMSNorm(2, eps=0.0)(torch.tensor([[3.0, 3.0]]))
     tensor([[1., 1.]], grad_fn=...)
     """
@@ -76,7 +112,6 @@ class DecoderLayer(nn.Module):
 
     Example
     -------
-    >>> import torch
     >>> shape = dict(num_heads=2, num_kv_heads=1, head_size=4, hidden_size=16)
     >>> layer = DecoderLayer(8, **shape)
     >>> layer(torch.rand(3, 5, 8), mask=None).shape
@@ -113,7 +148,7 @@ class DecoderLayer(nn.Module):
         if self.groups > 1:
             key = key.repeat_interleave(self.groups, dim=1)
             value = value.repeat_interleave(self.groups, dim=1)
-        x = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        x = attention(query, key, value, mask)
         return self.out(x.transpose(1, 2).flatten(-2))
 
     def forward(self, x, mask):
