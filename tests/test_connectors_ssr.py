@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import Gemma2Config, GPT2Config, LlamaConfig, OPTConfig
 
+from ssr_plugin.connectors import ssr
 from ssr_plugin.connectors.segments import (
     contiguous_starts,
     segment_of_frame,
@@ -333,3 +334,24 @@ def test_weighted_sums_in_blocks_are_those_of_one_segment_at_a_time(sizes, block
     for segment, sums in enumerate(found):
         inside = index == segment
         torch.testing.assert_close(sums, weights[inside].T @ x[inside])
+
+
+@pytest.mark.parametrize("form, stack, context", SETUPS)
+def test_long_audio_is_read_in_windows_that_agree_with_one_pass(
+    form, stack, context, monkeypatch
+):
+    connector = make_connector(form, stack, context).eval()
+    ends = torch.arange(1, 61).unsqueeze(0) * 2
+    boundaries = torch.cat([ends, torch.where(ends <= 60, ends, -1)])
+    features = torch.randn(2, 121, D)
+    whole = connector(features, boundaries)
+    monkeypatch.setattr(ssr, "_WINDOW", 24)
+    monkeypatch.setattr(ssr, "_CONTEXT", 8)
+    parts = connector(features, boundaries)
+    assert torch.equal(parts == 0, whole == 0)
+    if context != "full":
+        torch.testing.assert_close(parts[:, :16], whole[:, :16], atol=1e-5, rtol=1e-4)
+    alone = connector(features[1:], boundaries[1:, :30])
+    torch.testing.assert_close(parts[1:, :30], alone, atol=1e-5, rtol=1e-4)
+    if context == "block":
+        torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-4)

@@ -14,8 +14,12 @@ from ssr_plugin.connectors.segments import (
 )
 from ssr_plugin.nnet.layers import DecoderLayer, RMSNorm, layer_shape
 from ssr_plugin.nnet.spelling import VocabularyHead
+from ssr_plugin.nnet.windows import split_windows
 
 CONTEXTS = ("causal", "block", "full")
+# Outside training, most segments that the layers see at once, more than a minute of
+# speech, and those on either side of them that are read for their sake only.
+_WINDOW, _CONTEXT = 256, 64
 
 
 def context_mask(valid, context, block=None):
@@ -304,8 +308,36 @@ class SSRConnector(nn.Module):
         """
         if starts is None:
             starts = contiguous_starts(boundaries)
-        read = self._read_tokens if self.form == "token" else self._read_frames
-        return self.norm(read(features, boundaries, starts)[boundaries >= 0])
+        if self.training or boundaries.shape[1] <= _WINDOW:
+            read = self._read(features, boundaries, starts)
+            return self.norm(read[boundaries >= 0])
+        # Each row alone: where windows lie must not depend on the rows beside it.
+        counts = (boundaries >= 0).sum(1).tolist()
+        rows = [
+            self._read_long(features[row], boundaries[row, :n], starts[row, :n])
+            for row, n in enumerate(counts)
+        ]
+        return self.norm(torch.cat(rows))
+
+    def _read_long(self, features, boundaries, starts):
+        """[T, D] and [N] to [N, H], window by window."""
+        parts = []
+        for w in split_windows(len(boundaries), _WINDOW, _CONTEXT):
+            first = int(boundaries[w.start - 1]) + 1 if w.start else 0
+            read = self._read(
+                features[None, first : int(boundaries[w.stop - 1]) + 1],
+                boundaries[None, w.start : w.stop] - first,
+                starts[None, w.start : w.stop] - first,
+            )[0]
+            parts.append(read[w.keep_start - w.start : w.keep_stop - w.start])
+        return (
+            torch.cat(parts) if parts else features.new_zeros(0, len(self.norm.weight))
+        )
+
+    def _read(self, features, boundaries, starts):
+        if self.form == "token":
+            return self._read_tokens(features, boundaries, starts)
+        return self._read_frames(features, boundaries)
 
     def _run(self, x, mask):
         for layer in self.layers:
@@ -317,7 +349,7 @@ class SSRConnector(nn.Module):
         x = self.pool(features, index, boundaries.shape[1])
         return self._run(x, context_mask(boundaries >= 0, self.context))
 
-    def _read_frames(self, features, boundaries, starts):
+    def _read_frames(self, features, boundaries):
         x, ends = stack_frames(features, boundaries, self.stack)
         block = segment_of_frame(ends, contiguous_starts(ends), x.shape[1])
         x = self._run(self.project(x), context_mask(block >= 0, self.context, block))

@@ -15,7 +15,7 @@ from ssr_plugin.models.dtypes import parse_dtype
 from ssr_plugin.models.frontends import FrontEnd
 from ssr_plugin.models.padding import PaddingGuard
 from ssr_plugin.models.precision import resolve_precision
-from ssr_plugin.models.windows import split_windows
+from ssr_plugin.nnet.windows import split_windows
 
 logger = logging.getLogger(__name__)
 

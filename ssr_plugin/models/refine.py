@@ -5,9 +5,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.models.scoring import logits_at
 
-# Logits in memory at once: 256 MB in float32, a few times over. One utterance is never
-# split.
+# Logits in memory at once: 256 MB in float32, a few times over.
 _LOGITS = 2**26
+# Longest run of vectors that the LLM reads at once, some two minutes of speech. Longer
+# audio is read in several, each from a start of its own.
+_LONGEST = 512
 
 
 @torch.no_grad()
@@ -49,7 +51,8 @@ def refine(llm, score, states, counts, passes, weight):
     table = llm.table()
     most = max(_LOGITS // len(table), 1)
     found = []
-    for part in _groups(list(states.split(counts)), most):
+    runs = [run for own in states.split(counts) for run in own.split(_LONGEST)]
+    for part in _groups(runs, most):
         heard = [score(x).float().log_softmax(-1) for x in part]
         found += _refine(llm, heard, table, passes, weight)
     return torch.cat(found) if found else states.new_zeros(0, table.shape[1])

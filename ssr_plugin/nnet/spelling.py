@@ -9,6 +9,9 @@ from torch import nn
 # What tokenizers write for a blank.
 _BLANKS = str.maketrans({"\u0120": " ", "\u2581": " "})
 
+# States that are compared with a whole vocabulary at once.
+_ROWS = 1024
+
 
 def character_ngrams(token, longest=5):
     """The character n-grams of a token, its ends marked, letter case set aside.
@@ -224,13 +227,18 @@ class VocabularyHead(nn.Module):
             [M, C + 1] float32, the last that of no token; only if candidates are given.
         """
         table = self._table()
-        logits = self.score(states, candidates)
         if candidates is None:
-            return logits.softmax(-1).to(table.dtype) @ table
+            return torch.cat(
+                [
+                    self.score(x).softmax(-1).to(table.dtype) @ table
+                    for x in states.split(_ROWS)
+                ]
+            )
+        logits = self.score(states, candidates)
         vectors = logits.softmax(-1).to(table.dtype) @ table[candidates]
         return vectors, torch.cat([logits, self.null(states).float()], -1)
 
     def says_something(self, states):
         """Whether there is a token, rather likely than not: [M, H] to [M] bool."""
-        scores = self.score(states).logsumexp(-1)
-        return scores >= self.null(states).float().squeeze(-1)
+        parts = [self.score(x).logsumexp(-1) for x in states.split(_ROWS)]
+        return torch.cat(parts) >= self.null(states).float().squeeze(-1)

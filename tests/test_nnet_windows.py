@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssr_plugin.models.windows import split_windows
+from ssr_plugin.nnet.windows import split_windows
 
 
 @given(length=st.integers(0, 500), context=st.integers(0, 10), more=st.integers(1, 40))

@@ -1,0 +1,89 @@
+"""Trained segmenters, side by side: where they put boundaries, and what they hear.
+
+    python benchmarks/segmenters.py results/segmenter results/boundary
+    python benchmarks/segmenters.py results/segmenter --recipe ljspeech \\
+        --data_folder /data/LJSpeech-1.1 --aligner files \\
+        --aligner_options "{files: {source: /data/LJSpeech-1.1/TextGrid}}"
+
+Boundaries are compared with the forced segments that the chosen aligner gives: with
+``files``, those of another tool or of a human. Segmenters must be of one encoder and
+one LLM, which are taken from the first.
+"""
+
+import argparse
+import importlib
+import pathlib
+import sys
+
+import speechbrain as sb
+import torch
+import yaml
+from speechbrain.utils.distributed import infer_device
+
+from ssr_plugin.evaluation.segmentation import SegmentationMetrics
+from ssr_plugin.segmenters.trained import load_segmenter, read_settings
+from ssr_plugin.training.loop import make_loaders
+from ssr_plugin.training.main import load_hparams, prepare_on_main
+from ssr_plugin.training.splits import make_splits
+
+COLUMNS = {
+    "boundary MAE ms": "boundary_mae_ms",
+    "F1 % (50 ms)": "boundary_f1",
+    "precision %": "boundary_precision",
+    "recall %": "boundary_recall",
+    "count error %": "count_error",
+    "segments/token": "segments_per_token",
+    "hypothesis WER %": "hypothesis_wer",
+}
+PROJECT = pathlib.Path(__file__).parents[1]
+DATA_SETS = {"librispeech": "LibriSpeech", "ljspeech": "LJSpeech"}
+
+
+@torch.no_grad()
+def score(segmenter, loader, encoder, tokenizer):
+    """What a segmenter finds in a split: :class:`SegmentationMetrics`' summary."""
+    metrics = SegmentationMetrics(tokenizer, encoder.frame_rate)
+    device = next(segmenter.parameters()).device
+    for batch in loader:
+        found = segmenter.segment_frames(batch.inputs.to(device), batch.lengths)
+        for name, own, wanted in zip(batch.ids, found, batch.segments, strict=True):
+            metrics.add(name, own, wanted)
+    return metrics.summary()
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0],
+        epilog="Any other --key value overrides hparams/segmenter.yaml.",
+    )
+    parser.add_argument("folders", nargs="+", help="of trained segmenters")
+    parser.add_argument("--recipe", default="librispeech", choices=list(DATA_SETS))
+    options, rest = parser.parse_known_args()
+    settings = read_settings(options.folders[0])
+    _, _, overrides = sb.parse_arguments(["hparams/segmenter.yaml", *rest])
+    given = {
+        "encoder_source": settings["encoder"]["source"],
+        "llm_source": settings["llm"]["source"],
+        "output_folder": "results/segmenters",
+        **(yaml.safe_load(overrides) or {}),
+    }
+    hparams = load_hparams(PROJECT / "hparams/segmenter.yaml", yaml.safe_dump(given))
+    sys.path.insert(0, str(PROJECT / "recipes" / options.recipe))
+    data_set = getattr(importlib.import_module("prepare"), DATA_SETS[options.recipe])
+    manifests = prepare_on_main(data_set(hparams["data_folder"]), hparams)
+    splits = make_splits(hparams, {}, manifests)
+    encoder, llm = hparams["encoder"], hparams["llm"]
+    loaders = make_loaders(splits, hparams["batch_seconds"])
+    print("| segmenter | split | " + " | ".join(COLUMNS) + " |")
+    print("|---" * (len(COLUMNS) + 2) + "|")
+    for folder in options.folders:
+        segmenter = load_segmenter(folder, encoder, llm).to(infer_device())
+        for split, loader in loaders.items():
+            figures = score(segmenter, loader, encoder, llm.tokenizer)
+            values = (figures[key] for key in COLUMNS.values())
+            shown = ("-" if value is None else f"{value:.3g}" for value in values)
+            print(f"| {folder} | {split} | " + " | ".join(shown) + " |")
+
+
+if __name__ == "__main__":
+    main()
