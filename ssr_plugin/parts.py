@@ -4,10 +4,13 @@ ALIGNERS = {
     "pocketsphinx": "sphinx:SphinxAligner",
     "ctc": "ctc:CTCAligner",
     "files": "readers:FileAligner",
+    "even": "even:EvenAligner",
+    "trained": "segmenters.aligner:TrainedAligner",
 }
 SEGMENTERS = {
     "forced": "forced:ForcedSegmenter",
     "char_ctc": "char_ctc:CharCTCSegmenter",
+    "unity2": "unity2:Unity2Segmenter",
     "subword_ctc": "subword_ctc:SubwordCTCSegmenter",
     "boundary": "boundary:BoundarySegmenter",
     "cif": "cif:CIFSegmenter",
@@ -31,5 +34,7 @@ def setup(registry):
         (registry.connectors, "connectors", CONNECTORS),
     ):
         for name, place in parts.items():
-            table.add(name, f"ssr_plugin.{package}.{place}")
+            # A place with a dot names a package of its own.
+            place = place if "." in place else f"{package}.{place}"
+            table.add(name, f"ssr_plugin.{place}")
     registry.datasets.add("csv", "ssr_plugin.data.datasets:CSVDataSet")

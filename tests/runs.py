@@ -22,13 +22,16 @@ import numpy as np
 import torch
 
 PROJECT = pathlib.Path(__file__).parents[1]
-YAML = PROJECT / "hparams" / "distill.yaml"
-MODULES = ["torch.utils.tensorboard", "ssr_plugin.training.distill_stage"]
+MODULES = [
+    "torch.utils.tensorboard",
+    "ssr_plugin.training.distill_stage",
+    "ssr_plugin.training.segment_stage",
+]
 
 
-def arguments(**overrides):
+def arguments(yaml="distill", /, **overrides):
     """The command line after train.py: the YAML, then an option for each override."""
-    line = [str(YAML)]
+    line = [str(PROJECT / "hparams" / f"{yaml}.yaml")]
     for key, value in overrides.items():
         value = json.dumps(value) if isinstance(value, dict | list) else str(value)
         line += [f"--{key}", value]

@@ -38,6 +38,7 @@ class ContinuationLoss:
         self.batch_size = batch_size
         self.sums = dict.fromkeys(CONTEXTS, 0.0)
         self.count = 0
+        self._all_have_cascade = True
         self._waiting = []
 
     def add(self, speech, tokens, cascade=None):
@@ -50,7 +51,8 @@ class ContinuationLoss:
         tokens : torch.Tensor
             [N] int, the transcript's.
         cascade : torch.Tensor or None
-            [K] int, what a segmenter's hypothesis says of the first half.
+            [K] int, what a segmenter's hypothesis says of the first half. Its loss is
+            that of all utterances: where one has none, none is given.
         """
         half = len(tokens) // 2
         if not half:
@@ -64,6 +66,7 @@ class ContinuationLoss:
         }
         if cascade is not None:
             firsts["cascade"] = self.llm.embed(cascade)
+        self._all_have_cascade &= cascade is not None
         for context, first in firsts.items():
             embeddings = torch.cat([start, first, end])
             self._waiting.append((context, embeddings, tokens[half:]))
@@ -97,7 +100,7 @@ class ContinuationLoss:
         Returns
         -------
         dict
-            "text", "speech", "none", and "cascade" if there was one: nats per token,
+            "text", "speech", "none", and "cascade" if all had one: nats per token,
             None without any; "gain_kept" and "cascade_kept": the share of text's gain
             over nothing that the vectors and the cascade give, in %.
         """
@@ -106,9 +109,11 @@ class ContinuationLoss:
         if not self.count:
             return dict.fromkeys((*CONTEXTS, "gain_kept"))
         nll = {context: total / self.count for context, total in self.sums.items()}
+        if not self._all_have_cascade:
+            nll.pop("cascade", None)
         gain = nll["none"] - nll["text"]
         for context, key in (("speech", "gain_kept"), ("cascade", "cascade_kept")):
-            if context in self.sums:
+            if context in nll:
                 kept = 100 * (nll["none"] - nll[context]) / gain if gain > 0 else None
                 nll[key] = kept
         return nll

@@ -67,6 +67,7 @@ class SegmentationMetrics:
         self.frame_rate = frame_rate
         self.words = ErrorRateStats()
         self.hypotheses = []
+        self._tells_tokens = tokenizer is not None
         self.found = self.reference = self.near = 0
         self.count_errors = 0
         self.distances = []
@@ -89,7 +90,11 @@ class SegmentationMetrics:
         if len(found) and len(reference):
             apart = np.abs(wanted[:, None] - times[None]).min(1)
             self.distances += (1000 * apart).tolist()
-        if (found.tokens >= 0).all() and self.tokenizer is not None:
+        self._tells_tokens &= bool((found.tokens >= 0).all())
+        if not self._tells_tokens:
+            # Those without any segment had looked like empty hypotheses.
+            self.hypotheses.clear()
+        else:
             said, heard = (
                 self.tokenizer.decode(s.tokens, skip_special_tokens=False).strip()
                 for s in (reference, found)

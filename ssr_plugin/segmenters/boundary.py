@@ -30,7 +30,7 @@ class BoundarySegmenter(TrainedSegmenter):
     threshold : float
         Least probability of a boundary. Lower finds more, and more that are none.
     min_frames : int
-        Least frames of a segment.
+        Least frames of a segment; the last may have fewer.
 
     Example
     -------

@@ -1,33 +1,40 @@
 """Segments from a hypothesis: characters by CTC, tokens by the LLM's tokenizer."""
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ssr_plugin.alignment.characters import character_times
+from ssr_plugin.alignment.ctc import viterbi, with_star
 from ssr_plugin.alignment.record import Alignment, Unit
+from ssr_plugin.segmenters.characters import (
+    CharacterSegmenter,
+    check_fit,
+    check_memory,
+)
 from ssr_plugin.segmenters.forced import (
     ForcedSegmenter,
     SegmentationError,
     Segments,
 )
 from ssr_plugin.segmenters.spikes import runs_of_labels
-from ssr_plugin.segmenters.trained import TrainedSegmenter
+
+BLANK = 0
 
 
-class CharCTCSegmenter(TrainedSegmenter):
+class CharCTCSegmenter(CharacterSegmenter):
     """Characters by CTC (Graves et al., 2006), then the tokens of what they spell.
 
     As in Tan et al. (arXiv 2410.00168): the most likely characters are the hypothesis,
     the LLM's tokenizer cuts it into tokens, and the characters' times cut the frames.
+    Where the text is known, :meth:`align_text` finds it with Viterbi's search.
 
     Arguments
     ---------
-    input_size, llm, frame_rate, **network
-        Of :class:`ssr_plugin.segmenters.trained.TrainedSegmenter`.
-    alphabet : str
-        The characters; learnt from the training text where empty.
-    offset : float
-        Added to all times, in ms: CTC tells a character when it is sure of it.
+    input_size, llm, frame_rate, **options
+        Of :class:`ssr_plugin.segmenters.characters.CharacterSegmenter`.
 
     Example
     -------
@@ -36,34 +43,17 @@ class CharCTCSegmenter(TrainedSegmenter):
     >>> segmenter = CharCTCSegmenter(6, llm, 50.0, alphabet=" ab", width=8, num_heads=2)
     >>> len(segmenter.segment_frames(torch.rand(1, 9, 6), torch.tensor([9])))
     1
+    >>> [index for index, _, _ in segmenter.align_text(torch.rand(9, 6), "a bé")]
+    [0, 2, 3]
     """
 
-    def __init__(self, input_size, llm, frame_rate, alphabet="", offset=0.0, **network):
-        super().__init__(input_size, llm, frame_rate, **network)
-        self.offset = offset
-        self.set_alphabet(alphabet)
+    def __init__(self, input_size, llm, frame_rate, **options):
+        super().__init__(input_size, llm, frame_rate, **options)
         self._cut = ForcedSegmenter(self.tokenizer, frame_rate, text_case="as_is")
 
-    def set_alphabet(self, alphabet):
-        """Makes the output layer; label 0 is CTC's blank."""
-        self.alphabet = "".join(sorted(set(alphabet)))
-        self.labels = {character: i + 1 for i, character in enumerate(self.alphabet)}
+    def make_symbols(self):
+        """See :meth:`CharacterSegmenter.make_symbols`."""
         self.output = nn.Linear(self.network.width, len(self.alphabet) + 1)
-
-    def learn_symbols(self, segments):
-        """See :meth:`TrainedSegmenter.learn_symbols`: the characters of the text."""
-        seen = set()
-        for each in segments:
-            seen |= set(self.spell(each.tokens))
-        self.set_alphabet("".join(seen))
-
-    def symbols(self):
-        """See :meth:`TrainedSegmenter.symbols`."""
-        return {"alphabet": self.alphabet, "offset": self.offset}
-
-    def spell(self, tokens):
-        """The text of some tokens."""
-        return self.tokenizer.decode(tokens, skip_special_tokens=True).strip()
 
     def log_probs(self, states):
         """[..., width] to [..., C] float32."""
@@ -80,26 +70,34 @@ class CharCTCSegmenter(TrainedSegmenter):
             torch.tensor(sum(targets, []), device=states.device),
             lengths,
             counts,
+            blank=BLANK,
             reduction="sum",
             zero_infinity=True,
         )
         return loss / counts.sum().clamp_min(1)
 
+    def find(self, states, labels):
+        """See :meth:`CharacterSegmenter.find`."""
+        repeats = sum(a == b for a, b in itertools.pairwise(labels))
+        check_fit(len(labels) + repeats, len(states))
+        check_memory(len(states) * (2 * len(labels) + 1))
+        return viterbi(with_star(self.log_probs(states)).cpu(), labels, BLANK)
+
     def segment_states(self, states, num_frames):
         """See :meth:`TrainedSegmenter.segment_states`."""
-        labels, first, last = runs_of_labels(self.log_probs(states).argmax(-1))
+        labels, first, last = runs_of_labels(self.log_probs(states).argmax(-1), BLANK)
         text = "".join(self.alphabet[i - 1] for i in labels)
-        step = self.stack / self.frame_rate
-        shift = self.offset / 1000
+        times = self.times((a, b + 1) for a, b in zip(first, last, strict=True))
+        spoken = [i for i, character in enumerate(text) if not character.isspace()]
         duration = num_frames / self.frame_rate
-        units, ended = [], 0.0
-        for place, (character, a, b) in enumerate(zip(text, first, last, strict=True)):
-            start = min(max(a * step + shift, ended), duration)
-            ended = min(max((b + 1) * step + shift, start), duration)
-            if not character.isspace():
-                units.append(Unit(character, start, ended, place))
+        units = tuple(
+            Unit(text[i], start, end, i)
+            for i, start, end in character_times(
+                [(i, i + 1) for i in spoken], [times[i] for i in spoken], duration
+            )
+        )
         try:
-            alignment = Alignment("", text, tuple(units), "char", duration)
+            alignment = Alignment("", text, units, "char", duration)
             return self._cut.segment(alignment, num_frames)
         except SegmentationError:
             # Silence, or more tokens than frames: there is nothing to read.

@@ -12,6 +12,8 @@ from ssr_plugin.segmenters.spikes import runs_of_labels
 from ssr_plugin.segmenters.trained import TrainedSegmenter
 
 OUTPUTS = ("spelling", "distance", "linear")
+# Scores in memory at once: 256 MB in float32, a few times over.
+_SCORES = 2**26
 
 
 class SubwordCTCSegmenter(TrainedSegmenter):
@@ -78,6 +80,8 @@ class SubwordCTCSegmenter(TrainedSegmenter):
         self.within = nn.Linear(width, stack)
         if output == "spelling":
             self.head = VocabularyHead(llm, width, gram_dropout=gram_dropout)
+            # Not read: the blank stands for no token here.
+            self.head.null.requires_grad_(False)
         elif output == "distance":
             self.head = nn.Linear(width, llm.hidden_size)
             self.scale = nn.Parameter(torch.ones(()))
@@ -139,13 +143,16 @@ class SubwordCTCSegmenter(TrainedSegmenter):
         return loss / counts.sum().clamp_min(1)
 
     def _log_probs(self, states, candidates, ids):
-        """[B, L, 1 + U + 1]: the blank, the batch's own tokens, all other tokens."""
+        """[B, L, 1 + U + 1]: the blank, the batch's own tokens, others if there are."""
         scores = self.score(states, candidates)
         own, targets = torch.unique(ids, return_inverse=True)
         place = torch.searchsorted(candidates, own)
-        # CTC's gradient is right for whole distributions alone.
-        others = scores.index_fill(-1, place, -torch.inf).logsumexp(-1, keepdim=True)
-        parts = [self.blank(states).float(), scores[..., place], others]
+        parts = [self.blank(states).float(), scores[..., place]]
+        # The sum over no other token would have no gradient.
+        if len(own) < len(candidates):
+            # CTC's gradient is right for whole distributions alone.
+            others = scores.index_fill(-1, place, -torch.inf)
+            parts.append(others.logsumexp(-1, keepdim=True))
         return torch.cat(parts, -1).log_softmax(-1), targets + 1
 
     def _place_loss(self, states, log_probs, lengths, starts, targets):
@@ -164,8 +171,7 @@ class SubwordCTCSegmenter(TrainedSegmenter):
         """See :meth:`TrainedSegmenter.segment_states`."""
         if not len(states):
             return Segments.none()
-        scores = torch.cat([self.blank(states).float(), self.score(states)], -1)
-        labels, first, _ = runs_of_labels(scores.argmax(-1))
+        labels, first, _ = runs_of_labels(self._likeliest(states))
         if not labels:
             return Segments.none()
         within = self.within(states).argmax(-1).cpu().numpy()
@@ -176,3 +182,12 @@ class SubwordCTCSegmenter(TrainedSegmenter):
         boundaries = np.append(starts[1:] - 1, num_frames - 1)
         tokens = self.token_ids[torch.tensor(labels) - 1].numpy()
         return Segments(tokens, starts, boundaries)
+
+    def _likeliest(self, states):
+        """[L, width] to the likeliest of the blank, 0, and the tokens, 1 and up: [L]"""
+        most = max(_SCORES // (len(self.token_ids) + 1), 1)
+        found = [
+            torch.cat([self.blank(part).float(), self.score(part)], -1).argmax(-1)
+            for part in states.split(most)
+        ]
+        return torch.cat(found)

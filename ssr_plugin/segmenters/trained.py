@@ -1,23 +1,28 @@
 """What the trained segmenters share: a network over frames, saved and loaded whole."""
 
+import hashlib
 import json
 import pathlib
+import shutil
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ssr_plugin.files import atomic_path
+from ssr_plugin.files import atomic_path, digest
 from ssr_plugin.models import hub
-from ssr_plugin.models.windows import split_windows
 from ssr_plugin.nnet.frames import FrameNetwork
+from ssr_plugin.nnet.windows import split_windows
 from ssr_plugin.registry import get_registry
 
 SETTINGS, WEIGHTS = "segmenter.json", "segmenter.safetensors"
 # Longest run of audio that the network sees at once outside training, and the audio on
 # either side of it that is read for its sake only, s.
 _WINDOW, _CONTEXT = 40.0, 4.0
+# What comes of a folder's files that are damaged or not of one segmenter.
+_MISFITS = (KeyError, OSError, RuntimeError, SafetensorError, TypeError, ValueError)
 
 
 class TrainedSegmenter(nn.Module):
@@ -223,12 +228,55 @@ def read_settings(folder):
         settings = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(settings["segmenter"], str):
             raise ValueError("'segmenter' is no name")
+        if not isinstance(settings["encoder"]["layer"], int):
+            raise ValueError("'layer' is no number")
+        for kind in ("encoder", "llm"):
+            if not isinstance(settings[kind]["weights"], str):
+                raise ValueError(f"'weights' of the {kind} are no fingerprint")
         return settings
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"'{folder}' holds no trained segmenter ({SETTINGS}): train one with "
-            f"hparams/segmenter.yaml and give its output_folder ({error})"
+            f"hparams/segmenter.yaml and give its output_folder "
+            f"({type(error).__name__}: {error})"
         ) from error
+
+
+def copy_segmenter(source, target):
+    """Copies a trained segmenter's two files, each whole or not at all.
+
+    Arguments
+    ---------
+    source, target : path-like
+        Folders.
+    """
+    for name in (SETTINGS, WEIGHTS):
+        with atomic_path(pathlib.Path(target) / name) as path:
+            shutil.copyfile(pathlib.Path(source) / name, path)
+
+
+def segmenter_mark(name):
+    """What tells a segmenter from others: its name, or what a trained one consists of.
+
+    Arguments
+    ---------
+    name : str
+        Of a segmenter, or the folder of a trained one.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> segmenter_mark("forced")
+    'forced'
+    """
+    folder = pathlib.Path(name)
+    if not (folder / SETTINGS).is_file():
+        return str(name)
+    files = [(folder / file).read_bytes() for file in (SETTINGS, WEIGHTS)]
+    return digest([hashlib.blake2b(file).hexdigest() for file in files])
 
 
 def load_segmenter(folder, encoder, llm):
@@ -257,24 +305,29 @@ def load_segmenter(folder, encoder, llm):
         if settings[kind]["weights"] != mark:
             raise ValueError(
                 f"the segmenter in '{folder}' was trained with another {kind} "
-                f"({settings[kind]['source']})"
+                f"({settings[kind].get('source')}): use that one, or train a segmenter "
+                f"for this one with hparams/segmenter.yaml"
             )
     if settings["encoder"]["layer"] != encoder.identity()["layer"]:
         raise ValueError(
             f"the segmenter in '{folder}' reads layer {settings['encoder']['layer']} "
             f"of the encoder: set encoder_layer to it"
         )
-    part = get_registry().segmenters.get(settings["segmenter"])
-    segmenter = part(
-        input_size=encoder.width,
-        llm=llm,
-        frame_rate=encoder.frame_rate,
-        **settings["options"],
-    )
     try:
+        part = get_registry().segmenters.get(settings["segmenter"])
+        if not getattr(part, "trained", False):
+            raise ValueError(f"'{settings['segmenter']}' is not trained")
+        segmenter = part(
+            input_size=encoder.width,
+            llm=llm,
+            frame_rate=encoder.frame_rate,
+            **settings["options"],
+        )
         segmenter.load_state_dict(load_file(pathlib.Path(folder) / WEIGHTS))
-    except (OSError, RuntimeError) as error:
+    except _MISFITS as error:
         raise ValueError(
-            f"the weights in '{folder}' do not fit its {SETTINGS}: {error}"
+            f"{SETTINGS} and {WEIGHTS} in '{folder}' do not belong together, or are "
+            f"damaged: train a segmenter again with hparams/segmenter.yaml "
+            f"({type(error).__name__}: {error})"
         ) from error
     return segmenter.requires_grad_(False).eval()

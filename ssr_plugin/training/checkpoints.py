@@ -18,6 +18,7 @@ from speechbrain.utils.checkpoints import (
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from ssr_plugin.models import hub
+from ssr_plugin.segmenters.trained import segmenter_mark
 
 
 class AtomicCheckpointer(Checkpointer):
@@ -104,6 +105,8 @@ class SameModels:
 
     Arguments
     ---------
+    segmenter : str
+        Name, or folder of a trained one.
     **sources : str
         Name -> hub id or folder. A model is the same under any path.
 
@@ -118,8 +121,9 @@ class SameModels:
     ValueError: it was made with another encoder
     """
 
-    def __init__(self, **sources):
+    def __init__(self, segmenter="forced", **sources):
         self.marks = {name: hub.fingerprint(str(s)) for name, s in sources.items()}
+        self.marks["segmenter"] = segmenter_mark(segmenter)
 
     @mark_as_saver
     def save(self, path):

@@ -7,6 +7,7 @@ import torch
 from speechbrain.utils.distributed import if_main_process
 
 from ssr_plugin.models.precision import resolve_precision
+from ssr_plugin.segmenters.trained import copy_segmenter
 from ssr_plugin.training import report
 from ssr_plugin.training.distill import DistillBrain
 from ssr_plugin.training.loop import make_loaders, train
@@ -72,6 +73,8 @@ def run(hparams, run_opts, manifests):
         folder = hparams["output_folder"]
         skipped = {name: split.skipped for name, split in splits.items()}
         report.write_json(folder, metrics=metrics, skipped=skipped)
+        if getattr(predicted, "trained", False):
+            copy_segmenter(hparams["segmenter"], f"{folder}/segmenter")
         drawn = next(iter(manifests.tests), "valid")
         report.draw_all(folder, brain, splits[drawn].dataset, epochs)
         report.show_summary(metrics)

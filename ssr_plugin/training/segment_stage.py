@@ -47,13 +47,17 @@ def run(hparams, run_opts, manifests):
     train(brain, splits["train"].dataset, loaders["valid"], hparams)
     epochs = hparams["history"].epochs
 
+    brain.checkpointer.recover_if_possible(max_key=brain.best_key)
+    if hasattr(segmenter, "align_text") and hparams["aligner"] != "even":
+        brain.calibrate(loaders["valid"], splits["valid"].alignments)
     metrics = {}
+    kind = "forced" if segmenter.forced else "predicted"
     for name, loader in loaders.items():
         scores = brain.score(loader)
         report.show_readings(name, scores.hypotheses, hparams["num_shown"])
         skipped = len(splits[name].skipped)
         metrics[name] = {
-            "segments": "predicted",
+            "segments": kind,
             **scores.summary(),
             "skipped": skipped,
         }
@@ -78,8 +82,9 @@ def run(hparams, run_opts, manifests):
         report.draw_curves(folder, epochs)
         for name in loaders:
             logger.info(
-                "%s: %s",
+                "%s (%s segments): %s",
                 name,
+                kind,
                 "  ".join(
                     f"{key} {value:.3g}"
                     for key, value in metrics[name].items()

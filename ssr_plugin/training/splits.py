@@ -26,11 +26,14 @@ class Split:
         ssr_plugin.segmenters.forced.Segments by id.
     skipped : dict
         Ids of the utterances left out, each with its reason.
+    alignments : collections.abc.Mapping
+        ssr_plugin.alignment.record.Alignment by id.
     """
 
     dataset: object
     segments: dict
     skipped: dict
+    alignments: object
 
 
 def make_splits(hparams, run_opts, manifests):
@@ -78,7 +81,7 @@ def make_splits(hparams, run_opts, manifests):
         )
         skipped[split] |= problems.reasons
         dataset = make_dataset(part, segments, features, encoder.sample_rate)
-        splits[split] = Split(dataset, segments, skipped[split])
+        splits[split] = Split(dataset, segments, skipped[split], alignments[split])
     return splits
 
 
