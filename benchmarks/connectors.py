@@ -142,16 +142,15 @@ def prompted_wer(brain, loader, predicted):
     for batch in loader:
         with brain.evaluation_ctx:
             made = brain.compute_forward(batch, sb.Stage.TEST)
-        boundaries = made.segments[0]
-        kept = boundaries >= 0 if made.kept is None else made.kept
-        own = [vectors[row] for vectors, row in zip(made.vectors, kept, strict=True)]
-        longest = max(len(segments) for segments in batch.segments)
-        texts = transcribe(
-            brain.modules.llm,
-            torch.nn.utils.rnn.pad_sequence(own, batch_first=True).float(),
-            kept.sum(1),
-            max_new_tokens=round(1.5 * longest) + 5,
-        )
+            kept = made.segments[0] >= 0 if made.kept is None else made.kept
+            own = [x[row] for x, row in zip(made.vectors, kept, strict=True)]
+            longest = max(len(segments) for segments in batch.segments)
+            texts = transcribe(
+                brain.modules.llm,
+                torch.nn.utils.rnn.pad_sequence(own, batch_first=True).float(),
+                kept.sum(1),
+                max_new_tokens=round(1.3 * longest) + 5,
+            )
         said = [tokenizer.decode(each.tokens) for each in batch.segments]
         words.append(
             batch.ids, [text.split() for text in texts], [text.split() for text in said]
