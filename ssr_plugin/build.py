@@ -86,6 +86,11 @@ def segmenters(name, encoder, llm, options=None):
     table = get_registry().segmenters
     if pathlib.Path(name).is_dir():
         predicted = load_segmenter(name, encoder, llm)
+    elif "/" in str(name):
+        raise ValueError(
+            f"segmenter: there is no folder '{name}': train one with "
+            f"hparams/segmenter.yaml, or give one of {', '.join(table.names())}"
+        )
     elif getattr(table.get(name), "trained", False):
         raise ValueError(
             f"segmenter '{name}' must be trained first (hparams/segmenter.yaml "

@@ -85,7 +85,7 @@ def test_a_missing_split_is_named_and_those_there_are_listed(overrides, key):
     "key, kind, known",
     [
         ("connector", "connector", "ssr"),
-        ("aligner", "aligner", "ctc, files, pocketsphinx"),
+        ("aligner", "aligner", "ctc, even, files, pocketsphinx, trained"),
         ("segmenter", "segmenter", "forced"),
     ],
 )

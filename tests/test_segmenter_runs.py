@@ -190,9 +190,6 @@ def test_other_segmenters_train_by_their_names(segmenter_run, tmp_path, name):
     assert (metrics["valid"]["hypothesis_wer"] is None) == (name == "cif")
 
 
-@pytest.mark.xfail(
-    reason="segment_stage.run asks it for learn_symbols: a traceback", strict=True
-)
 def test_a_segmenter_that_is_not_trained_cannot_be_trained(segmenter_run, tmp_path):
     overrides = segmenter_run(tmp_path, "fixed", segmenter_options={})
     with pytest.raises(SystemExit, match="error: .*'fixed'"):
@@ -356,9 +353,6 @@ def test_a_rival_trains_on_fixed_segments_through_the_llm(distill_run, tmp_path)
     assert metrics["test-a"]["segments"] == "forced"
 
 
-@pytest.mark.xfail(
-    reason="DistillBrain's cross-entropy for no token is 10,000 nats each", strict=True
-)
 def test_a_rival_that_cannot_say_nothing_is_not_taught_to(
     distill_run, tmp_path, monkeypatch
 ):

@@ -101,37 +101,28 @@ def test_symbols_come_in_order_and_take_all_frames_and_one_at_least(problem):
 # --- Losses ------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(problems(), min_size=1, max_size=3), st.sampled_from([1.0, 0.3]))
-def test_the_forward_sum_is_that_of_all_ways_and_so_is_its_gradient(given, omission):
-    scores, *sizes, optional = pad_problems(given)
+@settings(max_examples=60, deadline=None)
+@given(st.lists(problems(), min_size=1, max_size=3))
+def test_the_forward_sum_is_that_of_all_ways_and_so_is_its_gradient(given):
+    scores, *sizes, _ = pad_problems(given)
     scores = torch.from_numpy(scores).double().requires_grad_()
     sizes = [torch.tensor(size) for size in sizes]
-    found = forward_sum(scores, *sizes, torch.from_numpy(optional), omission)
+    # CTC's gradient is right for what is normalised.
+    valid = torch.arange(scores.shape[2]) < sizes[1][:, None, None]
+    log_probs = scores.masked_fill(~valid, NEVER).log_softmax(-1)
+    found = forward_sum(log_probs, *sizes)
     wanted = []
-    for row, (own, may) in zip(scores, given, strict=True):
-        sums = [
-            score_of(row, way) + (len(may) - len(set(way))) * np.log(omission)
-            for way in ways(len(own), may)
-        ]
+    for row, (own, may) in zip(log_probs, given, strict=True):
+        sums = [score_of(row, way) for way in ways(len(own), [False] * len(may))]
         wanted.append(-torch.stack(sums).logsumexp(0) if sums else 0 * row.sum())
     wanted = torch.stack(wanted)
     torch.testing.assert_close(found, wanted)
     weights = torch.arange(1.0, len(given) + 1).double()
-    gradients = (torch.autograd.grad(x @ weights, scores)[0] for x in (found, wanted))
-    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
-
-
-def test_the_forward_sum_of_long_audio_neither_over_nor_underflows():
-    torch.manual_seed(0)
-    log_probs = (20 * torch.randn(1, 3000, 400)).log_softmax(-1).requires_grad_()
-    sizes = torch.tensor([3000]), torch.tensor([400])
-    loss = forward_sum(log_probs, *sizes, torch.zeros(1, 400, dtype=torch.bool))
-    loss.sum().backward()
-    assert torch.isfinite(loss).all()
-    # Each frame is somewhere.
-    frames = -log_probs.grad.sum(-1)
-    torch.testing.assert_close(frames, torch.ones_like(frames))
+    gradients = (
+        torch.autograd.grad(x @ weights, scores, retain_graph=True)[0]
+        for x in (found, wanted)
+    )
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0])
@@ -151,10 +142,10 @@ def test_the_prior_is_the_beta_binomial_distribution(scale):
 # --- A toy language ----------------------------------------------------------------
 
 
-def say(rng, words):
+def say(rng, words, pauses=1.0):
     """Frames of a text, noisy and of any speed; its characters' first frames and ends.
 
-    There are pauses at the ends and between some of the words.
+    There are pauses at the ends, and between so many of the words.
     """
     text = " ".join(words)
     said, spans = [0] * rng.integers(1, 8), []
@@ -162,8 +153,8 @@ def say(rng, words):
         first = len(said)
         if character == " ":
             # Without a pause, none could tell where one of two like sounds ends.
-            pauses = text[i - 1] == text[i + 1] or rng.random() < 0.5
-            said += [0] * (rng.integers(1, 8) if pauses else 0)
+            pause = text[i - 1] == text[i + 1] or rng.random() < pauses
+            said += [0] * (rng.integers(1, 8) if pause else 0)
         else:
             said += [ALPHABET.index(character)] * rng.integers(2, 7)
             spans.append((first, len(said)))
@@ -246,9 +237,12 @@ def test_the_loss_is_finite_and_falls(learnt):
     assert np.mean(losses[-10:]) < 0.5 * losses[0]
 
 
-def test_characters_of_new_utterances_are_found_within_a_frame(learnt, toy):
+@pytest.mark.parametrize("pauses", [1.0, 0.5, 0.0])
+def test_characters_of_new_utterances_are_found_within_a_frame(learnt, pauses):
     segmenter, _ = learnt
-    for frames, text, spans, _ in toy[32:]:
+    rng = np.random.default_rng(1)
+    for _ in range(10):
+        frames, text, spans = say(rng, rng.choice(WORDS, size=6), pauses)
         found = segmenter.align_text(frames, text)
         assert [i for i, _, _ in found] == [i for i, c in enumerate(text) if c != " "]
         times = FRAME_RATE * np.array([times for _, *times in found])

@@ -4,16 +4,12 @@ Every symbol takes a run of at least one frame, in order, and the runs fill all 
 A symbol may be optional (a pause): the search may leave it out.
 """
 
-import functools
-
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 # Log-probability of what cannot be; infinity would give gradients that are no numbers.
 NEVER = -1e4
-
-# Logarithm of 0 in a sum over ways; infinity less infinity would be no number.
-_NOWHERE = -1e30
 
 
 def search(blocks, lengths, counts, optional):
@@ -127,23 +123,19 @@ def runs_of_path(path, count):
     return list(zip(edges, edges[1:], strict=False))
 
 
-def forward_sum(log_probs, lengths, counts, optional, omission=1.0):
+def forward_sum(log_probs, lengths, counts):
     """Minus the log-probability of all ways for symbols to fill the frames.
 
-    Badlani et al. (arXiv 2108.10447), eq. 3-4, with symbols that may be left out. Their
-    own sum is CTC's, whose blank may come between any two symbols, and would take
-    frames from them.
+    Badlani et al. (arXiv 2108.10447), eq. 3-4: CTC over the text's places, no two of
+    which are the same. Here its blank, which would take frames, has no probability; and
+    no symbol is left out, since letters then learn to take the pauses.
 
     Arguments
     ---------
     log_probs : torch.Tensor
-        [B, T, N]
+        [B, T, N], normalised over the N symbols.
     lengths, counts : torch.Tensor
         [B] int, frames and symbols of each.
-    optional : torch.Tensor
-        [B, N] bool, as :func:`search` takes it.
-    omission : float
-        What a way is weighed with for each symbol that it leaves out, 0 to 1.
 
     Returns
     -------
@@ -153,90 +145,18 @@ def forward_sum(log_probs, lengths, counts, optional, omission=1.0):
     Example
     -------
     >>> even = torch.full((1, 3, 2), 0.5).log()
-    >>> sizes = torch.tensor([3]), torch.tensor([2])
-    >>> forward_sum(even, *sizes, torch.tensor([[False, False]])).exp()
+    >>> forward_sum(even, torch.tensor([3]), torch.tensor([2])).exp()
     tensor([4.])
-    >>> forward_sum(even, *sizes, torch.tensor([[False, True]])).exp()
-    tensor([2.6667])
     """
-    return _ForwardSum.apply(log_probs, lengths, counts, omission * optional)
-
-
-class _ForwardSum(torch.autograd.Function):
-    """On the CPU and without a graph: the gradient is known as soon as the sum is."""
-
-    @staticmethod
-    def forward(ctx, log_probs, *others):
-        arrays = [x.detach().cpu().numpy() for x in (log_probs, *others)]
-        loss, shares = forward_backward(*arrays)
-        ctx.save_for_backward(torch.from_numpy(shares).to(log_probs))
-        return torch.from_numpy(loss).to(log_probs)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (shares,) = ctx.saved_tensors
-        return -shares * gradient[:, None, None], None, None, None
-
-
-def forward_backward(log_probs, lengths, counts, omissions):
-    """The sum over all ways, and the share of them that passes through each place.
-
-    Arguments
-    ---------
-    log_probs : np.ndarray
-        [B, T, N]
-    lengths, counts : np.ndarray
-        [B] int
-    omissions : np.ndarray
-        [B, N]: what leaving a symbol out is weighed with; 0 for what may not be.
-
-    Returns
-    -------
-    loss : np.ndarray
-        [B], minus the logarithm of the sum; 0 where there is no way.
-    shares : np.ndarray
-        [B, T, N] float32; the gradient of the sum's logarithm.
-    """
-    rows, num_frames, count = log_probs.shape
-    with np.errstate(divide="ignore"):
-        jumps = np.maximum(np.log(np.pad(omissions, ((0, 0), (1, 1)))), _NOWHERE)
-    # In the last symbol, or in the one before if the last may be left out.
-    left = counts[:, None] - 1 - np.arange(count)
-    ending = np.select([left == 0, left == 1], [0.0, jumps[:, 2:]], _NOWHERE)
-    value = np.full((rows, count + 2), _NOWHERE)
-    value[:, 1] = 0.0
-    loss = np.zeros(rows)
-    shares = np.zeros(log_probs.shape, dtype=np.float32)
-    for t in range(num_frames):
-        jumped = value[:, :-2] + jumps[:, :count]
-        reached = _log_sum(value[:, 2:], value[:, 1:-1], jumped) + log_probs[:, t]
-        last = lengths == t + 1
-        loss[last] = -np.logaddexp.reduce(reached[last] + ending[last], axis=1)
-        # What counts is the difference inside a frame, for which 32 bits are enough.
-        shares[:, t] = reached - reached.max(1, keepdims=True)
-        value[:, 2:] = reached
-        value[:, 1] = _NOWHERE
-    possible = (lengths > 0) & (loss < -_NOWHERE / 2)
-    value[:] = _NOWHERE
-    for t in reversed(range(num_frames)):
-        jumped = value[:, 2:] + jumps[:, 2:]
-        onward = _log_sum(value[:, :-2], value[:, 1:-1], jumped)
-        last = lengths == t + 1
-        onward[last] = ending[last]
-        shares[:, t] += onward - onward.max(1, keepdims=True)
-        value[:, :-2] = onward + log_probs[:, t]
-    shares -= shares.max(2, keepdims=True)
-    np.exp(shares, out=shares)
-    shares /= shares.sum(2, keepdims=True)
-    inside = np.arange(num_frames) < lengths[:, None]
-    shares[~(inside & possible[:, None])] = 0.0
-    return np.where(possible, loss, 0.0), shares
-
-
-def _log_sum(*values):
-    """The logarithm of a sum, of logarithms that are all finite."""
-    most = functools.reduce(np.maximum, values)
-    return most + np.log(sum(np.exp(value - most) for value in values))
+    places = torch.arange(1, log_probs.shape[2] + 1, device=log_probs.device)
+    return F.ctc_loss(
+        F.pad(log_probs, (1, 0), value=NEVER).transpose(0, 1),
+        places.expand(len(log_probs), -1),
+        lengths,
+        counts,
+        reduction="none",
+        zero_infinity=True,
+    )
 
 
 def beta_binomial(lengths, counts, num_frames, num_symbols, scale=1.0):

@@ -39,7 +39,7 @@ class Predictions:
         [B, N] bool, the segments that say something; None for all.
     candidates, logits : torch.Tensor or None
         In training, [C] tokens and [M, C + 1] scores of the M vectors that are no
-        padding.
+        padding; [M, C], of those of a token, where the connector tells no scores.
     """
 
     vectors: torch.Tensor
@@ -105,7 +105,7 @@ class DistillBrain(StageBrain):
         if not self.hparams.ce_weight:
             return Predictions(self.modules.connector(*arguments), segments)
         candidates = draw_candidates(
-            tokens[(tokens >= 0) & (tokens < len(self.table))],
+            tokens[self._named(tokens)],
             self.seen,
             len(self.table),
             self.hparams.ce_candidates,
@@ -114,9 +114,8 @@ class DistillBrain(StageBrain):
             vectors, logits = self.modules.connector(*arguments, candidates)
         else:
             vectors = self.modules.connector(*arguments)
-            valid = vectors[boundaries >= 0]
             table, norms = self.table[candidates], self.norms[candidates]
-            logits = F.pad(distance_logits(valid, table, norms), (0, 1), value=-1e4)
+            logits = distance_logits(vectors[self._named(tokens)], table, norms)
         return Predictions(vectors, segments, candidates=candidates, logits=logits)
 
     def _read(self, features, segments):
@@ -177,9 +176,11 @@ class DistillBrain(StageBrain):
                 return torch.zeros(())
         vectors, (_, _, tokens) = predictions.vectors, predictions.segments
         loss = self._distance(vectors, tokens)
-        if predictions.logits is not None:
-            # V, for no token, comes after all candidates, as its score does.
-            place = torch.searchsorted(predictions.candidates, tokens[tokens >= 0])
+        if predictions.logits is not None and len(predictions.logits):
+            # V, for no token, comes after all candidates, as its score does; there is
+            # none from a connector that cannot say it.
+            scored = tokens >= 0 if self.scores_tokens else self._named(tokens)
+            place = torch.searchsorted(predictions.candidates, tokens[scored])
             error = F.cross_entropy(predictions.logits, place)
             loss = loss + self.hparams.ce_weight * error
         if stage == sb.Stage.TRAIN:
@@ -189,9 +190,13 @@ class DistillBrain(StageBrain):
                 loss = loss + auxiliary()
         return loss
 
+    def _named(self, tokens):
+        """[B, N] bool: which segments are those of a token."""
+        return (tokens >= 0) & (tokens < len(self.table))
+
     def _distance(self, vectors, tokens):
         """How far the vectors lie from their tokens' embeddings."""
-        named = (tokens >= 0) & (tokens < len(self.table))
+        named = self._named(tokens)
         if not named.any():
             return 0.0 * vectors.sum()
         z, h = vectors[named].float(), self.table[tokens[named]].float()
@@ -206,7 +211,7 @@ class DistillBrain(StageBrain):
         boundaries, _, tokens = predictions.segments
         loss = 0.0
         if hparams.kl_weight:
-            named = (tokens >= 0) & (tokens < len(self.table))
+            named = self._named(tokens)
             own = [vectors[row][named[row]] for row in range(len(named))]
             z = torch.nn.utils.rnn.pad_sequence(own, batch_first=True)
             ids = [tokens[row][named[row]] for row in range(len(named))]

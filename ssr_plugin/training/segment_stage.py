@@ -30,12 +30,22 @@ def run(hparams, run_opts, manifests):
     -------
     dict
         What is in ``metrics.json``.
+
+    Raises
+    ------
+    ValueError
+        If the segmenter is none that is trained.
     """
     started = time.time()
+    segmenter = hparams["modules"]["segmenter"]
+    if not segmenter.trained:
+        raise ValueError(
+            f"segmenter '{hparams['segmenter']}' has nothing to be trained: name "
+            f"another, or use it as it is in hparams/distill.yaml"
+        )
     device = run_opts.get("device")
     hparams["precision"] = resolve_precision(hparams["precision"], device)
     splits = make_splits(hparams, run_opts, manifests)
-    segmenter = hparams["modules"]["segmenter"]
     segmenter.learn_symbols(splits["train"].segments.values())
     brain = SegmentBrain(
         modules=hparams["modules"],
