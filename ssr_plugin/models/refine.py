@@ -13,7 +13,7 @@ _LONGEST = 512
 
 
 @torch.no_grad()
-def refine(llm, score, states, counts, passes, weight):
+def refine(llm, score, states, counts, passes, weight, sharpness=1.0):
     """Vectors from what was heard and what the frozen LLM expects after the vectors.
 
     A first reading is what was heard alone, ``z_i = sum_v p(v | audio) E_v``. In each
@@ -34,6 +34,9 @@ def refine(llm, score, states, counts, passes, weight):
     passes : int
         0 leaves the LLM out.
     weight : float
+    sharpness : float
+        Power of the probabilities that the vectors are made with in the end. Above 1
+        they come nearer to the embeddings of single tokens, which LLMs know.
 
     Returns
     -------
@@ -54,26 +57,27 @@ def refine(llm, score, states, counts, passes, weight):
     runs = [run for own in states.split(counts) for run in own.split(_LONGEST)]
     for part in _groups(runs, most):
         heard = [score(x).float().log_softmax(-1) for x in part]
-        found += _refine(llm, heard, table, passes, weight)
+        found += _refine(llm, heard, table, passes, weight, sharpness)
     return torch.cat(found) if found else states.new_zeros(0, table.shape[1])
 
 
-def _refine(llm, heard, table, passes, weight):
+def _refine(llm, heard, table, passes, weight, sharpness):
     """The vectors [N, H] of each utterance of a group, given log-probabilities."""
-    vectors = [x.exp().to(table.dtype) @ table for x in heard]
     start = llm.embed(torch.tensor([llm.start_id], device=table.device))
     counts = [len(x) for x in heard]
+    scores = heard
     for _ in range(passes if any(counts) else 0):
+        vectors = [x.softmax(-1).to(table.dtype) @ table for x in scores]
         inputs = [torch.cat([start, x[:-1]])[: len(x)] for x in vectors]
         mask = pad_sequence([x.new_ones(len(x)).bool() for x in inputs], True)
         expected = logits_at(
             llm.load_model(), pad_sequence(inputs, batch_first=True), mask, mask
         ).log_softmax(-1)
-        vectors = [
-            (x + weight * prior).softmax(-1).to(table.dtype) @ table
+        scores = [
+            x + weight * prior
             for x, prior in zip(heard, expected.split(counts), strict=True)
         ]
-    return vectors
+    return [(sharpness * x).softmax(-1).to(table.dtype) @ table for x in scores]
 
 
 def _groups(parts, most):

@@ -137,6 +137,7 @@ class DistillBrain(StageBrain):
             kept.sum(1).tolist(),
             self.passes,
             self.hparams.llm_pass_weight,
+            self.hparams.sharpness,
         )
         vectors = found.new_zeros(*boundaries.shape, found.shape[-1])
         vectors = vectors.masked_scatter(kept.unsqueeze(-1), found)
