@@ -14,8 +14,11 @@ class StageBrain(sb.Brain):
 
     It reads from ``hparams``: ``lr``, ``weight_decay``, ``warmup``,
     ``number_of_epochs`` and ``epoch_counter``. A subclass gives ``compute_forward``,
-    ``compute_objectives`` and ``valid_stats``.
+    ``compute_objectives`` and ``valid_stats``, and says in ``best`` of which of their
+    figures the best checkpoint has most ("max_key") or least ("min_key").
     """
+
+    best = {"min_key": "loss"}
 
     def part(self, name):
         """A module of that name, out of what DDP wraps it in."""
@@ -99,7 +102,8 @@ class StageBrain(sb.Brain):
             history.add(
                 epoch, lr=rate, train_loss=self.train_loss, loss=stage_loss, **stats
             )
+            ((kind, key),) = self.best.items()
+            figures = {"loss": stage_loss, **stats}
             self.checkpointer.save_and_keep_only(
-                meta={"epoch": epoch, self.best_key: stats[self.best_key]},
-                max_keys=[self.best_key],
+                meta={"epoch": epoch, key: figures[key]}, **{f"{kind}s": [key]}
             )

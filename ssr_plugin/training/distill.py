@@ -66,7 +66,7 @@ class DistillBrain(StageBrain):
         Of ``sb.Brain``.
     """
 
-    best_key = "token_accuracy"
+    best = {"max_key": "token_accuracy"}
 
     def __init__(self, *, seen_tokens, segmenter=None, **kwargs):
         super().__init__(**kwargs)
@@ -287,7 +287,7 @@ class DistillBrain(StageBrain):
         if with_llm:
             self.continuation = ContinuationLoss(self.modules.llm)
         self.predicts, self.passes = predicted, self.hparams.llm_passes
-        self.evaluate(loader, max_key=self.best_key)
+        self.evaluate(loader, **self.best)
         nll = self.continuation.summary() if with_llm else None
         self.predicts, self.passes, self.continuation = False, 0, None
         return self.metrics, nll

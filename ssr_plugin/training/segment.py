@@ -18,7 +18,9 @@ class SegmentBrain(StageBrain):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.best_key = "boundary_f1"
+        # Boundaries mean little beside even ones, or those that another aligner gave.
+        if self.hparams.aligner != "even" and not self.part("segmenter").forced:
+            self.best = {"max_key": "boundary_f1"}
 
     def compute_forward(self, batch, stage):
         """The loss of a batch; outside training also its segments.
@@ -115,5 +117,5 @@ class SegmentBrain(StageBrain):
         -------
         ssr_plugin.evaluation.segmentation.SegmentationMetrics
         """
-        self.evaluate(loader, max_key=self.best_key)
+        self.evaluate(loader, **self.best)
         return self.metrics

@@ -57,7 +57,7 @@ def run(hparams, run_opts, manifests):
     train(brain, splits["train"].dataset, loaders["valid"], hparams)
     epochs = hparams["history"].epochs
 
-    brain.checkpointer.recover_if_possible(max_key=brain.best_key)
+    brain.checkpointer.recover_if_possible(**brain.best)
     if hasattr(segmenter, "align_text") and hparams["aligner"] != "even":
         brain.calibrate(loaders["valid"], splits["valid"].alignments)
     metrics = {}
