@@ -85,12 +85,12 @@ class FrameNetwork(nn.Module):
         lengths : torch.Tensor
             [B] int, states of each.
         """
-        valid = _valid(lengths, features.shape[1])
+        valid = frame_mask(lengths, features.shape[1])
         x = self.norm(features) * valid.unsqueeze(-1)
         x = F.pad(x, (0, 0, 0, -x.shape[1] % self.stack))
         x = self.dropout(self.project(x.unflatten(1, (-1, self.stack)).flatten(2)))
         lengths = (lengths + self.stack - 1) // self.stack
-        valid = _valid(lengths, x.shape[1])
+        valid = frame_mask(lengths, x.shape[1])
         mask = (valid.unsqueeze(1) | torch.eye(x.shape[1], device=x.device).bool())[
             :, None
         ]
@@ -134,6 +134,12 @@ class ConvolutionLayer(nn.Module):
         return x + self.dropout(self.leave(F.silu(self.inner_norm(y))))
 
 
-def _valid(lengths, count):
-    """[B, count] bool: which positions are no padding."""
-    return torch.arange(count, device=lengths.device) < lengths.unsqueeze(1)
+def frame_mask(lengths, num_frames):
+    """Which frames are no padding.
+
+    Example
+    -------
+    >>> frame_mask(torch.tensor([1, 2]), 3).int().tolist()
+    [[1, 0, 0], [1, 1, 0]]
+    """
+    return torch.arange(num_frames, device=lengths.device) < lengths.unsqueeze(1)

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ssr_plugin.nnet.frames import frame_mask
 from ssr_plugin.segmenters.forced import Segments
 from ssr_plugin.segmenters.spikes import peaks
 from ssr_plugin.segmenters.trained import TrainedSegmenter
@@ -78,8 +79,7 @@ class BoundarySegmenter(TrainedSegmenter):
         wanted[row, starts[row, place]] = 1.0
         beside = F.max_pool1d(wanted.unsqueeze(1), 3, 1, 1).squeeze(1)
         wanted = torch.maximum(wanted, self.neighbour_share * beside)
-        valid = torch.arange(logits.shape[1], device=lengths.device)
-        valid = valid < lengths.unsqueeze(1)
+        valid = frame_mask(lengths, logits.shape[1])
         error = F.binary_cross_entropy_with_logits(
             logits[valid], wanted[valid], reduction="sum"
         )

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ssr_plugin.nnet.firing import firing_frames
+from ssr_plugin.nnet.frames import frame_mask
 from ssr_plugin.segmenters.forced import Segments
 from ssr_plugin.segmenters.trained import TrainedSegmenter
 
@@ -50,8 +51,7 @@ class CIFSegmenter(TrainedSegmenter):
         """See :meth:`TrainedSegmenter.loss`: both quantities, per token."""
         states, _ = self.network(features, lengths)
         weights = self.weights(states)
-        valid = torch.arange(weights.shape[1], device=lengths.device)
-        weights = weights * (valid < lengths.unsqueeze(1))
+        weights = weights * frame_mask(lengths, weights.shape[1])
         counts = (boundaries >= 0).sum(1)
         error = (weights.sum(1) - counts).abs().sum()
         # Sums up to each boundary; the weight before the first token counts as its own.

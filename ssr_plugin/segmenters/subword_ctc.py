@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ssr_plugin.nnet.candidates import distance_logits, draw_candidates
+from ssr_plugin.nnet.frames import frame_mask
 from ssr_plugin.nnet.spelling import VocabularyHead
 from ssr_plugin.segmenters.forced import Segments
 from ssr_plugin.segmenters.spikes import runs_of_labels
@@ -160,8 +161,7 @@ class SubwordCTCSegmenter(TrainedSegmenter):
         frame = starts[row, place]
         wanted = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
         wanted[row, frame // self.stack] = targets
-        valid = torch.arange(states.shape[1], device=lengths.device)
-        valid = valid < lengths.unsqueeze(1)
+        valid = frame_mask(lengths, states.shape[1])
         within = self.within(states[row, frame // self.stack]).float()
         return F.nll_loss(
             log_probs[valid], wanted[valid], reduction="sum"

@@ -6,16 +6,7 @@ frames, not the audio: cheap, and new at every step.
 
 import torch
 
-
-def frame_mask(lengths, num_frames):
-    """Which frames are no padding.
-
-    Example
-    -------
-    >>> frame_mask(torch.tensor([1, 2]), 3).int().tolist()
-    [[1, 0, 0], [1, 1, 0]]
-    """
-    return torch.arange(num_frames, device=lengths.device) < lengths.unsqueeze(1)
+from ssr_plugin.nnet.frames import frame_mask
 
 
 def swap_means(features, lengths, amount):
