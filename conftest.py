@@ -68,3 +68,27 @@ def tiny_llm_folder(tmp_path_factory, tiny_tokenizer):
         LlamaForCausalLM(config).save_pretrained(folder)
     tiny_tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_speech_lm_folder(tmp_path_factory, tiny_encoder_folder, tiny_llm_folder):
+    """A folder with a random SpeechLM of the two: five vectors a second at most."""
+    from ssr_plugin import SpeechLM, build
+    from ssr_plugin.models.encoder import SpeechEncoder
+    from ssr_plugin.models.llm import TextLLM
+
+    folder = tmp_path_factory.mktemp("tiny_speech_lm")
+    encoder, llm = SpeechEncoder(tiny_encoder_folder), TextLLM(tiny_llm_folder)
+    options = {"num_layers": 1, "num_readings": 2}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        connector = build.connector("ssr", encoder, llm, {"ssr": options})
+    settings = {
+        "connector": {"name": "ssr", "options": options},
+        "forced": {},
+        "segmenter": {"name": "fixed", "options": {}},
+        "reading": {"passes": 1, "weight": 0.7, "sharpness": 2.0},
+    }
+    segmenters = build.segmenters("fixed", encoder, llm)
+    SpeechLM(encoder, llm, connector, segmenters, settings).save_pretrained(folder)
+    return folder

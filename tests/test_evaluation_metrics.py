@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ssr_plugin.evaluation.metrics import ReadingMetrics, nearest_tokens
+from ssr_plugin.evaluation.metrics import ReadingMetrics
+from ssr_plugin.nnet.nearest import nearest_tokens
 
 WORDS = ["the", "cat", "sat", "mat", "dog"]
 TOKENIZER = SimpleNamespace(

@@ -17,6 +17,7 @@ from ssr_plugin.alignment.audio import read_audio
 from ssr_plugin.alignment.characters import character_times, spell
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
 from ssr_plugin.files import digest, file_identity
+from ssr_plugin.sources import address
 
 # Longer audio goes through the model in windows with context on both sides, s.
 WINDOW = 40.0
@@ -76,7 +77,9 @@ class CTCAligner(Aligner):
             files = sorted(p for p in folder.iterdir() if p.is_file())
             version = digest([file_identity(path) for path in files])
         else:
-            config = AutoConfig.from_pretrained(self.source, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(
+                **address(self.source), trust_remote_code=False
+            )
             version = getattr(config, "_commit_hash", None)
         return {
             "source": self.source,
@@ -108,11 +111,13 @@ class CTCAligner(Aligner):
         if self._model is not None:
             return
         self._extractor = AutoFeatureExtractor.from_pretrained(
-            self.source, trust_remote_code=False
+            **address(self.source), trust_remote_code=False
         )
-        tokenizer = AutoTokenizer.from_pretrained(self.source, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            **address(self.source), trust_remote_code=False
+        )
         model = AutoModelForCTC.from_pretrained(
-            self.source, trust_remote_code=False, dtype=torch.float32
+            **address(self.source), trust_remote_code=False, dtype=torch.float32
         )
         self._blank = tokenizer.pad_token_id
         if self._blank is None:

@@ -9,6 +9,8 @@ from torch import nn
 from transformers import AutoModel
 from transformers.utils import logging as hf_logging
 
+from ssr_plugin.sources import address
+
 # Of no use outside pretraining, so published checkpoints may lack it.
 _PRETRAINING_ONLY = "masked_spec_embed"
 
@@ -52,7 +54,7 @@ def load_backbone(source, config):
     try:
         with _without_load_report():
             network, report = loader.from_pretrained(
-                source, config=config, output_loading_info=True, **options
+                **address(source), config=config, output_loading_info=True, **options
             )
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"cannot load the weights of '{source}': {error}") from error

@@ -91,6 +91,7 @@ class SpeechEncoder(nn.Module):
         if window not in ("full", "short"):
             raise ValueError(f"window is '{window}'; it may be 'full' or 'short'")
         self.source = str(source)
+        self.window = window
         if dtype == "auto":
             fast = resolve_precision("auto") == "bf16"
             dtype = torch.bfloat16 if fast else torch.float32

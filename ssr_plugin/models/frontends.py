@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from transformers import AutoFeatureExtractor
 
+from ssr_plugin.sources import address
+
 # Shorter audio gets silence behind it, s: feature extractors and pooling layers fail
 # on less than one window.
 _SHORTEST = 0.1
@@ -41,7 +43,7 @@ class FrontEnd:
     def __init__(self, source):
         try:
             self.extractor = AutoFeatureExtractor.from_pretrained(
-                source, trust_remote_code=False
+                **address(source), trust_remote_code=False
             )
         except (OSError, ValueError, ImportError) as error:
             raise ValueError(

@@ -1,7 +1,7 @@
 """Pretrained folders: a model's files, from a local folder or from the hub.
 
-A source is a hub id (``openai/whisper-base``) or a folder in the Hugging Face
-layout. Nothing here runs code that came with a model.
+A source is what :mod:`ssr_plugin.sources` says. Nothing here runs code that came with a
+model.
 """
 
 import hashlib
@@ -11,6 +11,8 @@ import pathlib
 import huggingface_hub
 from huggingface_hub import errors as hub_errors
 from transformers import AutoConfig
+
+from ssr_plugin.sources import address
 
 # Bytes read at each of the places of a weight file that its fingerprint samples.
 _SAMPLE_BYTES = 1 << 14
@@ -22,6 +24,21 @@ _NOT_THERE = (
     hub_errors.HFValidationError,
     OSError,
 )
+
+
+def pin(source):
+    """The source with the commit that its hub id stands for now; a folder as it is.
+
+    Example
+    -------
+    >>> folder = getfixture("tiny_llm_folder")
+    >>> pin(folder) == str(folder)
+    True
+    """
+    commit = getattr(load_config(source), "_commit_hash", None)
+    if pathlib.Path(source).is_dir() or commit is None:
+        return str(source)
+    return f"{address(source)['pretrained_model_name_or_path']}@{commit}"
 
 
 def load_config(source):
@@ -56,7 +73,7 @@ def load_config(source):
             f"Hugging Face model (config.json and weights), or a hub id"
         )
     try:
-        return AutoConfig.from_pretrained(source, trust_remote_code=False)
+        return AutoConfig.from_pretrained(**address(source), trust_remote_code=False)
     except (OSError, ValueError) as error:
         if folder.is_dir():
             raise ValueError(
@@ -93,8 +110,12 @@ def find_file(source, name):
     if pathlib.Path(source).is_dir():
         path = pathlib.Path(source) / name
         return path if path.is_file() else None
+    where = address(source)
     try:
-        return pathlib.Path(huggingface_hub.hf_hub_download(str(source), name))
+        path = huggingface_hub.hf_hub_download(
+            where["pretrained_model_name_or_path"], name, revision=where.get("revision")
+        )
+        return pathlib.Path(path)
     except _NOT_THERE:
         return None
 

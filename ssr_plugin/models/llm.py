@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from ssr_plugin.models import hub
 from ssr_plugin.models.dtypes import parse_dtype
 from ssr_plugin.models.embeddings import read_input_embedding
+from ssr_plugin.sources import address
 
 
 class TextLLM(nn.Module):
@@ -118,7 +119,7 @@ class TextLLM(nn.Module):
         """
         if self.model is None:
             model = AutoModelForCausalLM.from_pretrained(
-                self.source,
+                **address(self.source),
                 config=self._full_config,
                 dtype=self.dtype,
                 trust_remote_code=False,
@@ -161,7 +162,9 @@ class TextLLM(nn.Module):
 def _load_tokenizer(source):
     """The fast tokenizer of a model."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            **address(source), trust_remote_code=False
+        )
     except (OSError, ValueError, ImportError) as error:
         raise ValueError(
             f"'{source}' has no tokenizer that can be loaded (tokenizer.json, or a "

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import pathlib
-import shutil
 
 import torch
 from safetensors import SafetensorError
@@ -240,19 +239,6 @@ def read_settings(folder):
             f"hparams/segmenter.yaml and give its output_folder "
             f"({type(error).__name__}: {error})"
         ) from error
-
-
-def copy_segmenter(source, target):
-    """Copies a trained segmenter's two files, each whole or not at all.
-
-    Arguments
-    ---------
-    source, target : path-like
-        Folders.
-    """
-    for name in (SETTINGS, WEIGHTS):
-        with atomic_path(pathlib.Path(target) / name) as path:
-            shutil.copyfile(pathlib.Path(source) / name, path)
 
 
 def segmenter_mark(name):

@@ -9,10 +9,11 @@ import torch.nn.functional as F
 
 from ssr_plugin.connectors.segments import pad_segments
 from ssr_plugin.evaluation.continuation import ContinuationLoss, first_half
-from ssr_plugin.evaluation.metrics import ReadingMetrics, squared_norms
-from ssr_plugin.models.refine import refine
+from ssr_plugin.evaluation.metrics import ReadingMetrics
+from ssr_plugin.inference.reading import read_segments
 from ssr_plugin.models.through import first_layers_kl, transcription_loss
 from ssr_plugin.nnet.candidates import distance_logits, draw_candidates
+from ssr_plugin.nnet.nearest import squared_norms
 from ssr_plugin.segmenters.forced import Segments
 from ssr_plugin.segmenters.targets import assign_tokens
 from ssr_plugin.training import augment
@@ -36,7 +37,7 @@ class Predictions:
         Boundaries, starts and tokens, [B, N] int each, padded with -1. In training a
         token may be V, where a predicted segment is that of none.
     kept : torch.Tensor or None
-        [B, N] bool, the segments that say something; None for all.
+        Outside training, [B, N] bool: the segments that say something.
     candidates, logits : torch.Tensor or None
         In training, [C] tokens and [M, C + 1] scores of the M vectors that are no
         padding; [M, C], of those of a token, where the connector tells no scores.
@@ -120,27 +121,17 @@ class DistillBrain(StageBrain):
 
     def _read(self, features, segments):
         """What is read outside training, with the LLM's help if that is asked for."""
-        boundaries, starts, _ = segments
-        if not (self.scores_tokens and (self.passes or self.predicts)):
-            vectors = self.modules.connector(features, boundaries, starts)
-            return Predictions(vectors, segments)
-        connector = self.part("connector")
-        states = connector.states(features, boundaries, starts)
-        kept = boundaries >= 0
-        if self.predicts:
-            says = connector.head.says_something(states)
-            kept, states = kept.masked_scatter(kept, says), states[says]
-        found = refine(
+        hparams = self.hparams
+        vectors, kept = read_segments(
+            self.part("connector"),
             self.modules.llm,
-            connector.head.score,
-            states,
-            kept.sum(1).tolist(),
+            features,
+            *segments[:2],
+            self.predicts,
             self.passes,
-            self.hparams.llm_pass_weight,
-            self.hparams.sharpness,
+            hparams.llm_pass_weight,
+            hparams.sharpness,
         )
-        vectors = found.new_zeros(*boundaries.shape, found.shape[-1])
-        vectors = vectors.masked_scatter(kept.unsqueeze(-1), found)
         return Predictions(vectors, segments, kept)
 
     def _training_segments(self, batch, features, lengths):
@@ -234,8 +225,7 @@ class DistillBrain(StageBrain):
         for row, (name, reference, seconds) in enumerate(
             zip(batch.ids, batch.segments, batch.seconds, strict=True)
         ):
-            valid = boundaries[row] >= 0
-            kept = valid if predictions.kept is None else predictions.kept[row]
+            valid, kept = boundaries[row] >= 0, predictions.kept[row]
             vectors = predictions.vectors[row]
             tokens = torch.as_tensor(reference.tokens).to(self.device)
             add(name, vectors[kept], tokens, seconds)

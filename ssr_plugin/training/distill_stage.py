@@ -1,13 +1,16 @@
 """Stage 1 from manifests to metrics: train, score, report."""
 
 import logging
+import pathlib
 import time
 
 import torch
 from speechbrain.utils.distributed import if_main_process
 
+from ssr_plugin.inference.pretrained import save_speech_lm
+from ssr_plugin.inference.speech_lm import SpeechLM
 from ssr_plugin.models.precision import resolve_precision
-from ssr_plugin.segmenters.trained import copy_segmenter
+from ssr_plugin.segmenters.trained import read_settings
 from ssr_plugin.training import report
 from ssr_plugin.training.distill import DistillBrain
 from ssr_plugin.training.loop import make_loaders, train
@@ -73,13 +76,58 @@ def run(hparams, run_opts, manifests):
         folder = hparams["output_folder"]
         skipped = {name: split.skipped for name, split in splits.items()}
         report.write_json(folder, metrics=metrics, skipped=skipped)
-        if getattr(predicted, "trained", False):
-            copy_segmenter(hparams["segmenter"], f"{folder}/segmenter")
+        lm = make_speech_lm(hparams, brain.part("connector"))
+        save_speech_lm(folder, lm, metrics)
         drawn = next(iter(manifests.tests), "valid")
         report.draw_all(folder, brain, splits[drawn].dataset, epochs)
         report.show_summary(metrics)
         logger.info("Metrics, log, TensorBoard and pictures are in %s", folder)
     return metrics
+
+
+def make_speech_lm(hparams, connector):
+    """What a run of stage 1 made, for use.
+
+    Arguments
+    ---------
+    hparams : dict
+    connector : torch.nn.Module
+        Trained.
+
+    Returns
+    -------
+    SpeechLM
+    """
+
+    def own(kind):
+        name = hparams[kind]
+        options = (hparams[f"{kind}_options"] or {}).get(name) or {}
+        return {"name": name, "options": options}
+
+    predicted, segmenter = hparams["segmenters"]["predicted"], None
+    if getattr(predicted, "trained", False):
+        kept = read_settings(hparams["segmenter"])
+        segmenter = {"name": kept["segmenter"], "options": kept["options"]}
+    elif predicted is not None:
+        segmenter = own("segmenter")
+    settings = {
+        "connector": own("connector"),
+        "forced": (hparams["segmenter_options"] or {}).get("forced") or {},
+        "segmenter": segmenter,
+        "reading": {
+            "passes": hparams["llm_passes"],
+            "weight": hparams["llm_pass_weight"],
+            "sharpness": hparams["sharpness"],
+        },
+        "data": pathlib.Path(hparams["data_folder"]).name,
+    }
+    return SpeechLM(
+        hparams["encoder"],
+        hparams["llm"],
+        connector,
+        hparams["segmenters"],
+        settings,
+    )
 
 
 def score(brain, name, loader, skipped, hparams, predicted=False):

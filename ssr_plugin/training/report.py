@@ -8,7 +8,6 @@ import sys
 import torch
 
 from ssr_plugin.data.audio import read_audio
-from ssr_plugin.evaluation.metrics import nearest_tokens
 from ssr_plugin.evaluation.pictures import (
     draw_learning_curves,
     draw_similarity,
@@ -16,6 +15,7 @@ from ssr_plugin.evaluation.pictures import (
     token_labels,
 )
 from ssr_plugin.files import atomic_path
+from ssr_plugin.nnet.nearest import nearest_tokens
 from ssr_plugin.training.batches import collate
 
 logger = logging.getLogger(__name__)

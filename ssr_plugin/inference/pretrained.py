@@ -1,0 +1,370 @@
+"""A :class:`SpeechLM` on disk and on the hub: JSON and safetensors, nothing that runs.
+
+A folder holds what was trained, and names what was not:
+
+| file | what |
+|---|---|
+| ``speech_lm.json`` | encoder and LLM by name and fingerprint; how to make the rest |
+| ``connector.safetensors`` | the connector |
+| ``segmenter/`` | the segmenter for audio alone, if it was trained |
+| ``tuned/`` | what stage 2 made of the LLM: a PEFT adapter or a whole LLM |
+| ``metrics.json``, ``README.md`` | what was measured; the model card |
+"""
+
+import json
+import pathlib
+import tempfile
+
+import huggingface_hub
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from speechbrain.utils.distributed import infer_device
+
+from ssr_plugin import __version__, build
+from ssr_plugin.files import atomic_path
+from ssr_plugin.inference.card import write_card
+from ssr_plugin.inference.speech_lm import SpeechLM
+from ssr_plugin.models import hub
+from ssr_plugin.models.encoder import SpeechEncoder
+from ssr_plugin.models.llm import TextLLM
+from ssr_plugin.registry import get_registry
+from ssr_plugin.segmenters.trained import load_segmenter, save_segmenter
+
+SETTINGS, WEIGHTS = "speech_lm.json", "connector.safetensors"
+SEGMENTER, TUNED, METRICS = "segmenter", "tuned", "metrics.json"
+FORMAT = 1
+# All that is fetched from the hub: no file of a kind that could run.
+_FETCHED = ["*.json", "*.safetensors", "README.md", "tuned/tokenizer.model"]
+# What a settings file must say, and of which kind.
+_WANTED = {
+    ("format",): int,
+    ("encoder", "source"): str,
+    ("encoder", "weights"): str,
+    ("encoder", "layer"): int,
+    ("encoder", "window"): str,
+    ("llm", "source"): str,
+    ("llm", "weights"): str,
+    ("connector", "name"): str,
+    ("connector", "options"): dict,
+    ("forced",): dict,
+    ("segmenter",): dict | None,
+    ("reading", "passes"): int,
+    ("reading", "weight"): float | int,
+    ("reading", "sharpness"): float | int,
+}
+
+
+def save_speech_lm(folder, lm, metrics=None, encoder_source=None, llm_source=None):
+    """Writes a model, each file whole or not at all.
+
+    Arguments
+    ---------
+    folder : path-like
+    lm : SpeechLM
+    metrics : dict or None
+        Of the run that made it, by default those it was loaded with; kept beside it and
+        told in the model card.
+    encoder_source, llm_source : str or None
+        Name them so in what is written: a hub id in place of this machine's folder.
+    """
+    folder = pathlib.Path(folder)
+    metrics = lm.metrics if metrics is None else metrics
+    settings = {
+        **lm.settings,
+        "format": FORMAT,
+        "version": __version__,
+        "encoder": {
+            "source": encoder_source or _name(lm.encoder.source),
+            "weights": hub.fingerprint(lm.encoder.source),
+            "layer": lm.encoder.backbone.layer,
+            "window": lm.encoder.window,
+        },
+        "llm": {
+            "source": llm_source or _name(lm.llm.source),
+            "weights": hub.fingerprint(lm.llm.source),
+        },
+    }
+    weights = {k: v.contiguous().cpu() for k, v in lm.connector.state_dict().items()}
+    with atomic_path(folder / WEIGHTS) as path:
+        save_file(weights, path)
+    if lm.settings["segmenter"] is not None:
+        segmenter = lm.segmenters["predicted"]
+        if segmenter.trained:
+            own = lm.settings["segmenter"]
+            save_segmenter(
+                folder / SEGMENTER,
+                segmenter,
+                own["name"],
+                own["options"],
+                lm.encoder,
+                lm.llm,
+            )
+    if lm.tuned is not None:
+        lm.tuned.save(folder / TUNED)
+    if metrics is not None:
+        with atomic_path(folder / METRICS) as path:
+            path.write_text(json.dumps(metrics, indent=2), encoding="utf-8")
+    write_card(folder / "README.md", settings, metrics, tuned=lm.tuned is not None)
+    # Last, since it is what makes the folder a model.
+    with atomic_path(folder / SETTINGS) as path:
+        path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
+def push_speech_lm(
+    repo_id, lm, private=None, token=None, commit_message=None, **options
+):
+    """Publishes a model on the Hugging Face hub.
+
+    Arguments
+    ---------
+    repo_id : str
+    lm : SpeechLM
+    private, token, commit_message
+        Of ``huggingface_hub``.
+    **options
+        Of :func:`save_speech_lm`.
+
+    Returns
+    -------
+    huggingface_hub.CommitInfo
+
+    Raises
+    ------
+    ValueError
+        If encoder or LLM is named by a folder of this machine.
+    """
+    for kind in ("encoder", "llm"):
+        source = options.get(f"{kind}_source") or getattr(lm, kind).source
+        if pathlib.Path(source).exists() or pathlib.Path(source).is_absolute():
+            raise ValueError(
+                f"the {kind} is '{source}', a folder of this machine that nobody else "
+                f"has: give {kind}_source, its id on the hub"
+            )
+    with tempfile.TemporaryDirectory() as folder:
+        save_speech_lm(folder, lm, **options)
+        hub_api = huggingface_hub.HfApi(token=token)
+        hub_api.create_repo(repo_id, private=private, exist_ok=True)
+        return hub_api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            commit_message=commit_message or "A speech LM made with ssr_plugin",
+        )
+
+
+def load_speech_lm(
+    source,
+    revision=None,
+    device=None,
+    dtype="float32",
+    encoder_dtype="auto",
+    encoder_source=None,
+    llm_source=None,
+    token=None,
+    cache_dir=None,
+):
+    """Loads a model.
+
+    Only JSON and safetensors are read, and parts are made only of classes that are
+    registered here: nothing that comes with a model is run.
+
+    Arguments
+    ---------
+    source : str
+        Hub id, or folder: that of a run, or of :func:`save_speech_lm`.
+    revision : str or None
+        Commit, tag or branch on the hub.
+    device : str or None
+        By default a GPU if there is one.
+    dtype : str or torch.dtype
+        Of the LLM.
+    encoder_dtype : str
+        Of :class:`ssr_plugin.models.encoder.SpeechEncoder`.
+    encoder_source, llm_source : str or None
+        Where they are, if not where the model says. They must be the same models.
+    token : str or None
+        For private models of the hub.
+    cache_dir : path-like or None
+        Where files of the hub are kept.
+
+    Returns
+    -------
+    SpeechLM
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, or it is damaged, or names a part that nobody
+        registered, or encoder or LLM are not those it was trained with.
+    """
+    folder = find_folder(source, revision, token, cache_dir)
+    settings = read_settings(folder)
+    encoder = _backbone(
+        "encoder",
+        encoder_source or settings["encoder"]["source"],
+        folder,
+        lambda name: SpeechEncoder(
+            name,
+            layer=settings["encoder"]["layer"],
+            dtype=encoder_dtype,
+            window=settings["encoder"]["window"],
+        ),
+    )
+    llm = _backbone(
+        "llm",
+        llm_source or settings["llm"]["source"],
+        folder,
+        lambda name: TextLLM(name, dtype=dtype),
+    )
+    for kind, model in (("encoder", encoder), ("llm", llm)):
+        if hub.fingerprint(model.source) != settings[kind]["weights"]:
+            raise ValueError(
+                f"'{folder}' was trained with another {kind} than '{model.source}': "
+                f"give {kind}_source, the place of {settings[kind]['source']} as it "
+                f"was then"
+            )
+    lm = SpeechLM(
+        encoder,
+        llm,
+        _load_connector(folder, settings, encoder, llm),
+        _load_segmenters(folder, settings, encoder, llm),
+        {k: v for k, v in settings.items() if k not in _WRITTEN},
+        _load_tuned(folder, llm),
+    )
+    if (folder / METRICS).is_file():
+        lm.metrics = _read_json(folder / METRICS)
+    return lm.to(device or infer_device())
+
+
+# What :func:`save_speech_lm` knows by itself.
+_WRITTEN = ("format", "version", "encoder", "llm")
+
+
+def find_folder(source, revision=None, token=None, cache_dir=None):
+    """The folder of a model, fetched from the hub if need be.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+
+    Example
+    -------
+    >>> folder = getfixture("tiny_speech_lm_folder")
+    >>> find_folder(folder) == folder
+    True
+    """
+    folder = pathlib.Path(source)
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or not _is_hub_id(str(source)):
+        raise ValueError(f"there is no folder '{source}'")
+    try:
+        found = huggingface_hub.snapshot_download(
+            str(source),
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            allow_patterns=_FETCHED,
+        )
+    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
+        raise ValueError(
+            f"'{source}' is neither a folder on this machine nor a model that the "
+            f"Hugging Face hub or its local cache gives: {error}"
+        ) from error
+    return pathlib.Path(found)
+
+
+def _is_hub_id(name):
+    try:
+        huggingface_hub.utils.validate_repo_id(name)
+    except huggingface_hub.errors.HFValidationError:
+        return False
+    return True
+
+
+def read_settings(folder):
+    """What ``speech_lm.json`` says.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or it is damaged, or of a later format.
+    """
+    path = pathlib.Path(folder) / SETTINGS
+    if not path.is_file():
+        raise ValueError(
+            f"'{folder}' holds no speech LM ({SETTINGS}): make one with "
+            f"hparams/distill.yaml and give its output_folder"
+        )
+    settings = _read_json(path)
+    for keys, kind in _WANTED.items():
+        value = settings
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ValueError(f"{path} is damaged: '{'.'.join(keys)}' is {value!r}")
+    if settings["format"] > FORMAT:
+        raise ValueError(
+            f"{path} is of format {settings['format']}, made by ssr_plugin "
+            f"{settings.get('version')}: install a later ssr_plugin than {__version__}"
+        )
+    return settings
+
+
+def _read_json(path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def _backbone(kind, source, folder, make):
+    """Encoder or LLM, or an error that says how to name another place of it."""
+    try:
+        return make(source)
+    except ValueError as error:
+        raise ValueError(
+            f"the {kind} of '{folder}' cannot be loaded: {error} (if it is elsewhere, "
+            f"give {kind}_source)"
+        ) from error
+
+
+def _load_connector(folder, settings, encoder, llm):
+    name, options = settings["connector"]["name"], settings["connector"]["options"]
+    try:
+        connector = build.connector(name, encoder, llm, {name: options})
+        connector.load_state_dict(load_file(pathlib.Path(folder) / WEIGHTS))
+    except (OSError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
+        raise ValueError(
+            f"{SETTINGS} and {WEIGHTS} in '{folder}' do not belong together, or are "
+            f"damaged ({type(error).__name__}: {error})"
+        ) from error
+    return connector
+
+
+def _load_segmenters(folder, settings, encoder, llm):
+    options = {"forced": settings["forced"]}
+    segmenters = {"forced": build.segmenter("forced", encoder, llm, options)}
+    own = settings["segmenter"]
+    if own is None:
+        return segmenters
+    name = own.get("name")
+    if getattr(get_registry().segmenters.get(name), "trained", False):
+        predicted = load_segmenter(folder / SEGMENTER, encoder, llm)
+    else:
+        predicted = build.segmenter(name, encoder, llm, {name: own.get("options")})
+    return {**segmenters, "predicted": predicted}
+
+
+def _load_tuned(folder, llm):
+    if not (folder / TUNED).is_dir():
+        return None
+    from ssr_plugin.models.tuning import TunedLLM
+
+    return TunedLLM.load(llm, folder / TUNED)
+
+
+def _name(source):
+    """A source as another process, on this machine or another, will find it."""
+    folder = pathlib.Path(source)
+    return str(folder.absolute()) if folder.is_dir() else hub.pin(source)

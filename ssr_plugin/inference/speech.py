@@ -1,0 +1,120 @@
+"""Speech on its way to the LLM: what a user gives, and what it has become."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import torch
+import torchaudio
+
+from ssr_plugin.data.audio import AudioError, read_audio
+
+# More channels than this are taken for samples.
+_MOST_CHANNELS = 8
+
+
+@dataclasses.dataclass
+class Speech:
+    """A recording as the LLM reads it; a part of any number of prompts.
+
+    Arguments
+    ---------
+    vectors : torch.Tensor
+        [N, H], in the LLM's embedding space.
+    tokens : list of int
+        The tokens whose embeddings are nearest to them.
+    text : str
+        What those spell.
+    starts, ends : list of float
+        Times of each vector's segment, s.
+    segments : str
+        "forced" if they were cut with the help of a transcript, else "predicted".
+    hypothesis : str or None
+        What the segmenter itself heard, where it spells.
+    seconds : float
+        Length of the audio.
+    """
+
+    vectors: torch.Tensor
+    tokens: list
+    text: str
+    starts: list
+    ends: list
+    segments: str
+    hypothesis: str | None
+    seconds: float
+
+    def __len__(self):
+        return len(self.vectors)
+
+
+def is_speech(part):
+    """Whether a part of a prompt is speech: anything but text.
+
+    Example
+    -------
+    >>> is_speech("text"), is_speech(pathlib.Path("a.wav")), is_speech(([0.1], 16000))
+    (False, True, True)
+    """
+    return isinstance(part, Speech | pathlib.Path | tuple | dict)
+
+
+def read_waveform(speech, sample_rate):
+    """Audio in any form as one channel of an encoder's sampling rate.
+
+    Arguments
+    ---------
+    speech : path-like, (array, rate) or dict
+        A file; or samples [S], [channels, S] or [S, channels] as an array, tensor or
+        list, and their rate in Hz; or those as ``{"array": ..., "sampling_rate": ...}``
+        (Hugging Face ``datasets``). Integers are scaled to -1..1.
+    sample_rate : int
+        Wanted, Hz.
+
+    Returns
+    -------
+    torch.Tensor
+        [S] float32
+
+    Raises
+    ------
+    AudioError
+        If there are no samples, or some are no numbers, or a file is unreadable.
+    TypeError
+        If it is something else, such as samples without a rate.
+
+    Example
+    -------
+    >>> read_waveform((np.zeros(8000, dtype=np.int16), 8000), 16000).shape
+    torch.Size([16000])
+    >>> read_waveform(np.zeros(8000), 16000)
+    Traceback (most recent call last):
+        ...
+    TypeError: speech is a path, (samples, rate) or a dict of both, not a ndarray: ...
+    """
+    if isinstance(speech, str | pathlib.Path):
+        return read_audio(speech, sample_rate)
+    if isinstance(speech, dict) and {"array", "sampling_rate"} <= set(speech):
+        speech = (speech["array"], speech["sampling_rate"])
+    if not (isinstance(speech, tuple) and len(speech) == 2):
+        raise TypeError(
+            f"speech is a path, (samples, rate) or a dict of both, not a "
+            f"{type(speech).__name__}: give samples together with their rate in Hz"
+        )
+    samples, rate = speech
+    if not isinstance(samples, torch.Tensor):
+        samples = torch.from_numpy(np.array(samples))
+    samples = samples.detach().cpu()
+    if not samples.is_floating_point():
+        samples = samples.float() / -float(torch.iinfo(samples.dtype).min)
+    samples = samples.float()
+    if samples.dim() == 2:
+        channels = 0 if samples.shape[0] <= _MOST_CHANNELS else 1
+        samples = samples.mean(channels)
+    if samples.dim() != 1 or not len(samples):
+        raise AudioError(f"samples of shape {list(samples.shape)} are no audio")
+    if not bool(samples.isfinite().all()):
+        raise AudioError("the samples hold some that are no numbers")
+    if rate == sample_rate:
+        return samples
+    return torchaudio.functional.resample(samples, int(rate), sample_rate)

@@ -1,0 +1,519 @@
+"""A text LLM that reads speech: what users import."""
+
+import contextlib
+import threading
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import TextIteratorStreamer
+
+from ssr_plugin.connectors.segments import pad_segments
+from ssr_plugin.inference.chat import render_chat
+from ssr_plugin.inference.prompts import embed_prompt, parse_prompts, tokenize_inside
+from ssr_plugin.inference.reading import read_segments
+from ssr_plugin.inference.speech import Speech, is_speech, read_waveform
+from ssr_plugin.models.scoring import token_log_probs
+from ssr_plugin.nnet.nearest import nearest_tokens, squared_norms
+from ssr_plugin.segmenters.forced import Segments
+
+# How many tokens are written if nobody says.
+_NEW_TOKENS = 128
+
+
+class SpeechLM(nn.Module):
+    """Encoder, segmenter, connector and LLM, ready for use.
+
+    ``wav`` is a path, ``(samples, rate)``, a dict of both as Hugging Face ``datasets``
+    gives it, or what :meth:`embed` gave. A prompt is a string, or a list of strings and
+    speech; there a path is a ``pathlib.Path``, since a string is text. Each method
+    takes one, or a list of many, and gives one result or a list; what is done together
+    gives what is done alone.
+
+    Arguments
+    ---------
+    encoder : ssr_plugin.models.encoder.SpeechEncoder
+    llm : ssr_plugin.models.llm.TextLLM
+        As the connector learnt from it.
+    connector : torch.nn.Module
+    segmenters : dict
+        "forced" and "predicted", as :func:`ssr_plugin.build.segmenters` gives them.
+    settings : dict
+        What ``speech_lm.json`` keeps besides: see
+        :mod:`ssr_plugin.inference.pretrained`.
+    tuned : ssr_plugin.models.tuning.TunedLLM or None
+        The LLM after stage 2.
+
+    Attributes
+    ----------
+    metrics : dict or None
+        What was measured when it was made.
+
+    Example
+    -------
+    >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
+    >>> wav = (torch.rand(16000) - 0.5, 16000)
+    >>> speech = lm.embed(wav)
+    >>> speech.vectors.shape[1], speech.segments
+    (16, 'predicted')
+    >>> answer = lm.generate(["Question: ", wav, "\\nAnswer:"], max_new_tokens=3)
+    >>> isinstance(answer, str)
+    True
+    >>> lm.score(["Said: ", speech], " the cat") < 0
+    True
+    """
+
+    def __init__(self, encoder, llm, connector, segmenters, settings, tuned=None):
+        super().__init__()
+        self.encoder = encoder
+        self.llm = llm
+        self.connector = connector
+        self.segmenters = nn.ModuleDict({k: v for k, v in segmenters.items() if v})
+        self.settings = settings
+        self.tuned = tuned
+        self.metrics = None
+        self._norms = None
+        self.requires_grad_(False).eval()
+
+    @classmethod
+    def from_pretrained(cls, source, **options):
+        """Loads a model: see :func:`ssr_plugin.inference.pretrained.load_speech_lm`."""
+        from ssr_plugin.inference.pretrained import load_speech_lm
+
+        return load_speech_lm(source, **options)
+
+    @classmethod
+    def from_hparams(cls, source, savedir=None, run_opts=None, **options):
+        """Loads a model the way SpeechBrain's interfaces do.
+
+        No YAML is read: what the model is made of is told by its JSON.
+
+        Arguments
+        ---------
+        source : str
+            Hub id or folder.
+        savedir : path-like or None
+            Where files of the hub are kept, in place of the hub's own cache.
+        run_opts : dict or None
+            ``{"device": "cuda:0"}``; other options of SpeechBrain have no say.
+        **options
+            Of :func:`ssr_plugin.inference.pretrained.load_speech_lm`.
+        """
+        device = (run_opts or {}).get("device")
+        return cls.from_pretrained(
+            source, **{"device": device, "cache_dir": savedir, **options}
+        )
+
+    def save_pretrained(self, folder, **options):
+        """Writes it: see :func:`ssr_plugin.inference.pretrained.save_speech_lm`."""
+        from ssr_plugin.inference.pretrained import save_speech_lm
+
+        save_speech_lm(folder, self, **options)
+
+    def push_to_hub(self, repo_id, **options):
+        """Publishes it: see :func:`ssr_plugin.inference.pretrained.push_speech_lm`."""
+        from ssr_plugin.inference.pretrained import push_speech_lm
+
+        return push_speech_lm(repo_id, self, **options)
+
+    @property
+    def device(self):
+        """Where the model is."""
+        return self.llm.embedding.weight.device
+
+    @property
+    def model(self):
+        """What writes: the transformers model, tuned if it was."""
+        return self.llm.load_model() if self.tuned is None else self.tuned.model
+
+    def train(self, mode=True):
+        """Stays in eval mode: it is for use."""
+        return super().train(False)
+
+    # --- Speech to vectors -------------------------------------------------------
+
+    @torch.no_grad()
+    def embed(self, wav, alignment=None, batch_seconds=60.0):
+        """Speech as vectors in the LLM's embedding space.
+
+        Audio of any length goes through encoder, segmenter and connector in windows
+        with context. Audio without speech gives no vectors.
+
+        Arguments
+        ---------
+        wav : speech, or list of speech
+        alignment : ssr_plugin.alignment.record.Alignment, list of them, or None
+            With one, segments are forced: cut where its transcript's tokens end.
+            Without, they are found in the audio alone.
+        batch_seconds : float
+            Audio that goes through together, padding included.
+
+        Returns
+        -------
+        Speech, or list of Speech
+
+        Raises
+        ------
+        ValueError
+            If there is no alignment, and no segmenter that does without.
+
+        Example
+        -------
+        >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
+        >>> one, two = lm.embed([(torch.rand(8000), 16000), (torch.rand(9000), 16000)])
+        >>> len(one.starts) == len(one.vectors) == len(one.tokens)
+        True
+        """
+        single = not isinstance(wav, list)
+        wavs = [wav] if single else wav
+        alignments = [alignment] if single else alignment or [None] * len(wavs)
+        found = list(wavs)
+        rows = [i for i, each in enumerate(wavs) if not isinstance(each, Speech)]
+        rate = self.encoder.sample_rate
+        heard = {i: read_waveform(wavs[i], rate) for i in rows}
+        for batch in _batches(heard, batch_seconds * rate):
+            made = self._embed(
+                [heard[i] for i in batch], [alignments[i] for i in batch]
+            )
+            for i, speech in zip(batch, made, strict=True):
+                found[i] = speech
+        return found[0] if single else found
+
+    def _embed(self, waveforms, alignments):
+        lengths = torch.tensor([len(x) for x in waveforms])
+        padded = pad_sequence(waveforms, batch_first=True).to(self.device)
+        features, lengths = self.encoder(padded, lengths)
+        results = [None] * len(waveforms)
+        for forced in (False, True):
+            rows = [i for i, x in enumerate(alignments) if (x is not None) == forced]
+            if not rows:
+                continue
+            segments = self._segment(
+                features[rows], lengths[rows], [alignments[i] for i in rows], forced
+            )
+            spoken = self._read(features[rows], segments, forced)
+            for i, speech in zip(rows, spoken, strict=True):
+                results[i] = speech
+        for waveform, speech in zip(waveforms, results, strict=True):
+            speech.seconds = len(waveform) / self.encoder.sample_rate
+        return results
+
+    def _segment(self, features, lengths, alignments, forced):
+        if not forced:
+            if "predicted" not in self.segmenters:
+                raise ValueError(
+                    "this model has no segmenter for audio alone, since its connector "
+                    "was trained on forced segments: train one "
+                    "(hparams/segmenter.yaml, then hparams/distill.yaml --segmenter "
+                    "FOLDER), or give an alignment"
+                )
+            return self.segmenters["predicted"].segment_frames(features, lengths)
+        cut = self.segmenters["forced"].segment
+        return [
+            cut(each, n) if n else Segments.none()
+            for each, n in zip(alignments, lengths.tolist(), strict=True)
+        ]
+
+    def _read(self, features, segments, forced):
+        boundaries, starts, _ = pad_segments(segments, self.device)
+        with contextlib.nullcontext() if self.tuned is None else self.tuned.untouched():
+            vectors, kept = read_segments(
+                self.connector,
+                self.llm,
+                features,
+                boundaries,
+                starts,
+                predicted=not forced,
+                **self.settings["reading"],
+            )
+        table = self.llm.table()
+        if self._norms is None or self._norms.device != table.device:
+            self._norms = squared_norms(table)
+        results = []
+        for row, (own, keep) in enumerate(zip(segments, kept, strict=True)):
+            z = vectors[row][keep]
+            tokens = nearest_tokens(z.float(), table, self._norms).tolist()
+            keep = keep[: len(own)].cpu().numpy()
+            known = not forced and len(own) and (own.tokens >= 0).all()
+            results.append(
+                Speech(
+                    vectors=z,
+                    tokens=tokens,
+                    text=self._spell(tokens),
+                    starts=(own.starts[keep] / self.encoder.frame_rate).tolist(),
+                    ends=(
+                        (own.boundaries[keep] + 1) / self.encoder.frame_rate
+                    ).tolist(),
+                    segments="forced" if forced else "predicted",
+                    hypothesis=self._spell(own.tokens.tolist()) if known else None,
+                    seconds=0.0,
+                )
+            )
+        return results
+
+    def _spell(self, tokens):
+        return self.llm.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+
+    # --- Text out ----------------------------------------------------------------
+
+    def transcribe(self, wav, prompt=None, alignment=None, **options):
+        """What was said.
+
+        Arguments
+        ---------
+        wav : speech, or list of speech
+        prompt : str or None
+            None takes the tokens that are nearest to the vectors, which the LLM helped
+            to choose: fast, and the better way unless the LLM was tuned to transcribe.
+            A text ("\\n") lets the LLM write after vectors and text.
+        alignment
+            Of :meth:`embed`.
+        **options
+            Of :meth:`generate`, with a prompt.
+
+        Returns
+        -------
+        str, or list of str
+        """
+        single = not isinstance(wav, list)
+        spoken = self.embed(wav, alignment)
+        spoken = [spoken] if single else spoken
+        if prompt is None:
+            texts = [speech.text for speech in spoken]
+        else:
+            prompts = [[speech, prompt] for speech in spoken]
+            texts = [text.strip() for text in self.generate(prompts, **options)]
+        return texts[0] if single else texts
+
+    def generate(self, prompt, batch_size=16, **options):
+        """What the LLM writes after a prompt.
+
+        Arguments
+        ---------
+        prompt : prompt, or list of prompts
+        batch_size : int
+            Prompts that go through the LLM together.
+        **options
+            Of ``transformers.GenerationMixin.generate``; ``max_new_tokens`` is 128 if
+            neither they nor a ``generation_config`` say.
+
+        Returns
+        -------
+        str, or list of str
+            With ``num_return_sequences`` above 1, a list of str for each prompt.
+        """
+        prompts, single = parse_prompts(prompt)
+        embeds = self._embed_prompts(prompts)
+        count = _sequences(options)
+        texts = []
+        for first in range(0, len(embeds), batch_size):
+            written = self._generate(embeds[first : first + batch_size], options)
+            texts += self.llm.tokenizer.batch_decode(written, skip_special_tokens=True)
+        if count > 1:
+            texts = [texts[i : i + count] for i in range(0, len(texts), count)]
+        return texts[0] if single else texts
+
+    def stream(self, prompt, **options):
+        """What the LLM writes after one prompt, piece by piece as it is written.
+
+        Arguments
+        ---------
+        prompt : prompt
+        **options
+            Of :meth:`generate`.
+
+        Yields
+        ------
+        str
+
+        Example
+        -------
+        >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
+        >>> whole = lm.generate("the cat", max_new_tokens=5)
+        >>> "".join(lm.stream("the cat", max_new_tokens=5)) == whole
+        True
+        """
+        (parts,), single = parse_prompts(prompt)
+        if not single:
+            raise ValueError("only one prompt at a time can be streamed")
+        embeds = self._embed_prompts([parts])
+        streamer = TextIteratorStreamer(self.llm.tokenizer, skip_special_tokens=True)
+        failed = []
+
+        def write():
+            try:
+                self._generate(embeds, {**options, "streamer": streamer})
+            except Exception as error:
+                failed.append(error)
+                streamer.end()
+
+        thread = threading.Thread(target=write, daemon=True)
+        thread.start()
+        yield from streamer
+        thread.join()
+        if failed:
+            raise failed[0]
+
+    def chat(self, messages, **options):
+        """What the LLM answers in a conversation, by its own chat template.
+
+        Arguments
+        ---------
+        messages : list of dict, or list of lists of them
+            Each with "role" and "content", a prompt.
+        **options
+            Of :meth:`generate`.
+
+        Returns
+        -------
+        str, or list of str
+
+        Raises
+        ------
+        ValueError
+            If the LLM has no chat template.
+        """
+        single = not messages or isinstance(messages[0], dict)
+        talks = [messages] if single else messages
+        prompts = [render_chat(self.llm, talk) for talk in talks]
+        texts = self.generate(prompts, **options)
+        return texts[0] if single else texts
+
+    @torch.no_grad()
+    def score(self, context, continuation, per_token=False, batch_size=16):
+        """How likely a text is after a context.
+
+        Arguments
+        ---------
+        context : prompt, or list of prompts
+            May be "".
+        continuation : str, or list of str
+            One for each context; with a single context, several to compare.
+        per_token : bool
+            Whether to divide by the number of the continuation's tokens.
+        batch_size : int
+
+        Returns
+        -------
+        float, or list of float
+            Log-likelihood, nats: the sum over the tokens.
+
+        Raises
+        ------
+        ValueError
+            If the numbers do not match, or a continuation is empty.
+
+        Example
+        -------
+        >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
+        >>> both = lm.score("the cat", [" sat", " saw"])
+        >>> abs(both[0] - lm.score("the cat", " sat")) < 1e-4
+        True
+        """
+        prompts, alone = parse_prompts(context)
+        single = alone and isinstance(continuation, str)
+        texts = [continuation] if isinstance(continuation, str) else list(continuation)
+        contexts = self._embed_prompts(prompts)
+        if alone:
+            contexts = contexts * len(texts)
+        if len(contexts) != len(texts):
+            raise ValueError(
+                f"{len(contexts)} contexts and {len(texts)} continuations: give one "
+                f"for each"
+            )
+        tokens = [tokenize_inside(self.llm.tokenizer, text) for text in texts]
+        if not all(tokens):
+            raise ValueError("a continuation is empty: there is nothing to score")
+        scores = []
+        for first in range(0, len(texts), batch_size):
+            part = slice(first, first + batch_size)
+            scores += self._score(contexts[part], tokens[part])
+        if per_token:
+            scores = [s / len(t) for s, t in zip(scores, tokens, strict=True)]
+        return scores[0] if single else scores
+
+    def _score(self, contexts, continuations):
+        ids = [torch.tensor(x, device=self.device) for x in continuations]
+        rows = [
+            torch.cat([context, self.llm.embed(own[:-1])])
+            for context, own in zip(contexts, ids, strict=True)
+        ]
+        targets = [
+            torch.cat([own.new_full((len(row) - len(own),), -1), own])
+            for row, own in zip(rows, ids, strict=True)
+        ]
+        ones = [torch.ones(len(r), dtype=torch.bool, device=self.device) for r in rows]
+        found = token_log_probs(
+            self.model,
+            pad_sequence(rows, batch_first=True),
+            pad_sequence(ones, batch_first=True),
+            pad_sequence(targets, batch_first=True, padding_value=-1),
+        )
+        return found.double().sum(1).tolist()
+
+    # --- Prompts -----------------------------------------------------------------
+
+    def embed_prompts(self, prompt):
+        """Prompts as what the LLM reads in place of token ids.
+
+        They are the ``prompt_embeds`` of vLLM and the ``inputs_embeds`` of
+        transformers.
+
+        Arguments
+        ---------
+        prompt : prompt, or list of prompts
+
+        Returns
+        -------
+        torch.Tensor, or list of torch.Tensor
+            [L, H]
+        """
+        prompts, single = parse_prompts(prompt)
+        embeds = self._embed_prompts(prompts)
+        return embeds[0] if single else embeds
+
+    def _embed_prompts(self, prompts):
+        """[L, H] of each prompt; all speech goes through together."""
+        spoken = iter(self.embed([p for ps in prompts for p in ps if is_speech(p)]))
+        return [
+            embed_prompt(self.llm, [next(spoken) if is_speech(p) else p for p in ps])
+            for ps in prompts
+        ]
+
+    @torch.no_grad()
+    def _generate(self, embeds, options):
+        """New token ids [B * sequences, L]."""
+        options = dict(options)
+        if not {"max_new_tokens", "max_length", "generation_config"} & set(options):
+            options["max_new_tokens"] = _NEW_TOKENS
+        end = self.llm.tokenizer.eos_token_id
+        if self.llm.tokenizer.pad_token_id is None and end is not None:
+            options.setdefault("pad_token_id", end)
+        ones = [
+            torch.ones(len(x), dtype=torch.long, device=self.device) for x in embeds
+        ]
+        # Position ids are counted from the mask.
+        return self.model.generate(
+            inputs_embeds=pad_sequence(embeds, batch_first=True, padding_side="left"),
+            attention_mask=pad_sequence(ones, batch_first=True, padding_side="left"),
+            **options,
+        )
+
+
+def _sequences(options):
+    """How many texts are wanted of each prompt."""
+    config = options.get("generation_config")
+    given = options.get("num_return_sequences")
+    return given or getattr(config, "num_return_sequences", None) or 1
+
+
+def _batches(waveforms, most):
+    """Keys in batches of like length, of at most so many samples with padding."""
+    batches = []
+    for key in sorted(waveforms, key=lambda key: -len(waveforms[key])):
+        longest = len(waveforms[batches[-1][0]]) if batches else 0
+        if batches and longest * (len(batches[-1]) + 1) <= most:
+            batches[-1].append(key)
+        else:
+            batches.append([key])
+    return batches
