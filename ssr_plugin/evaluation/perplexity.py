@@ -1,0 +1,66 @@
+"""How well an LLM still knows text: its loss on documents."""
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from ssr_plugin.models.scoring import token_log_probs
+
+# Positions that go through the LLM at once, with padding.
+_POSITIONS = 4096
+
+
+def document_loss(llm, documents, longest):
+    """Loss per token of documents, each by itself after the LLM's start token.
+
+    Its exponential is the perplexity. Ends of documents are not scored.
+
+    Arguments
+    ---------
+    llm : ssr_plugin.models.llm.TextLLM or ssr_plugin.models.tuning.TunedLLM
+    documents : list of list of int
+        Tokens.
+    longest : int
+        Most tokens that are read at once: of longer documents each such part is read
+        by itself.
+
+    Returns
+    -------
+    float
+        Nats per token.
+
+    Example
+    -------
+    >>> from ssr_plugin.models.llm import TextLLM
+    >>> llm = TextLLM(getfixture("tiny_llm_folder"))
+    >>> both = document_loss(llm, [[4, 5, 6], [7]], longest=8)
+    >>> alone = [document_loss(llm, [ids], longest=8) for ids in ([4, 5, 6], [7])]
+    >>> abs(both - (3 * alone[0] + alone[1]) / 4) < 1e-5
+    True
+    """
+    model = llm.load_model()
+    device = llm.table().device
+    parts = [
+        torch.tensor(ids[first : first + longest])
+        for ids in documents
+        for first in range(0, len(ids), longest)
+    ]
+    parts.sort(key=len)
+    total = 0.0
+    for rows in _groups(parts):
+        targets = pad_sequence(rows, batch_first=True, padding_value=-1).to(device)
+        start = targets.new_full((len(rows), 1), llm.start_id)
+        inputs = torch.cat([start, targets[:, :-1]], dim=1).clamp_min(0)
+        scores = token_log_probs(model, llm.embed(inputs), targets >= 0, targets)
+        total -= scores.double().sum().item()
+    return total / sum(map(len, parts))
+
+
+def _groups(parts):
+    """Neighbours, the longest last, that fit into one batch."""
+    groups = []
+    for part in parts:
+        if groups and len(part) * (len(groups[-1]) + 1) <= _POSITIONS:
+            groups[-1].append(part)
+        else:
+            groups.append([part])
+    return groups

@@ -1,0 +1,215 @@
+"""Text-only data of stage 2: written by the LLM or read, packed, held out, scored."""
+
+import json
+import math
+
+import pytest
+import torch
+from transformers import GenerationConfig
+
+from ssr_plugin.evaluation.perplexity import document_loss
+from ssr_plugin.models import sampling
+from ssr_plugin.models.llm import TextLLM
+from ssr_plugin.models.sampling import sample_documents
+from ssr_plugin.training import text
+from ssr_plugin.training.text import block_targets, make_text, pack, tokenize
+
+import runs
+
+
+@pytest.fixture
+def llm(tiny_llm_folder):
+    return TextLLM(tiny_llm_folder)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """``settings(**others)``: keys of the YAML."""
+
+    def make(**others):
+        return {
+            "text_source": "self",
+            "text_heldout": None,
+            "text_tokens": 400,
+            "text_block": 8,
+            "text_ratio": 1.0,
+            "cache_folder": tmp_path / "cache",
+            "seed": 1,
+            **others,
+        }
+
+    return make
+
+
+# --- Text that the LLM writes ------------------------------------------------------
+
+
+def test_texts_are_drawn_with_the_llms_own_probabilities(llm):
+    # The model's own settings of generation have no say.
+    llm.load_model().generation_config = GenerationConfig(
+        do_sample=False, temperature=0.1, top_k=1, repetition_penalty=9.0
+    )
+    drawn = sample_documents(llm, 4000, 1, seed=1, batch_size=512)
+    with torch.no_grad():
+        logits = llm.load_model()(torch.tensor([[1]])).logits[0, 0]
+    expected = logits.softmax(-1)
+    # Texts without a token are none.
+    expected[2] = 0
+    expected = expected / expected.sum()
+    counts = torch.bincount(torch.tensor(drawn).flatten(), minlength=32)
+    shares = counts / counts.sum()
+    deviation = (expected * (1 - expected) / counts.sum()).sqrt()
+    assert ((shares - expected).abs() <= 4.5 * deviation + 1e-9).all()
+
+
+def test_texts_end_at_the_end_token_which_is_no_part_of_them(llm, monkeypatch):
+    drawn = sample_documents(llm, 2000, 20, seed=1)
+    assert not any(2 in ids for ids in drawn)
+    assert len({len(ids) for ids in drawn}) > 5
+
+
+def test_the_same_seed_draws_the_same_and_leaves_random_numbers_alone(llm):
+    state = torch.get_rng_state()
+    drawn = [sample_documents(llm, 50, 8, seed=seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_llm_that_writes_nothing_is_named(llm, monkeypatch):
+    def generate(start, **options):
+        return torch.cat([start, torch.full_like(start, 2)], 1)
+
+    monkeypatch.setattr(llm.load_model(), "generate", generate)
+    with pytest.raises(ValueError, match="writes no text of itself"):
+        sample_documents(llm, 50, 8, seed=1)
+
+
+def test_what_the_llm_wrote_is_kept_for_the_next_run(llm, settings, monkeypatch):
+    first = make_text(settings(), llm)
+    (file,) = (settings()["cache_folder"] / "text").iterdir()
+    assert sum(map(len, json.loads(file.read_text()))) >= 400
+    monkeypatch.setattr(text, "sample_documents", pytest.fail)
+    again = make_text(settings(), llm)
+    assert torch.equal(first.blocks, again.blocks) and first.heldout == again.heldout
+    monkeypatch.setattr(text, "sample_documents", sampling.sample_documents)
+    other = make_text(settings(seed=2), llm)
+    assert other.heldout != first.heldout
+
+
+# --- Packed ------------------------------------------------------------------------
+
+
+def test_each_token_is_predicted_once_but_starts():
+    documents = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
+    blocks = pack(documents, start=1, end=2, size=4)
+    targets = block_targets(blocks, start=1, end=2)
+    assert blocks.shape == (3, 5)
+    stream = [5, 6, 7, 2, 8, 2, 9, 10, 11, 12]
+    assert targets[targets >= 0].tolist() == stream
+    assert (targets == -1).sum() == 2
+
+
+def test_a_token_that_both_starts_and_ends_stands_once_and_is_predicted():
+    blocks = pack([[5, 6], [7]], start=2, end=2, size=4)
+    assert blocks.tolist() == [[2, 5, 6, 2, 7]]
+    assert block_targets(blocks, start=2, end=2).tolist() == [[5, 6, 2, 7]]
+
+
+def test_documents_that_were_cut_off_get_no_end():
+    assert pack([[5, 6], [7]], 1, 2, size=5, cut=2).tolist() == [[1, 5, 6, 1, 7, 2]]
+
+
+def test_no_more_tokens_are_taken_than_asked_for(tiny_tokenizer):
+    def endless():
+        while True:
+            yield "the cat sat"
+
+    assert tokenize(endless(), tiny_tokenizer, 5) == [[29, 30, 31], [29, 30]]
+
+
+# --- Held out ----------------------------------------------------------------------
+
+
+def test_a_file_of_its_own_is_held_out_whole(llm, settings, tmp_path):
+    (tmp_path / "a.txt").write_text("the cat\n" * 20)
+    (tmp_path / "b.txt").write_text("a b\nc\n")
+    found = make_text(
+        settings(
+            text_source=str(tmp_path / "a.txt"), text_heldout=str(tmp_path / "b.txt")
+        ),
+        llm,
+    )
+    assert found.heldout == [[3, 4], [5]]
+    assert found.heldout_source == str(tmp_path / "b.txt")
+    # <s> the cat </s>, twenty times; the first token is not predicted.
+    assert found.blocks.shape == (79 // 8, 9)
+
+
+def test_without_one_some_documents_are_not_learnt_from(llm, settings, tmp_path):
+    letters = [chr(ord("a") + i) for i in range(26)]
+    (tmp_path / "a.txt").write_text("\n".join(letters))
+    source = str(tmp_path / "a.txt")
+    found = make_text(settings(text_source=source, text_block=1), llm)
+    assert found.heldout == [[3], [23]]
+    learnt = set(found.blocks.flatten().tolist())
+    assert not learnt & {3, 23} and len(learnt) == 24 + 2
+    assert found.heldout_source == f"of {source}"
+
+
+def test_where_no_text_is_learnt_from_none_is_written(llm, settings, monkeypatch):
+    monkeypatch.setattr(text, "sample_documents", pytest.fail)
+    heldout = str(runs.PROJECT / "recipes" / "sample" / "text" / "heldout.txt")
+    found = make_text(settings(text_ratio=0, text_heldout=heldout), llm)
+    assert found.blocks is None and len(found.heldout) > 1
+
+
+@pytest.mark.parametrize(
+    "others, message",
+    [
+        ({"text_block": 0}, "text_block: the LLM reads 1 to 2048 tokens, not 0"),
+        ({"text_block": 4096}, "text_block: the LLM reads 1 to 2048 tokens"),
+        ({"text_heldout": "nowhere.txt"}, "text_heldout: there is no text file"),
+    ],
+)
+def test_bad_settings_are_named_by_their_keys(llm, settings, others, message):
+    with pytest.raises(ValueError, match=message):
+        make_text(settings(**others), llm)
+
+
+def test_too_little_text_for_a_block_is_named(llm, settings, tmp_path):
+    (tmp_path / "a.txt").write_text("the cat\n" * 30)
+    source = str(tmp_path / "a.txt")
+    with pytest.raises(ValueError, match="a.txt' has less than .* text_block .*500"):
+        make_text(settings(text_source=source, text_block=500), llm)
+
+
+# --- Perplexity --------------------------------------------------------------------
+
+
+def test_documents_score_alone_as_together(llm, monkeypatch):
+    documents = [list(range(3, 3 + n)) for n in (1, 9, 4, 20, 2)]
+    together = document_loss(llm, documents, 64)
+    alone = [document_loss(llm, [ids], 64) * len(ids) for ids in documents]
+    assert together == pytest.approx(sum(alone) / 36, abs=1e-5)
+    assert document_loss(llm, documents[::-1], 64) == pytest.approx(together, abs=1e-6)
+
+
+def test_the_loss_is_that_of_the_ids_after_the_start_token(llm):
+    ids = [5, 9, 30, 4]
+    inputs = torch.tensor([[1, *ids]])
+    with torch.no_grad():
+        expected = llm.load_model()(inputs, labels=inputs).loss.item()
+    assert document_loss(llm, [ids], 64) == pytest.approx(expected, abs=1e-5)
+
+
+def test_long_documents_are_read_in_parts(llm):
+    parts = document_loss(llm, [[5, 9, 30], [4, 6]], 3)
+    assert document_loss(llm, [[5, 9, 30, 4, 6]], 3) == pytest.approx(parts, abs=1e-6)
+
+
+def test_the_samples_llm_knows_the_samples_text_as_its_readme_says():
+    sample = runs.PROJECT / "recipes" / "sample"
+    llm = TextLLM(sample / "llm")
+    lines = (sample / "text" / "heldout.txt").read_text().splitlines()
+    documents = tokenize(lines, llm.tokenizer, 10**6)
+    assert math.exp(document_loss(llm, documents, 256)) == pytest.approx(36.5, abs=0.1)
