@@ -159,7 +159,8 @@ def pack(documents, start, end, size, cut=None):
         if end not in (None, start) and len(ids) != cut:
             stream.append(end)
     count = max(len(stream) - 1, 0) // size
-    return torch.tensor(stream[: count * size + 1]).unfold(0, size + 1, size)
+    rows = [stream[i * size : (i + 1) * size + 1] for i in range(count)]
+    return torch.tensor(rows, dtype=torch.long).reshape(count, size + 1)
 
 
 def block_targets(blocks, start, end):
