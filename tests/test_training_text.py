@@ -31,6 +31,7 @@ def settings(tmp_path):
             "text_source": "self",
             "text_heldout": None,
             "text_tokens": 400,
+            "text_heldout_tokens": 50,
             "text_block": 8,
             "text_ratio": 1.0,
             "cache_folder": tmp_path / "cache",

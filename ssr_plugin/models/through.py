@@ -124,7 +124,7 @@ def transcription_loss(llm, vectors, counts, tokens, prompt="\n"):
     >>> vectors.grad.abs().sum(-1).bool().sum(1)
     tensor([5, 2])
     """
-    end = tokens.new_tensor([_end_id(llm)])
+    end = tokens.new_tensor([end_id(llm)])
     rows, targets = [], []
     for question, row in zip(
         _questions(llm, vectors, counts, prompt), tokens, strict=True
@@ -179,7 +179,7 @@ def transcribe(llm, vectors, counts, max_new_tokens, prompt="\n", num_beams=1):
     [True, True]
     """
     model = llm.load_model()
-    end = _end_id(llm)
+    end = end_id(llm)
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         num_beams=num_beams,
@@ -249,8 +249,14 @@ def _pad(rows, side):
     return embeds, mask
 
 
-def _end_id(llm):
-    """The token that ends a text."""
+def end_id(llm):
+    """The token that ends a text.
+
+    Raises
+    ------
+    ValueError
+        If the tokenizer has none.
+    """
     end = llm.tokenizer.eos_token_id
     if end is None:
         raise ValueError(

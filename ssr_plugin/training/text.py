@@ -47,8 +47,8 @@ def make_text(hparams, llm):
     Arguments
     ---------
     hparams : dict
-        ``text_source``, ``text_heldout``, ``text_tokens``, ``text_block``,
-        ``text_ratio``, ``cache_folder``, ``seed``.
+        ``text_source``, ``text_heldout``, ``text_tokens``, ``text_heldout_tokens``,
+        ``text_block``, ``text_ratio``, ``cache_folder``, ``seed``.
     llm : ssr_plugin.models.llm.TextLLM
         Untouched.
 
@@ -79,7 +79,7 @@ def make_text(hparams, llm):
         heldout = f"of {source}"
     else:
         kept = read_documents(heldout, "text_heldout")
-        kept = tokenize(kept, llm.tokenizer, count)
+        kept = tokenize(kept, llm.tokenizer, hparams["text_heldout_tokens"])
     blocks = None
     if hparams["text_ratio"] > 0:
         end = llm.tokenizer.eos_token_id

@@ -1,0 +1,136 @@
+"""Stage 2 from a stage-1 folder to a tuned model: train, score, report, publish."""
+
+import logging
+import time
+
+from speechbrain.utils.distributed import if_main_process
+
+from ssr_plugin.inference.pretrained import save_speech_lm
+from ssr_plugin.models.precision import resolve_precision
+from ssr_plugin.training import report
+from ssr_plugin.training.finetune import FinetuneBrain
+from ssr_plugin.training.loop import make_loaders, train
+from ssr_plugin.training.splits import make_splits
+from ssr_plugin.training.stage1 import compare_data, load_stage1, same_models, tune
+from ssr_plugin.training.tasks import parse_tasks
+from ssr_plugin.training.text import make_text
+
+logger = logging.getLogger(__name__)
+
+
+def run(hparams, run_opts, manifests):
+    """Runs stage 2.
+
+    Arguments
+    ---------
+    hparams : dict
+        Of ``hparams/finetune.yaml``.
+    run_opts : dict
+        As ``speechbrain.parse_arguments`` gives them.
+    manifests : ssr_plugin.data.prepare.Manifests
+
+    Returns
+    -------
+    dict
+        What is in ``metrics.json``.
+    """
+    started = time.time()
+    device = run_opts.get("device")
+    hparams["precision"] = resolve_precision(hparams["precision"], device)
+    lm = load_stage1(
+        hparams["stage1"],
+        device,
+        dtype=hparams["llm_dtype"],
+        encoder_dtype=hparams["encoder_dtype"],
+    )
+    compare_data(hparams["stage1"], manifests)
+    tasks = parse_tasks(hparams["tasks"], lm.llm.tokenizer)
+    hparams["encoder"], hparams["segmenters"] = lm.encoder, lm.segmenters
+    splits = make_splits(hparams, run_opts, manifests)
+    text = make_text(hparams, lm.llm)
+    tuned = tune(lm.llm, hparams)
+    brain = FinetuneBrain(
+        lm=lm,
+        tasks=tasks,
+        text=text,
+        modules={"encoder": lm.encoder, "tuned": tuned},
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    brain.checkpointer.add_recoverables({"models": same_models(lm), "tuned": tuned})
+    loaders = make_loaders(splits, hparams["batch_seconds"])
+    if tuned.trained:
+        train(brain, splits["train"].dataset, loaders["valid"], hparams)
+    # Kept here: scoring loads the best checkpoint, whose history ends at its epoch.
+    epochs = hparams["history"].epochs
+
+    metrics = {}
+    for name, loader in loaders.items():
+        skipped = len(splits[name].skipped)
+        for kind in ("predicted", "forced") if brain.segmenter else ("forced",):
+            before, after = brain.score(loader, predicted=kind == "predicted")
+            metrics[name if kind == "forced" else f"{name} predicted"] = {
+                "segments": kind,
+                **after,
+                "skipped": skipped,
+                "before": before,
+            }
+    with tuned.untouched() as llm:
+        before = brain.perplexity(llm)
+    metrics["text"] = {
+        "perplexity": brain.perplexity(tuned),
+        "before": {"perplexity": before},
+        "heldout": text.heldout_source,
+        "tokens": sum(map(len, text.heldout)),
+    }
+    metrics["train"] = {
+        "epochs": len(epochs),
+        "trained_parameters": sum(x.numel() for x in tuned.state_dict().values()),
+        "wall_s": time.time() - started,
+        "peak_rss_mb": report.peak_rss_mb(),
+        "skipped": len(splits["train"].skipped),
+    }
+    if if_main_process():
+        folder = hparams["output_folder"]
+        skipped = {name: split.skipped for name, split in splits.items()}
+        report.write_json(folder, skipped=skipped)
+        if epochs:
+            report.draw_curves(folder, epochs)
+        lm.tuned = tuned if tuned.trained else None
+        save_speech_lm(folder, lm, metrics=metrics)
+        show_summary(metrics)
+        logger.info("The model, metrics, log and pictures are in %s", folder)
+    return metrics
+
+
+def show_summary(metrics):
+    """Prints the figures of each split before and after in a line.
+
+    Arguments
+    ---------
+    metrics : dict
+        As in ``metrics.json``.
+    """
+    for name, figures in metrics.items():
+        if name == "train":
+            continue
+        kind = f" ({figures['segments']} segments)" if "segments" in figures else ""
+        after, before = _flat(figures), _flat(figures["before"])
+        logger.info(
+            "%s%s, before -> after: %s",
+            name.removesuffix(" predicted"),
+            kind,
+            "  ".join(
+                f"{key} {before[key]:.4g} -> {after[key]:.4g}"
+                for key in before
+                if key in after
+            ),
+        )
+
+
+def _flat(figures):
+    """The figures of a split that are numbers, those of "nll" by longer names."""
+    nll = {f"NLL {key}": value for key, value in (figures.get("nll") or {}).items()}
+    found = {key.replace("_", " "): x for key, x in {**figures, **nll}.items()}
+    return {key: value for key, value in found.items() if isinstance(value, float)}
