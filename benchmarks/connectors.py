@@ -27,11 +27,10 @@ import speechbrain as sb
 import torch
 import yaml
 from matplotlib.figure import Figure
-from speechbrain.utils.metric_stats import ErrorRateStats
 
 from ssr_plugin import build
+from ssr_plugin.evaluation.prompted import PromptedWER
 from ssr_plugin.models.precision import resolve_precision
-from ssr_plugin.models.through import transcribe
 from ssr_plugin.segmenters.fixed import FixedSegmenter
 from ssr_plugin.training.batches import collate, training_sampler
 from ssr_plugin.training.distill import DistillBrain
@@ -137,26 +136,15 @@ def prompted_wer(brain, loader, predicted):
     """WER of what the LLM writes when it is given the vectors and a line's end."""
     brain.modules.eval()
     brain.predicts = predicted
-    words = ErrorRateStats()
-    tokenizer = brain.modules.llm.tokenizer
+    words = PromptedWER(brain.modules.llm)
     for batch in loader:
         with brain.evaluation_ctx:
             made = brain.compute_forward(batch, sb.Stage.TEST)
-            kept = made.segments[0] >= 0 if made.kept is None else made.kept
-            own = [x[row] for x, row in zip(made.vectors, kept, strict=True)]
-            longest = max(len(segments) for segments in batch.segments)
-            texts = transcribe(
-                brain.modules.llm,
-                torch.nn.utils.rnn.pad_sequence(own, batch_first=True).float(),
-                kept.sum(1),
-                max_new_tokens=round(1.3 * longest) + 5,
-            )
-        said = [tokenizer.decode(each.tokens) for each in batch.segments]
-        words.append(
-            batch.ids, [text.split() for text in texts], [text.split() for text in said]
-        )
+            vectors = [x[row] for x, row in zip(made.vectors, made.kept, strict=True)]
+            tokens = [torch.as_tensor(each.tokens) for each in batch.segments]
+            words.add(batch.ids, vectors, tokens)
     brain.predicts = False
-    return words.summarize()["error_rate"]
+    return words.summary()
 
 
 def run(name, minutes, overrides):
@@ -213,10 +201,10 @@ def run(name, minutes, overrides):
         for predicted in (False, True):
             if (predicted and segmenter is None) or (not predicted and contender.rate):
                 continue
-            scores, nll = brain.score(loader, with_llm=True, predicted=predicted)
+            scores, through = brain.score(loader, with_llm=True, predicted=predicted)
             figures[split]["predicted" if predicted else "forced"] = {
                 **scores.summary(),
-                "nll": nll,
+                "nll": through["nll"],
                 "prompted_wer": prompted_wer(brain, loader, predicted),
             }
     return figures

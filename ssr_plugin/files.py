@@ -11,7 +11,8 @@ import pathlib
 def atomic_path(path):
     """Gives a temporary path beside ``path`` and moves it there when the block ends.
 
-    A block that raises, or a process that is killed, leaves ``path`` as it was.
+    A block that raises, or a process that is killed, leaves ``path`` as it was. Who may
+    read the file is what is usual on the machine, whatever wrote it.
 
     Arguments
     ---------
@@ -30,7 +31,11 @@ def atomic_path(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        # Some libraries write files that nobody else may read.
+        partial.touch()
+        mode = partial.stat().st_mode
         yield partial
+        os.chmod(partial, mode)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

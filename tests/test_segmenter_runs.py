@@ -12,6 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from ssr_plugin import SpeechLM
 from ssr_plugin.training import distill
 from ssr_plugin.training.brain import StageBrain
 
@@ -250,6 +251,19 @@ def test_what_used_the_transcript_says_forced_and_the_rest_predicted(mixture):
     assert "test-a (predicted segments): " in log
 
 
+def test_a_run_is_a_speech_lm_that_reads_as_the_run_did(mixture):
+    overrides, metrics, *_ = mixture
+    lm = SpeechLM.from_pretrained(overrides["output_folder"], encoder_dtype="float32")
+    assert lm.metrics == metrics
+    files = sorted(overrides["data_folder"].glob("**/test-a/*/*/*.flac"))
+    spoken = lm.embed(list(files))
+    assert {speech.segments for speech in spoken} == {"predicted"}
+    seconds = sum(speech.seconds for speech in spoken)
+    rate = sum(map(len, spoken)) / seconds
+    expected = metrics["test-a predicted"]["vectors_per_second"]
+    assert rate == pytest.approx(expected, rel=0.05)
+
+
 def test_about_half_of_the_utterances_are_trained_on_found_segments(mixture):
     _, _, count, _ = mixture
     # Of 2 epochs of 20.
@@ -344,6 +358,7 @@ THROUGH_LLM_ALONE = {"mse_weight": 0, "cosine_weight": 0, "ce_weight": 0}
 
 def test_a_rival_trains_on_fixed_segments_through_the_llm(distill_run, tmp_path):
     settings = {**RIVAL, **THROUGH_LLM_ALONE, "number_of_epochs": 1}
+    settings["score_with_llm"] = True
     metrics = train_connector(distill_run(tmp_path, "fixed", **settings))
     predicted = metrics["test-a predicted"]
     assert predicted["segments"] == "predicted"
@@ -351,6 +366,19 @@ def test_a_rival_trains_on_fixed_segments_through_the_llm(distill_run, tmp_path)
     assert predicted["vectors_per_second"] == pytest.approx(5, rel=0.05)
     assert predicted["llm_passes"] == 0
     assert metrics["test-a"]["segments"] == "forced"
+    assert predicted["prompted_wer"] > 0
+
+
+def test_the_best_of_a_rival_is_what_the_llm_makes_most_of(distill_run, tmp_path):
+    settings = {**RIVAL, **THROUGH_LLM_ALONE, "lr": 0.05, "number_of_epochs": 3}
+    train_connector(distill_run(tmp_path, "fixed", **settings))
+    (history,) = (tmp_path / "run" / "checkpoints").glob("*/history.ckpt")
+    epochs = json.loads(history.read_text())
+    assert all("token_accuracy" not in epoch for epoch in epochs)
+    losses = [epoch["loss"] for epoch in epochs]
+    kept = (tmp_path / "run" / "checkpoints").glob("*/CKPT.yaml")
+    told = [yaml.safe_load(path.read_text())["loss"] for path in kept]
+    assert min(losses) == pytest.approx(min(told))
 
 
 def test_a_rival_that_cannot_say_nothing_is_not_taught_to(

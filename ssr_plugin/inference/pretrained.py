@@ -29,6 +29,7 @@ from ssr_plugin.models.encoder import SpeechEncoder
 from ssr_plugin.models.llm import TextLLM
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.trained import load_segmenter, save_segmenter
+from ssr_plugin.segmenters.trained import read_settings as read_segmenter
 
 SETTINGS, WEIGHTS = "speech_lm.json", "connector.safetensors"
 SEGMENTER, TUNED, METRICS = "segmenter", "tuned", "metrics.json"
@@ -87,18 +88,13 @@ def save_speech_lm(folder, lm, metrics=None, encoder_source=None, llm_source=Non
     weights = {k: v.contiguous().cpu() for k, v in lm.connector.state_dict().items()}
     with atomic_path(folder / WEIGHTS) as path:
         save_file(weights, path)
-    if lm.settings["segmenter"] is not None:
-        segmenter = lm.segmenters["predicted"]
-        if segmenter.trained:
-            own = lm.settings["segmenter"]
-            save_segmenter(
-                folder / SEGMENTER,
-                segmenter,
-                own["name"],
-                own["options"],
-                lm.encoder,
-                lm.llm,
-            )
+    own = lm.settings["segmenter"]
+    if own is not None and _is_trained(own):
+        name, options = own["name"], own["options"]
+        predicted = lm.segmenters["predicted"]
+        save_segmenter(folder / SEGMENTER, predicted, name, options, lm.encoder, lm.llm)
+        # What it was made with is in its own folder.
+        settings["segmenter"] = {"name": name, "options": {}}
     if lm.tuned is not None:
         lm.tuned.save(folder / TUNED)
     if metrics is not None:
@@ -222,6 +218,9 @@ def load_speech_lm(
                 f"give {kind}_source, the place of {settings[kind]['source']} as it "
                 f"was then"
             )
+    own = settings["segmenter"]
+    if own is not None and _is_trained(own):
+        own["options"] = read_segmenter(folder / SEGMENTER)["options"]
     lm = SpeechLM(
         encoder,
         llm,
@@ -348,12 +347,18 @@ def _load_segmenters(folder, settings, encoder, llm):
     own = settings["segmenter"]
     if own is None:
         return segmenters
-    name = own.get("name")
-    if getattr(get_registry().segmenters.get(name), "trained", False):
+    if _is_trained(own):
         predicted = load_segmenter(folder / SEGMENTER, encoder, llm)
     else:
+        name = own["name"]
         predicted = build.segmenter(name, encoder, llm, {name: own.get("options")})
     return {**segmenters, "predicted": predicted}
+
+
+def _is_trained(own):
+    """Whether a segmenter of that name has weights."""
+    part = get_registry().segmenters.get(own.get("name"))
+    return getattr(part, "trained", False)
 
 
 def _load_tuned(folder, llm):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from ssr_plugin.connectors.segments import pad_segments
 from ssr_plugin.evaluation.continuation import ContinuationLoss, first_half
 from ssr_plugin.evaluation.metrics import ReadingMetrics
+from ssr_plugin.evaluation.prompted import PromptedWER
 from ssr_plugin.inference.reading import read_segments
 from ssr_plugin.models.through import first_layers_kl, transcription_loss
 from ssr_plugin.nnet.candidates import distance_logits, draw_candidates
@@ -78,10 +79,18 @@ class DistillBrain(StageBrain):
         self.norms = squared_norms(self.table)
         mean = self.table.mean(0, dtype=torch.float32)
         self.center = mean if self.hparams.centered else None
+        # A connector without targets of its own is judged by what the LLM makes of it.
+        weights = ("mse_weight", "cosine_weight", "ce_weight", "kl_weight")
+        self.through_llm = bool(self.hparams.llm_weight) and not any(
+            getattr(self.hparams, name) for name in weights
+        )
+        if self.through_llm:
+            self.best = {"min_key": "loss"}
         # Whether the connector itself tells how likely each token is.
         self.scores_tokens = getattr(self.modules.connector, "scores_tokens", False)
         # What a test may ask for: segments from audio alone, and the LLM's help.
-        self.predicts, self.passes, self.continuation = False, 0, None
+        self.predicts, self.passes = False, 0
+        self.continuation = self.prompted = None
         self.audio_seconds = self.train_seconds = 0.0
 
     def compute_forward(self, batch, stage):
@@ -164,8 +173,10 @@ class DistillBrain(StageBrain):
         """The stage-1 loss; outside training the vectors are scored too."""
         if stage != sb.Stage.TRAIN:
             self._score(predictions, batch)
-            if self.predicts:
-                return torch.zeros(())
+        if stage == sb.Stage.VALID and self.through_llm:
+            return self._through_llm(predictions, batch)
+        if self.predicts:
+            return torch.zeros(())
         vectors, (_, _, tokens) = predictions.vectors, predictions.segments
         loss = self._distance(vectors, tokens)
         if predictions.logits is not None and len(predictions.logits):
@@ -201,21 +212,27 @@ class DistillBrain(StageBrain):
         """The losses for which the LLM is run; none by default."""
         hparams, llm, vectors = self.hparams, self.modules.llm, predictions.vectors
         boundaries, _, tokens = predictions.segments
+        kept = predictions.kept
+        if kept is None:
+            # What would be left out in use is left out in training.
+            kept = boundaries >= 0
+            if self.scores_tokens:
+                kept = kept & (tokens < len(self.table))
         loss = 0.0
         if hparams.kl_weight:
             named = self._named(tokens)
-            own = [vectors[row][named[row]] for row in range(len(named))]
-            z = torch.nn.utils.rnn.pad_sequence(own, batch_first=True)
-            ids = [tokens[row][named[row]] for row in range(len(named))]
-            ids = torch.nn.utils.rnn.pad_sequence(ids, True, padding_value=-1)
+            z = _pick(vectors, named)
+            ids = _pick(tokens, named, -1)
             h = llm.embed(ids.clamp_min(0))
             loss = loss + hparams.kl_weight * first_layers_kl(
                 llm, z, h, ids >= 0, hparams.kl_layers
             )
         if hparams.llm_weight:
-            counts = (boundaries >= 0).sum(1)
             loss = loss + hparams.llm_weight * transcription_loss(
-                llm, vectors, counts, batch.tokens.to(self.device)
+                llm,
+                _pick(vectors, kept),
+                kept.sum(1),
+                batch.tokens.to(self.device),
             )
         return loss
 
@@ -229,6 +246,8 @@ class DistillBrain(StageBrain):
             vectors = predictions.vectors[row]
             tokens = torch.as_tensor(reference.tokens).to(self.device)
             add(name, vectors[kept], tokens, seconds)
+            if self.prompted is not None:
+                self.prompted.add([name], [vectors[kept]], [tokens])
             if self.continuation is not None:
                 starts_of_tokens = torch.as_tensor(reference.starts).to(self.device)
                 first = first_half(starts[row], boundaries[row], starts_of_tokens)
@@ -247,6 +266,10 @@ class DistillBrain(StageBrain):
 
     def on_stage_start(self, stage, epoch=None):
         """Starts counting afresh for a validation or a test."""
+        if stage == sb.Stage.VALID:
+            # On such segments as it learns from.
+            predicted = self.segmenter is not None and self.hparams.predicted_share == 1
+            self.predicts = self.through_llm and predicted
         if stage != sb.Stage.TRAIN:
             tokenizer = self.modules.llm.tokenizer
             self.metrics = ReadingMetrics(tokenizer, self.table, self.seen_tokens)
@@ -256,6 +279,12 @@ class DistillBrain(StageBrain):
         stats = self.metrics.summary()
         keys = ("cosine", "mse", "token_accuracy", "retrieval_wer")
         return {key: stats[key] for key in keys}
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """As in all stages; what is trained and tested on follows."""
+        super().on_stage_end(stage, stage_loss, epoch)
+        if stage == sb.Stage.VALID:
+            self.predicts = False
 
     def score(self, loader, with_llm=True, predicted=False):
         """Scores the best connector on a data set.
@@ -271,19 +300,31 @@ class DistillBrain(StageBrain):
         Returns
         -------
         metrics : ssr_plugin.evaluation.metrics.ReadingMetrics
-        nll : dict or None
-            What :meth:`ContinuationLoss.summary` gives.
+        through : dict
+            "nll": what :meth:`ContinuationLoss.summary` gives, None without the LLM;
+            "prompted_wer", %, of a connector that learnt through the LLM.
         """
+        llm = self.modules.llm
         if with_llm:
-            self.continuation = ContinuationLoss(self.modules.llm)
+            self.continuation = ContinuationLoss(llm)
+            self.prompted = PromptedWER(llm) if self.hparams.llm_weight else None
         self.predicts, self.passes = predicted, self.hparams.llm_passes
         self.evaluate(loader, **self.best)
-        nll = self.continuation.summary() if with_llm else None
-        self.predicts, self.passes, self.continuation = False, 0, None
-        return self.metrics, nll
+        through = {"nll": self.continuation.summary() if with_llm else None}
+        if self.prompted is not None:
+            through["prompted_wer"] = self.prompted.summary()
+        self.predicts, self.passes = False, 0
+        self.continuation = self.prompted = None
+        return self.metrics, through
 
     @torch.no_grad()
     def read(self, batch):
         """Vectors of a batch, outside any stage: [B, N, H]."""
         self.modules.eval()
         return self.compute_forward(batch, sb.Stage.TEST).vectors
+
+
+def _pick(values, chosen, padding=0):
+    """Of [B, N, ...] those that are chosen, [B, M, ...], padded on the right."""
+    own = [x[keep] for x, keep in zip(values, chosen, strict=True)]
+    return torch.nn.utils.rnn.pad_sequence(own, True, padding_value=padding)

@@ -151,9 +151,9 @@ def score(brain, name, loader, skipped, hparams, predicted=False):
         The split's part of ``metrics.json``.
     """
     with_llm = hparams["score_with_llm"]
-    scores, nll = brain.score(loader, with_llm=with_llm, predicted=predicted)
+    scores, through = brain.score(loader, with_llm=with_llm, predicted=predicted)
     segments = "predicted" if predicted else "forced"
     report.show_readings(f"{name} ({segments})", scores.readings, hparams["num_shown"])
     passes = hparams["llm_passes"] if brain.scores_tokens else 0
     figures = {"segments": segments, "llm_passes": passes, **scores.summary()}
-    return {**figures, "nll": nll, "skipped": skipped}
+    return {**figures, **through, "skipped": skipped}

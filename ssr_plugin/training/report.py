@@ -69,6 +69,7 @@ def show_summary(metrics):
             "token accuracy %": figures["token_accuracy"],
             "of unseen types %": figures["token_accuracy_unseen"],
             "retrieval WER %": figures["retrieval_wer"],
+            "prompted WER %": figures.get("prompted_wer"),
             **{
                 f"NLL {key}": nll.get(key)
                 for key in ("text", "speech", "cascade", "none")
