@@ -13,7 +13,7 @@ from ssr_plugin.inference.chat import render_chat
 from ssr_plugin.inference.prompts import embed_prompt, parse_prompts, tokenize_inside
 from ssr_plugin.inference.reading import read_segments
 from ssr_plugin.inference.speech import Speech, is_speech, read_waveform
-from ssr_plugin.models.scoring import token_log_probs
+from ssr_plugin.models.choices import score_choices
 from ssr_plugin.nnet.nearest import nearest_tokens, squared_norms
 from ssr_plugin.segmenters.forced import Segments
 
@@ -392,6 +392,7 @@ class SpeechLM(nn.Module):
         per_token : bool
             Whether to divide by the number of the continuation's tokens.
         batch_size : int
+            Texts that go through the LLM together, and a context with them once.
 
         Returns
         -------
@@ -414,9 +415,7 @@ class SpeechLM(nn.Module):
         single = alone and isinstance(continuation, str)
         texts = [continuation] if isinstance(continuation, str) else list(continuation)
         contexts = self._embed_prompts(prompts)
-        if alone:
-            contexts = contexts * len(texts)
-        if len(contexts) != len(texts):
+        if not alone and len(contexts) != len(texts):
             raise ValueError(
                 f"{len(contexts)} contexts and {len(texts)} continuations: give one "
                 f"for each"
@@ -424,32 +423,12 @@ class SpeechLM(nn.Module):
         tokens = [tokenize_inside(self.llm.tokenizer, text) for text in texts]
         if not all(tokens):
             raise ValueError("a continuation is empty: there is nothing to score")
-        scores = []
-        for first in range(0, len(texts), batch_size):
-            part = slice(first, first + batch_size)
-            scores += self._score(contexts[part], tokens[part])
+        choices = [tokens] if alone else [[ids] for ids in tokens]
+        found = score_choices(self.model, self.llm.embed, contexts, choices, batch_size)
+        scores = [score for own in found for score in own]
         if per_token:
             scores = [s / len(t) for s, t in zip(scores, tokens, strict=True)]
         return scores[0] if single else scores
-
-    def _score(self, contexts, continuations):
-        ids = [torch.tensor(x, device=self.device) for x in continuations]
-        rows = [
-            torch.cat([context, self.llm.embed(own[:-1])])
-            for context, own in zip(contexts, ids, strict=True)
-        ]
-        targets = [
-            torch.cat([own.new_full((len(row) - len(own),), -1), own])
-            for row, own in zip(rows, ids, strict=True)
-        ]
-        ones = [torch.ones(len(r), dtype=torch.bool, device=self.device) for r in rows]
-        found = token_log_probs(
-            self.model,
-            pad_sequence(rows, batch_first=True),
-            pad_sequence(ones, batch_first=True),
-            pad_sequence(targets, batch_first=True, padding_value=-1),
-        )
-        return found.double().sum(1).tolist()
 
     # --- Prompts -----------------------------------------------------------------
 

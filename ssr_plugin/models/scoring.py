@@ -3,6 +3,7 @@
 import inspect
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 # Positions whose logits are in memory at once: over 128k tokens they take 260 MB.
 # One sequence is never split.
@@ -67,7 +68,7 @@ def _score(model, embeds, mask, targets):
     return scores
 
 
-def logits_at(model, embeds, mask, wanted):
+def logits_at(model, embeds, mask, wanted, past=None, past_mask=None):
     """A causal LM's logits at chosen positions; no others are computed.
 
     Arguments
@@ -79,6 +80,10 @@ def logits_at(model, embeds, mask, wanted):
         [B, L], False where a sequence is padded, on either side.
     wanted : torch.BoolTensor
         [B, L], True at P positions.
+    past : transformers.Cache or None
+        What the model has read before; it gets what is read now.
+    past_mask : torch.BoolTensor
+        [B, K], False where that is padding, on the left.
 
     Returns
     -------
@@ -94,9 +99,12 @@ def logits_at(model, embeds, mask, wanted):
     >>> logits_at(llm.load_model(), embeds, torch.ones(1, 3).bool(), wanted).shape
     torch.Size([2, 32])
     """
-    arguments = {"attention_mask": mask.long(), "use_cache": False}
+    seen = mask if past is None else torch.cat([past_mask, mask], 1)
+    arguments = {"attention_mask": seen.long(), "use_cache": past is not None}
+    if past is not None:
+        arguments["past_key_values"] = past
     if "position_ids" in inspect.signature(model.forward).parameters:
-        arguments["position_ids"] = position_ids(mask)
+        arguments["position_ids"] = position_ids(seen)[:, -mask.shape[1] :]
 
     # What the model does to its logits (scaling, capping) stays the model's.
     def choose(layer, args):
@@ -129,3 +137,31 @@ def position_ids(mask):
             [0, 1, 2, 2]])
     """
     return (mask.long().cumsum(1) - 1).clamp_min(0)
+
+
+def pad_rows(rows, side):
+    """Sequences of embeddings as one batch.
+
+    Arguments
+    ---------
+    rows : list of torch.Tensor
+        [L, H] each.
+    side : str
+        Where to pad: "left" or "right".
+
+    Returns
+    -------
+    embeds : torch.Tensor
+        [B, L, H]
+    mask : torch.BoolTensor
+        [B, L], False at padding.
+
+    Example
+    -------
+    >>> pad_rows([torch.ones(1, 4), torch.ones(2, 4)], "left")[1]
+    tensor([[False,  True],
+            [ True,  True]])
+    """
+    ones = [torch.ones(len(r), dtype=torch.bool, device=r.device) for r in rows]
+    embeds, mask = (pad_sequence(x, True, padding_side=side) for x in (rows, ones))
+    return embeds, mask

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 from transformers import GenerationConfig
 
-from ssr_plugin.models.scoring import logits_at
+from ssr_plugin.models.scoring import logits_at, pad_rows
 
 # Logits in memory at once: 256 MB in float32, a few times over in the backward pass.
 # One sequence is never split.
@@ -136,7 +136,7 @@ def transcription_loss(llm, vectors, counts, tokens, prompt="\n"):
         targets.append(torch.cat([unasked, answer, end]))
     targets = pad_sequence(targets, batch_first=True, padding_value=-1)
     wanted = targets >= 0
-    logits = logits_at(llm.load_model(), *_pad(rows, "right"), wanted)
+    logits = logits_at(llm.load_model(), *pad_rows(rows, "right"), wanted)
     return F.cross_entropy(logits, targets[wanted])
 
 
@@ -188,7 +188,7 @@ def transcribe(llm, vectors, counts, max_new_tokens, prompt="\n", num_beams=1):
         pad_token_id=end,
     )
     questions = _questions(llm, vectors, counts, prompt)
-    embeds, mask = _pad(questions, "left")
+    embeds, mask = pad_rows(questions, "left")
     # Whatever a config passed to generate() leaves open is taken from the model's.
     with _replaced(model, "generation_config", config), torch.no_grad():
         # Position ids are counted from the mask.
@@ -240,13 +240,6 @@ def _questions(llm, vectors, counts, prompt):
         torch.cat([known[:1], row[:count], known[1:]])
         for row, count in zip(vectors, counts.tolist(), strict=True)
     ]
-
-
-def _pad(rows, side):
-    """Sequences of embeddings as one batch, [B, L, H], and its mask, [B, L]."""
-    ones = [torch.ones(len(r), dtype=torch.bool, device=r.device) for r in rows]
-    embeds, mask = (pad_sequence(x, True, padding_side=side) for x in (rows, ones))
-    return embeds, mask
 
 
 def end_id(llm):
