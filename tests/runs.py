@@ -25,6 +25,7 @@ PROJECT = pathlib.Path(__file__).parents[1]
 MODULES = [
     "torch.utils.tensorboard",
     "ssr_plugin.training.distill_stage",
+    "ssr_plugin.training.finetune_stage",
     "ssr_plugin.training.segment_stage",
 ]
 

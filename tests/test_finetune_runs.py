@@ -1,8 +1,20 @@
 """Whole runs of stage 2, on tiny models and a corpus of noise."""
 
 import json
+import os
+import random
+import subprocess
+import sys
 
 import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from ssr_plugin import SpeechLM
+from ssr_plugin.training import finetune as finetune_module
+from ssr_plugin.training import text
+from ssr_plugin.training.brain import StageBrain
 
 import runs
 
@@ -53,6 +65,14 @@ def finetune(overrides):
 
 
 @pytest.fixture(scope="module")
+def killable():
+    """Runs recipes in processes that may be killed."""
+    killable = runs.Killable()
+    yield killable
+    killable.close()
+
+
+@pytest.fixture(scope="module")
 def run(tmp_path_factory, finetune_run):
     """One run to its end: (the overrides it was given, what main returned)."""
     overrides = finetune_run(tmp_path_factory.mktemp("run"))
@@ -82,3 +102,269 @@ def test_metrics_tell_before_and_after_and_which_segments(run):
     assert metrics["text"]["perplexity"] != metrics["text"]["before"]["perplexity"]
     assert metrics["text"]["heldout"] == str(overrides["text_heldout"])
     assert metrics["train"]["epochs"] == 2
+
+
+def test_a_run_leaves_its_log_its_curves_and_a_model_to_use(run):
+    overrides, metrics = run
+    folder = overrides["output_folder"]
+    log = (folder / "log.txt").read_text()
+    assert "epoch 2: " in log and "text_perplexity" in log
+    assert "test-a (forced segments), before -> after: speech loss " in log
+    assert "test-a (predicted segments), before -> after: prompted wer " in log
+    assert "text, before -> after: perplexity " in log
+    (events,) = (folder / "tensorboard").glob("events*")
+    assert events.stat().st_size > 0
+    picture = folder / "pictures" / "learning_curves.png"
+    assert picture.read_bytes()[1:4] == b"PNG"
+    lm = SpeechLM.from_pretrained(folder)
+    assert lm.tuned.kind == "lora" and lm.metrics == metrics
+    assert isinstance(lm.transcribe((torch.rand(16000), 16000), prompt="\n"), str)
+
+
+def test_the_model_of_the_best_epoch_is_the_one_that_is_kept(run):
+    folder = run[0]["output_folder"]
+    losses = {
+        path.parent: yaml.safe_load(path.read_text())["loss"]
+        for path in (folder / "checkpoints").glob("*/CKPT.yaml")
+    }
+    best = torch.load(min(losses, key=losses.get) / "tuned.ckpt", weights_only=True)
+    kept = load_file(folder / "tuned" / "adapter_model.safetensors")
+    assert len(best) == len(kept) > 10
+    for name, weight in best.items():
+        name = name.removeprefix("llm.model.").replace(".default.", ".")
+        assert torch.equal(weight, kept[f"base_model.model.{name}"])
+
+
+@pytest.mark.parametrize("seed, same", [(1234, True), (7, False)])
+def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(
+    run, finetune_run, tmp_path, seed, same
+):
+    # It finds nothing in the caches, which must not matter.
+    finetune(finetune_run(tmp_path, seed=seed, cache_folder=tmp_path / "cache"))
+    assert (figures(tmp_path / "run") == figures(run[0]["output_folder"])) == same
+
+
+def test_the_same_command_after_the_end_reports_the_same(run):
+    folder = run[0]["output_folder"]
+    expected = figures(folder)
+    (folder / "metrics.json").unlink()
+    finetune(run[0])
+    assert figures(folder) == expected
+
+
+# --- Frozen is frozen --------------------------------------------------------------
+
+
+def test_adapters_alone_are_trained_and_saved(finetune_run, tmp_path, monkeypatch):
+    before, brains = {}, []
+
+    def fit_epochs(brain, *arguments):
+        brains.append(brain)
+        before.update({k: v.clone() for k, v in frozen(brain).items()})
+        fit(brain, *arguments)
+
+    def frozen(brain):
+        return {k: v for k, v in brain.lm.named_parameters() if ".lora_" not in k}
+
+    fit = StageBrain.fit_epochs
+    monkeypatch.setattr(StageBrain, "fit_epochs", fit_epochs)
+    finetune(finetune_run(tmp_path, cache_features=False))
+    (brain,) = brains
+    after = frozen(brain)
+    kinds = {name.partition(".")[0] for name in before}
+    assert kinds == {"encoder", "llm", "connector"} and before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert not any(p.requires_grad or p.grad is not None for p in after.values())
+    assert not (brain.lm.connector.training or brain.modules["encoder"].training)
+
+    tuned = brain.modules["tuned"]
+    adapters = [p for name, p in tuned.named_parameters() if ".lora_" in name]
+    optimized = {id(p) for g in brain.optimizer.param_groups for p in g["params"]}
+    assert optimized == {id(p) for p in adapters}
+    trained = sum(p.numel() * 4 for p in adapters)
+    for checkpoint in brain.checkpointer.list_checkpoints():
+        saved = torch.load(checkpoint.path / "tuned.ckpt", weights_only=True)
+        assert set(saved) == tuned.trained
+        size = sum(path.stat().st_size for path in checkpoint.path.iterdir())
+        # Parameters, and two moments of each, with names.
+        assert size < 3.2 * trained + 50_000
+
+
+# --- Ways to tune ------------------------------------------------------------------
+
+
+def test_vanilla_tuning_reads_no_text(finetune_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "sample_documents", pytest.fail)
+    monkeypatch.setattr(finetune_module, "block_targets", pytest.fail)
+    metrics = finetune(finetune_run(tmp_path, text_ratio=0, number_of_epochs=1))
+    assert metrics["text"]["perplexity"] != metrics["text"]["before"]["perplexity"]
+
+
+def test_text_of_ones_own_is_learnt(finetune_run, tmp_path):
+    (tmp_path / "text.txt").write_text("the cat sat\na b c d e f g h\n" * 40)
+    learn = {"text_weight": 1, "text_kl_weight": 0, "lr": 0.02}
+    source = {"text_source": tmp_path / "text.txt", "text_ratio": 2}
+    metrics = finetune(finetune_run(tmp_path, **source, **learn))
+    found = metrics["text"]["perplexity"]
+    assert found < 0.95 * metrics["text"]["before"]["perplexity"]
+
+
+def test_without_found_segments_all_is_forced(finetune_run, tmp_path, monkeypatch):
+    def hear_found(brain, *arguments):
+        assert brain.predicts, "found segments were trained on"
+        return hear(brain, *arguments)
+
+    hear = finetune_module.FinetuneBrain._hear_found
+    monkeypatch.setattr(finetune_module.FinetuneBrain, "_hear_found", hear_found)
+    finetune(finetune_run(tmp_path, predicted_share=0, number_of_epochs=1))
+
+
+def test_the_whole_llm_can_be_tuned(finetune_run, tmp_path):
+    metrics = finetune(finetune_run(tmp_path, tuning="full", number_of_epochs=1))
+    assert metrics["valid"]["speech_loss"] != metrics["valid"]["before"]["speech_loss"]
+    lm = SpeechLM.from_pretrained(tmp_path / "run")
+    assert lm.tuned.kind == "full"
+    for path in (tmp_path / "run" / "checkpoints").glob("*/tuned.ckpt"):
+        names = torch.load(path, weights_only=True)
+        assert not any("embed_tokens" in name for name in names)
+
+
+def test_nothing_tuned_is_measured_alone(finetune_run, tmp_path, run):
+    metrics = finetune(finetune_run(tmp_path, tuning="none"))
+    assert metrics["train"]["epochs"] == metrics["train"]["trained_parameters"] == 0
+    for name in ("valid", "test-a predicted", "text"):
+        before = metrics[name]["before"]
+        assert before == run[1][name]["before"]
+        assert {key: metrics[name][key] for key in before} == before
+    assert SpeechLM.from_pretrained(tmp_path / "run").tuned is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"gradient_checkpointing": True}, {"grad_accumulation_factor": 2}],
+    ids=str,
+)
+def test_memory_can_be_saved(finetune_run, tmp_path, options):
+    metrics = finetune(finetune_run(tmp_path, number_of_epochs=1, **options))
+    assert metrics["train"]["epochs"] == 1
+
+
+# --- Killed, and started again -----------------------------------------------------
+
+PLACES = [
+    ("ssr_plugin.models.sampling:sample_documents", 1),
+    ("ssr_plugin.training.finetune:FinetuneBrain.fit_batch", 4),
+    # Amid a checkpoint.
+    ("torch:save", 2),
+    # Amid the first validation.
+    ("ssr_plugin.training.finetune:document_loss", 1),
+    ("shutil:rmtree", 2),
+    ("ssr_plugin.training.finetune:FinetuneBrain.score", 2),
+    ("ssr_plugin.training.finetune_stage:save_speech_lm", 1),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
+    finetune_run, killable, tmp_path, kind
+):
+    settings = {"tuning": kind, "ckpt_interval_steps": 2}
+    whole = finetune_run(tmp_path / "whole", **settings)
+    finetune(whole)
+    settings["cache_folder"] = tmp_path / "cache"
+    argv = runs.arguments("finetune", **finetune_run(tmp_path, **settings))
+    for place, count in PLACES:
+        status = killable.run("librispeech", argv, place, count)
+        assert status == -9, f"never came to call {count} of {place}"
+    assert not (tmp_path / "run" / "speech_lm.json").exists()
+    assert killable.run("librispeech", argv) == 0
+    check_equal(tmp_path / "run", whole["output_folder"])
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_time_ends_like_an_unbroken_one(
+    run, finetune_run, killable, tmp_path
+):
+    settings = {"ckpt_interval_steps": 2, "num_workers": 2}
+    argv = runs.arguments("finetune", **finetune_run(tmp_path, **settings))
+    chance = random.Random(0)
+    for _ in range(3):
+        killable.run("librispeech", argv, after=chance.uniform(0.5, 3))
+    assert killable.run("librispeech", argv) == 0
+    check_equal(tmp_path / "run", run[0]["output_folder"])
+
+
+def check_equal(folder, other):
+    """Two runs ended in the same figures and weights."""
+    assert figures(folder) == figures(other)
+    (one,) = (folder / "tuned").glob("*.safetensors")
+    (two,) = (other / "tuned").glob("*.safetensors")
+    one, two = load_file(one), load_file(two)
+    assert set(one) == set(two)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+# --- Several processes -------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_two_processes_tune_together_and_report_what_one_reports(
+    finetune_run, tmp_path, kind
+):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += ["--nproc_per_node", "2"]
+    settings = {"tuning": kind, "cache_folder": tmp_path / "cache"}
+    overrides = finetune_run(tmp_path, distributed_backend="gloo", **settings)
+    script = runs.PROJECT / "recipes" / "librispeech" / "train.py"
+    done = subprocess.run(
+        [*launcher, script, *runs.arguments("finetune", **overrides)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(runs.PROJECT)},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "log.txt").read_text().count("epoch 2: ") == 1
+    expected = figures(tmp_path / "run")
+    argv = runs.arguments("finetune", **finetune_run(tmp_path, **settings))
+    runs.run("librispeech", [*argv, "--test_only"])
+    assert figures(tmp_path / "run") == expected
+
+
+# --- Bad input ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "others, message",
+    [
+        ({"stage1": "/nowhere/distill"}, "stage1: there is no folder .*distill.yaml"),
+        ({"text_source": "/nowhere.txt"}, "text_source: there is no text file"),
+        ({"tuning": "qlora"}, "tuning: qlora, .* none, lora, full"),
+        (
+            {"tuning_options": {"lora": {"target_modules": ["w_q"]}}},
+            "tuning: lora, tuning_options: .*w_q.* q_proj",
+        ),
+        ({"tasks": {"listening": {"share": -1}}}, "tasks: listening: its share"),
+        ({"tasks": {"a": {"template": "{text}", "share": 1}}}, "tasks: a: its templ"),
+    ],
+)
+def test_bad_settings_end_with_a_message_that_names_them(
+    finetune_run, tmp_path, others, message
+):
+    with pytest.raises(SystemExit, match=f"^error: {message}"):
+        finetune(finetune_run(tmp_path, **others))
+
+
+def test_an_empty_text_is_named(finetune_run, tmp_path):
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(SystemExit, match="text_heldout: there is no text in .*empty"):
+        finetune(finetune_run(tmp_path, text_heldout=tmp_path / "empty.txt"))
+
+
+def test_settings_of_another_run_are_told_from_its_checkpoint(run, finetune_run):
+    folder = run[0]["output_folder"].parent
+    options = {"lora": {"r": 3}}
+    with pytest.raises(SystemExit, match="error: the checkpoint in .* does not fit"):
+        finetune(finetune_run(folder, tuning_options=options))

@@ -49,8 +49,8 @@ class Predictions:
         Logits [P, V] and targets [P].
     weights : list of float
         Of each of those.
-    text : (torch.Tensor, torch.Tensor, torch.Tensor or None) or None
-        Logits [Q, V] and targets [Q] of text alone, and the untouched LLM's logits.
+    text : tuple of torch.Tensor or None
+        Of text alone: logits, known and targets of :func:`text_loss`.
     """
 
     speech: list
@@ -213,7 +213,11 @@ class FinetuneBrain(StageBrain):
         if hparams.text_kl_weight:
             with self.part("tuned").untouched() as llm, torch.no_grad():
                 known = logits_at(llm.load_model(), embeds, mask, wanted)
-        return logits, targets[wanted], known
+        return logits, known, targets[wanted]
+
+    def on_stage_start(self, stage, epoch=None):
+        """Lets the connector forget what it keeps in the precision of another stage."""
+        self.lm.connector.eval()
 
     # --- What is learnt --------------------------------------------------------------
 
@@ -225,16 +229,8 @@ class FinetuneBrain(StageBrain):
         weights = predictions.weights
         loss = sum(w * x for w, x in zip(weights, losses, strict=True)) / sum(weights)
         if predictions.text is not None:
-            logits, targets, known = predictions.text
-            weight = self.hparams.text_weight
-            loss = loss + weight * F.cross_entropy(logits, targets)
-            if known is not None:
-                loss = loss + self.hparams.text_kl_weight * F.kl_div(
-                    logits.log_softmax(-1),
-                    known.log_softmax(-1),
-                    reduction="batchmean",
-                    log_target=True,
-                )
+            weights = (self.hparams.text_weight, self.hparams.text_kl_weight)
+            loss = loss + text_loss(*predictions.text, *weights)
         return loss
 
     def valid_stats(self):
@@ -284,3 +280,40 @@ class FinetuneBrain(StageBrain):
     def _ask(self, vectors):
         """Vectors [M, H] as a question for what was said."""
         return question(self.transcription, self.llm, vectors)
+
+
+def text_loss(logits, known, targets, weight, kl_weight):
+    """What text alone adds to the loss: learning it, and staying as the LLM was.
+
+    Arguments
+    ---------
+    logits : torch.Tensor
+        [Q, V], of the tuned LLM.
+    known : torch.Tensor or None
+        [Q, V], of the untouched one; None if there is no KL.
+    targets : torch.Tensor
+        [Q] int
+    weight : float
+        Of the cross-entropy.
+    kl_weight : float
+        Of KL(untouched || tuned).
+
+    Returns
+    -------
+    torch.Tensor
+        Nats per token, weighted, a scalar.
+
+    Example
+    -------
+    >>> logits, targets = torch.zeros(3, 8), torch.tensor([0, 1, 2])
+    >>> text_loss(logits, logits, targets, weight=0.0, kl_weight=1.0)
+    tensor(0.)
+    >>> text_loss(logits, logits, targets, weight=1.0, kl_weight=1.0)  # log 8
+    tensor(2.0794)
+    """
+    loss = weight * F.cross_entropy(logits, targets)
+    if known is None:
+        return loss
+    tuned, known = logits.log_softmax(-1), known.log_softmax(-1)
+    divergence = F.kl_div(tuned, known, reduction="batchmean", log_target=True)
+    return loss + kl_weight * divergence
