@@ -6,6 +6,7 @@ import transformers as hf
 
 from ssr_plugin.models import through
 from ssr_plugin.models.llm import TextLLM
+from ssr_plugin.models.scoring import pad_rows
 from ssr_plugin.models.through import (
     first_layers_kl,
     logits_at,
@@ -115,7 +116,7 @@ def test_logits_are_the_plain_models_on_either_side_of_padding(llm, batch, side)
     _, h, mask = batch
     rows = [row[valid] for row, valid in zip(h, mask, strict=True)]
     plain = [llm.load_model()(inputs_embeds=row[None]).logits[0] for row in rows]
-    embeds, mask = through._pad(rows, side)
+    embeds, mask = pad_rows(rows, side)
     logits = logits_at(llm.load_model(), embeds, mask, mask)
     torch.testing.assert_close(logits, torch.cat(plain), **CLOSE)
 
