@@ -1,0 +1,88 @@
+"""Recordings that were read once, kept as vectors for any number of prompts."""
+
+import json
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ssr_plugin.files import atomic_path
+from ssr_plugin.inference.speech import Speech
+
+# What safetensors reads of a header at most, less room for what it says of tensors.
+_MOST_METADATA = 80_000_000
+
+
+def save_speech(path, speeches, lm):
+    """Writes recordings as they are in the LLM's embedding space.
+
+    The file is safetensors: of each recording a tensor [N, H]; in the metadata, under
+    "speech", JSON with the rest that is known of each.
+
+    Arguments
+    ---------
+    path : path-like
+        Written whole or not at all.
+    speeches : dict
+        Name -> Speech.
+    lm : SpeechLM
+        What read them.
+
+    Raises
+    ------
+    ValueError
+        If they are too many for one file.
+
+    Example
+    -------
+    >>> import torch
+    >>> from ssr_plugin import SpeechLM
+    >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
+    >>> speech = lm.embed((torch.rand(16000), 16000))
+    >>> path = getfixture("tmp_path") / "all.safetensors"
+    >>> save_speech(path, {"one": speech}, lm)
+    >>> load_speech(path)["one"].starts == speech.starts
+    True
+    """
+    rest = {
+        name: {key: value for key, value in vars(speech).items() if key != "vectors"}
+        for name, speech in speeches.items()
+    }
+    metadata = {"speech": json.dumps(rest), "llm": lm.llm.source}
+    if len(metadata["speech"]) > _MOST_METADATA:
+        raise ValueError(
+            f"{len(speeches)} recordings are too much for one file of safetensors: "
+            f"write several"
+        )
+    tensors = {k: v.vectors.detach().cpu().contiguous() for k, v in speeches.items()}
+    with atomic_path(path) as partial:
+        save_file(tensors, partial, metadata)
+
+
+def load_speech(path):
+    """What :func:`save_speech` wrote.
+
+    Arguments
+    ---------
+    path : path-like
+
+    Returns
+    -------
+    dict
+        Name -> Speech, in the order of writing.
+
+    Raises
+    ------
+    ValueError
+        If it is no such file, or damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            rest = json.loads(file.metadata()["speech"])
+            return {
+                name: Speech(vectors=file.get_tensor(name), **own)
+                for name, own in rest.items()
+            }
+    except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
+        raise ValueError(
+            f"{path} holds no recordings, or is damaged: {error}"
+        ) from error
