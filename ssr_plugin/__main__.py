@@ -1,0 +1,8 @@
+"""``python -m ssr_plugin``: the command ``ssr``."""
+
+import sys
+
+from ssr_plugin.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

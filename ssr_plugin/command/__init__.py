@@ -1,0 +1,54 @@
+"""The command ``ssr``: speech read by an LLM, words timed, vectors kept, from a shell.
+
+Each command's work is in the module of its name, which is imported only when the
+command is given: ``ssr --help`` loads no torch.
+"""
+
+import importlib
+import logging
+import os
+import sys
+
+from ssr_plugin.command.parser import make_parser
+
+
+def main(argv=None):
+    """Runs the command.
+
+    Arguments
+    ---------
+    argv : list of str or None
+        Arguments; by default those of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 1 if some recordings had to be left out, which the log names.
+
+    Raises
+    ------
+    SystemExit
+        With the message alone, where the user's input is at fault.
+
+    Example
+    -------
+    >>> main(["transcribe", "a.wav", "--model", "/no/such/folder"])
+    Traceback (most recent call last):
+        ...
+    SystemExit: error: there is no folder '/no/such/folder'
+    """
+    options = make_parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    command = importlib.import_module(f"{__name__}.{options.command}")
+    try:
+        problems = command.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has had enough (head); nothing can be flushed at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, ValueError, ImportError) as error:
+        raise SystemExit(f"error: {error}") from error
+    if problems:
+        print(f"error: {len(problems)} left out", file=sys.stderr)
+    return 1 if problems else 0

@@ -1,0 +1,108 @@
+"""``ssr align``: when each word of a transcript was said."""
+
+import dataclasses
+import json
+import pathlib
+import tempfile
+
+from ssr_plugin.alignment.align import make_aligner
+from ssr_plugin.alignment.aligner import AlignmentItem
+from ssr_plugin.alignment.cache import align
+from ssr_plugin.alignment.record import AlignmentError
+from ssr_plugin.alignment.writers import to_ctm, words, write_textgrid
+from ssr_plugin.command.files import find_audio, read_transcript
+from ssr_plugin.files import atomic_path
+from ssr_plugin.problems import Problems
+
+# Not .txt: that is where transcripts are.
+_SUFFIXES = {"text": ".tsv", "json": ".json", "ctm": ".ctm", "textgrid": ".TextGrid"}
+
+
+def run(options):
+    """Prints or writes each recording's words; returns the problems."""
+    paths = list(dict.fromkeys(find_audio(options.files)))
+    _check(options, paths)
+    aligner = make_aligner(options.aligner, _as_arguments(options.aligner_option))
+    problems = Problems("aligning", max_share=1.0)
+    items = []
+    for path in paths:
+        try:
+            text = options.text or read_transcript(path)
+        except (OSError, ValueError) as error:
+            problems.add(path, error)
+            continue
+        items.append(AlignmentItem(str(path), str(path), text))
+    with tempfile.TemporaryDirectory() as cache:
+        alignments, failed = align(
+            items,
+            aligner,
+            cache,
+            num_workers=options.num_workers,
+            max_skipped_share=1.0,
+        )
+        problems.reasons |= failed.reasons
+        for path, alignment in alignments.items():
+            try:
+                _give(pathlib.Path(path), alignment, options, len(paths) > 1)
+            except AlignmentError as error:
+                problems.add(path, error.reason)
+    return problems
+
+
+def _check(options, paths):
+    """Refuses what cannot be done before anything is."""
+    if options.text is not None and len(paths) > 1:
+        raise ValueError(
+            f"--text is the transcript of one recording, and there are {len(paths)}: "
+            f"put transcripts beside them"
+        )
+    if options.output is None:
+        if options.format == "textgrid":
+            raise ValueError("TextGrids are not printed: give --output FOLDER")
+        return
+    named = {}
+    for path in paths:
+        other = named.setdefault(path.stem, path)
+        if other != path:
+            raise ValueError(
+                f"'{other}' and '{path}' would be written to the same file: align them "
+                f"one after the other, into two folders"
+            )
+
+
+def _as_arguments(given):
+    """ "key=value" as "--key", "value"."""
+    arguments = []
+    for each in given:
+        key, equals, value = each.partition("=")
+        if not equals:
+            raise ValueError(f"--aligner-option '{each}' is not of the form KEY=VALUE")
+        arguments += [f"--{key}", value]
+    return arguments
+
+
+def _give(path, alignment, options, many):
+    """Prints an alignment, or writes it to a file of its own."""
+    alignment = dataclasses.replace(alignment, id=path.stem)
+    place = None
+    if options.output is not None:
+        place = pathlib.Path(options.output) / f"{path.stem}{_SUFFIXES[options.format]}"
+    if options.format == "textgrid":
+        write_textgrid(place, alignment)
+        return
+    if options.format == "ctm":
+        text = to_ctm(alignment)
+    elif options.format == "json":
+        record = {"path": str(path), **alignment.to_json()}
+        text = json.dumps(record, ensure_ascii=False)
+    else:
+        head = f"{path}\t" if many and place is None else ""
+        text = "\n".join(
+            f"{head}{start:.3f}\t{end:.3f}\t{word}"
+            for word, start, end in words(alignment)
+        )
+    if place is None:
+        print(text)
+        return
+    with atomic_path(place) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")

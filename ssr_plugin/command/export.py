@@ -1,0 +1,31 @@
+"""``ssr export``: prompts with speech in them, for vLLM."""
+
+import sys
+
+from ssr_plugin.command.model import batches, load_model
+from ssr_plugin.command.prompts import group_files, read_prompts
+from ssr_plugin.command.show import show_json
+from ssr_plugin.inference.export import completion_request, save_prompts, serving
+from ssr_plugin.inference.pretrained import find_folder
+from ssr_plugin.problems import Problems
+
+
+def run(options):
+    """Writes or prints each prompt; returns the problems."""
+    groups = group_files(options.prompt, options.files)
+    lm = load_model(options)
+    model, command = serving(lm, find_folder(options.model, options.revision))
+    print(f"for a server started with: {command}", file=sys.stderr)
+    problems = Problems("exporting", max_share=1.0)
+    kept = {}
+    for batch in batches(read_prompts(lm, groups, options, problems)):
+        for embeds in lm.embed_prompts([prompt for _, prompt in batch]):
+            if options.output is None:
+                show_json(completion_request(embeds, model, options.max_new_tokens))
+            else:
+                kept[f"{len(kept):06d}"] = embeds.cpu()
+    if options.output is not None:
+        if not kept:
+            raise ValueError("no prompt has all its recordings: nothing is written")
+        save_prompts(options.output, kept, lm)
+    return problems

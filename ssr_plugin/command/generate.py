@@ -1,0 +1,46 @@
+"""``ssr generate``: what the LLM writes after a prompt."""
+
+import torch
+
+from ssr_plugin.command.model import batches, load_model
+from ssr_plugin.command.prompts import group_files, read_prompts
+from ssr_plugin.command.show import show_json, show_text
+from ssr_plugin.problems import Problems
+
+
+def run(options):
+    """Prints what is written after each prompt; returns the problems."""
+    groups = group_files(options.prompt, options.files)
+    alone = len(groups) == 1
+    if options.stream and not alone:
+        raise ValueError(f"--stream is for one prompt, and there are {len(groups)}")
+    lm = load_model(options)
+    if options.seed is not None:
+        torch.manual_seed(options.seed)
+    problems = Problems("generating", max_share=1.0)
+    how = _how(options)
+    for batch in batches(read_prompts(lm, groups, options, problems)):
+        prompts = [prompt for _, prompt in batch]
+        if options.stream:
+            for piece in lm.stream(prompts[0], **how):
+                print(piece, end="", flush=True)
+            print()
+            continue
+        for (paths, _), text in zip(batch, lm.generate(prompts, **how), strict=True):
+            if options.json:
+                show_json({"paths": [str(path) for path in paths], "text": text})
+            else:
+                show_text(" ".join(map(str, paths)), text, alone)
+    return problems
+
+
+def _how(options):
+    """Options of transformers' generate."""
+    given = {"temperature": options.temperature, "top_p": options.top_p}
+    given = {key: value for key, value in given.items() if value is not None}
+    return {
+        "max_new_tokens": options.max_new_tokens,
+        "num_beams": options.num_beams,
+        "do_sample": options.sample or bool(given),
+        **given,
+    }

@@ -1,0 +1,92 @@
+"""Results as lines: for people, for ``cut`` and for ``json.loads``."""
+
+import json
+import sys
+
+from tqdm import tqdm
+
+
+def show(*fields):
+    """Prints a line of tab-separated fields, above a bar if there is one.
+
+    Example
+    -------
+    >>> show("a.wav", 0.5, "hello")
+    a.wav	0.500	hello
+    """
+    shown = (f"{x:.3f}" if isinstance(x, float) else str(x) for x in fields)
+    tqdm.write("\t".join(shown), file=sys.stdout)
+
+
+def show_json(record):
+    """Prints a line of JSON."""
+    tqdm.write(json.dumps(record, ensure_ascii=False), file=sys.stdout)
+
+
+def show_text(path, text, alone):
+    """Prints a text: as it is where it is the only one, else in one line of its own."""
+    if alone:
+        show(text)
+    else:
+        show(path, " ".join(text.split()))
+
+
+def spell_tokens(tokenizer, tokens):
+    """What each token adds to the text before it, blanks included.
+
+    Arguments
+    ---------
+    tokenizer : transformers.PreTrainedTokenizerFast
+    tokens : list of int
+
+    Returns
+    -------
+    list of str
+
+    Example
+    -------
+    >>> tokenizer = getfixture("tiny_tokenizer")
+    >>> spell_tokens(tokenizer, tokenizer("the cat").input_ids)
+    ['', ' the', ' cat']
+    """
+
+    def decode(ids):
+        return tokenizer.decode(ids, skip_special_tokens=True)
+
+    # A token at the head of a text may lose its blank; the second of two has it.
+    added = {token: decode([token] * 2)[len(decode([token])) :] for token in tokens}
+    return [added[token] for token in tokens]
+
+
+def timed_words(speech, tokenizer):
+    """The words that were heard, tokens joined where there is no blank between them.
+
+    Arguments
+    ---------
+    speech : Speech
+    tokenizer : transformers.PreTrainedTokenizerFast
+
+    Returns
+    -------
+    list of (str, float, float)
+        Word, start and end in s.
+
+    Example
+    -------
+    >>> from types import SimpleNamespace
+    >>> tokenizer = getfixture("tiny_tokenizer")
+    >>> ids = tokenizer.convert_tokens_to_ids(["the", "cat"])
+    >>> speech = SimpleNamespace(tokens=ids, starts=[0.0, 0.5], ends=[0.5, 0.9])
+    >>> timed_words(speech, tokenizer)
+    [('the', 0.0, 0.5), ('cat', 0.5, 0.9)]
+    """
+    words = []
+    for text, start, end in zip(
+        spell_tokens(tokenizer, speech.tokens), speech.starts, speech.ends, strict=True
+    ):
+        if not text.strip():
+            continue
+        if words and not text[0].isspace():
+            text, start = words[-1][0] + text, words.pop()[1]
+        words.append((text, start, end))
+    return [("".join(text.split()), start, end) for text, start, end in words]
