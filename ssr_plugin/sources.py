@@ -5,6 +5,18 @@ folder in the Hugging Face layout.
 """
 
 import pathlib
+import re
+
+import huggingface_hub
+from huggingface_hub import errors
+
+# What says that the hub has no such model or file, or cannot be reached.
+NOT_THERE = (
+    errors.EntryNotFoundError,
+    errors.HfHubHTTPError,
+    errors.HFValidationError,
+    OSError,
+)
 
 
 def address(source):
@@ -29,3 +41,44 @@ def address(source):
     if pathlib.Path(source).is_dir() or not revision:
         return {"pretrained_model_name_or_path": str(source)}
     return {"pretrained_model_name_or_path": name, "revision": revision}
+
+
+def pin(source):
+    """The source with the commit that its hub id stands for now; a folder as it is.
+
+    Arguments
+    ---------
+    source : str
+        Of a model that is in the hub's local cache, or can be fetched.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+
+    Example
+    -------
+    >>> folder = getfixture("tiny_llm_folder")
+    >>> pin(folder) == str(folder)
+    True
+    """
+    if pathlib.Path(source).is_dir():
+        return str(source)
+    where = address(source)
+    name = where["pretrained_model_name_or_path"]
+    try:
+        path = huggingface_hub.hf_hub_download(
+            name, "config.json", revision=where.get("revision")
+        )
+    except NOT_THERE as error:
+        raise ValueError(
+            f"'{source}' is neither a folder on this machine nor a model that the "
+            f"Hugging Face hub or its local cache gives: {error}"
+        ) from error
+    # The cache keeps files by commit: snapshots/<commit>/config.json.
+    commit = pathlib.Path(path).parent.name
+    return f"{name}@{commit}" if re.fullmatch("[0-9a-f]{40}", commit) else str(source)

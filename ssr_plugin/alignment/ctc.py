@@ -5,19 +5,14 @@ import pathlib
 
 import torch
 import torchaudio
-from transformers import (
-    AutoConfig,
-    AutoFeatureExtractor,
-    AutoModelForCTC,
-    AutoTokenizer,
-)
+from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 
 from ssr_plugin.alignment.aligner import Aligner
 from ssr_plugin.alignment.audio import read_audio
 from ssr_plugin.alignment.characters import character_times, spell
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
 from ssr_plugin.files import digest, file_identity
-from ssr_plugin.sources import address
+from ssr_plugin.sources import address, pin
 
 # Longer audio goes through the model in windows with context on both sides, s.
 WINDOW = 40.0
@@ -77,10 +72,7 @@ class CTCAligner(Aligner):
             files = sorted(p for p in folder.iterdir() if p.is_file())
             version = digest([file_identity(path) for path in files])
         else:
-            config = AutoConfig.from_pretrained(
-                **address(self.source), trust_remote_code=False
-            )
-            version = getattr(config, "_commit_hash", None)
+            version = pin(self.source)
         return {
             "source": self.source,
             "version": version,

@@ -30,6 +30,7 @@ from ssr_plugin.models.llm import TextLLM
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.trained import load_segmenter, save_segmenter
 from ssr_plugin.segmenters.trained import read_settings as read_segmenter
+from ssr_plugin.sources import pin
 
 SETTINGS, WEIGHTS = "speech_lm.json", "connector.safetensors"
 SEGMENTER, TUNED, METRICS = "segmenter", "tuned", "metrics.json"
@@ -372,4 +373,4 @@ def _load_tuned(folder, llm):
 def _name(source):
     """A source as another process, on this machine or another, will find it."""
     folder = pathlib.Path(source)
-    return str(folder.absolute()) if folder.is_dir() else hub.pin(source)
+    return str(folder.absolute()) if folder.is_dir() else pin(source)

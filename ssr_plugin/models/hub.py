@@ -9,36 +9,13 @@ import json
 import pathlib
 
 import huggingface_hub
-from huggingface_hub import errors as hub_errors
 from transformers import AutoConfig
 
-from ssr_plugin.sources import address
+from ssr_plugin.sources import NOT_THERE, address
 
 # Bytes read at each of the places of a weight file that its fingerprint samples.
 _SAMPLE_BYTES = 1 << 14
 _SAMPLES = 64
-
-_NOT_THERE = (
-    hub_errors.EntryNotFoundError,
-    hub_errors.HfHubHTTPError,
-    hub_errors.HFValidationError,
-    OSError,
-)
-
-
-def pin(source):
-    """The source with the commit that its hub id stands for now; a folder as it is.
-
-    Example
-    -------
-    >>> folder = getfixture("tiny_llm_folder")
-    >>> pin(folder) == str(folder)
-    True
-    """
-    commit = getattr(load_config(source), "_commit_hash", None)
-    if pathlib.Path(source).is_dir() or commit is None:
-        return str(source)
-    return f"{address(source)['pretrained_model_name_or_path']}@{commit}"
 
 
 def load_config(source):
@@ -116,7 +93,7 @@ def find_file(source, name):
             where["pretrained_model_name_or_path"], name, revision=where.get("revision")
         )
         return pathlib.Path(path)
-    except _NOT_THERE:
+    except NOT_THERE:
         return None
 
 
