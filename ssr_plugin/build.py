@@ -124,3 +124,21 @@ def connector(name, encoder, llm, options=None):
     return _make(
         get_registry().connectors, name, options, input_size=encoder.width, llm=llm
     )
+
+
+def task(name, options=None, **given):
+    """The evaluation task of that name.
+
+    Arguments
+    ---------
+    name : str
+    options : dict
+        Of each task, by name.
+    **given
+        What is not the user's to say.
+
+    Returns
+    -------
+    ssr_plugin.tasks.task.Task
+    """
+    return _make(get_registry().tasks, name, options, **given)

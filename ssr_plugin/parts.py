@@ -24,6 +24,9 @@ CONNECTORS = {
     "qformer": "qformer:QFormerConnector",
     "cif": "cif:CIFConnector",
 }
+TASKS = {
+    "continuation": "continuation:Continuation",
+}
 
 
 def setup(registry):
@@ -32,6 +35,7 @@ def setup(registry):
         (registry.aligners, "alignment", ALIGNERS),
         (registry.segmenters, "segmenters", SEGMENTERS),
         (registry.connectors, "connectors", CONNECTORS),
+        (registry.tasks, "tasks", TASKS),
     ):
         for name, place in parts.items():
             # A place with a dot names a package of its own.

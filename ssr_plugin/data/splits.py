@@ -37,9 +37,9 @@ def group_splits(dataset, train_splits, valid_splits, test_splits):
     {'train': ['train-a', 'train-b'], 'valid': ['dev'], 'test': ['test']}
     """
     there = dataset.splits()
-    train = _select("train_splits", train_splits, there)
-    valid = _select("valid_splits", valid_splits, there)
-    tests = _select("test_splits", test_splits, there)
+    train = select_splits("train_splits", train_splits, there)
+    valid = select_splits("valid_splits", valid_splits, there)
+    tests = select_splits("test_splits", test_splits, there)
     if not train:
         raise ValueError(
             f"train_splits: {train_splits} matches none of the splits in "
@@ -64,8 +64,32 @@ def group_splits(dataset, train_splits, valid_splits, test_splits):
     return groups, tests
 
 
-def _select(key, patterns, there):
-    """The splits that names and globs stand for, in their order, each once."""
+def select_splits(key, patterns, there):
+    """The splits that names and globs stand for, in their order, each once.
+
+    Arguments
+    ---------
+    key : str
+        Whose names they are, for messages.
+    patterns : list of str or str
+        Names or globs; a plain string is split at commas.
+    there : list of str
+        The splits that there are.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        If a name is not there. A glob may match nothing.
+
+    Example
+    -------
+    >>> select_splits("test_splits", ["test*", "dev"], ["dev", "test-a", "test-b"])
+    ['test-a', 'test-b', 'dev']
+    """
     if isinstance(patterns, str):
         patterns = patterns.split(",")
     selected = {}

@@ -1,0 +1,8 @@
+"""Evaluates a model: python recipes/librispeech/evaluate.py hparams/evaluate.yaml"""
+
+from ssr_plugin.tasks.main import main
+
+from prepare import LibriSpeech
+
+if __name__ == "__main__":
+    main(LibriSpeech)

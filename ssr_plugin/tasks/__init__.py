@@ -1,0 +1,1 @@
+"""What is understood of speech: benchmarks in which an LLM chooses what follows."""

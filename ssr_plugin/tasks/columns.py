@@ -1,0 +1,155 @@
+"""The columns of a report: one item, its spoken parts read in different ways.
+
+| column | the spoken part is |
+|---|---|
+| ``none`` | left out: what the choices alone tell |
+| ``written`` | the text as the set writes it, with case and marks |
+| ``text`` | the reference transcript as text: the best to hope for |
+| ``cascade`` | the segmenter's own hypothesis, as text |
+| ``predicted`` | vectors, of segments found in the audio alone |
+| ``forced`` | vectors, of segments cut with the help of the reference transcript |
+| ``untouched`` | as ``text``, read by the LLM as it was before it was tuned |
+
+All but ``written`` are read in the very same way, token for token, so that they differ
+in nothing but what stands for speech.
+"""
+
+import torch
+
+from ssr_plugin.inference.prompts import tokenize_inside
+from ssr_plugin.inference.speech import Speech
+from ssr_plugin.tasks.items import Spoken
+
+#: In the order in which they are shown.
+COLUMNS = (
+    "none",
+    "written",
+    "text",
+    "cascade",
+    "predicted",
+    "forced",
+    "untouched",
+)
+#: Those that listen to audio, and how their segments are made.
+SEGMENTS = {"cascade": "predicted", "predicted": "predicted", "forced": "forced"}
+
+
+def choose_columns(lm, items):
+    """The columns that a model can give of some items.
+
+    Arguments
+    ---------
+    lm : ssr_plugin.inference.speech_lm.SpeechLM
+    items : list of Item
+
+    Returns
+    -------
+    columns : list of str
+    notes : list of str
+        Why others are missing.
+    """
+    heard = [part for item in items for part in item.heard()]
+    columns, notes = {"text"}, []
+    if heard:
+        columns.add("none")
+    if any(part.written is not None for part in heard):
+        columns.add("written")
+    if lm.tuned is not None:
+        columns.add("untouched")
+    if not heard or any(part.wav is None for part in heard):
+        notes.append("nothing to hear: the set is read as text alone")
+    else:
+        columns.add("forced")
+        if "predicted" in lm.segmenters:
+            columns |= {"cascade", "predicted"}
+        else:
+            notes.append(
+                "no predicted columns: this model has no segmenter for audio alone"
+            )
+    return [column for column in COLUMNS if column in columns], notes
+
+
+def fill_context(lm, item, column, spoken):
+    """A prompt: an item's context as a column reads it.
+
+    Arguments
+    ---------
+    lm : ssr_plugin.inference.speech_lm.SpeechLM
+    item : Item
+    column : str
+    spoken : list of Speech
+        What was heard in each of its spoken parts, of the column's segments; not used
+        where the column does not listen.
+
+    Returns
+    -------
+    list of (str or Speech)
+
+    Example
+    -------
+    >>> from ssr_plugin import SpeechLM
+    >>> from ssr_plugin.tasks.items import Item
+    >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
+    >>> item = Item("1", (Spoken("THE CAT"), " sat"), (" a", " b"), answer=0)
+    >>> [part.text for part in fill_context(lm, item, "text", [])[:1]]
+    ['THE CAT']
+    >>> lm.embed_prompts(fill_context(lm, item, "none", [])).shape
+    torch.Size([2, 16])
+    """
+    waiting = iter(spoken)
+    prompt = []
+    for part in item.context:
+        if isinstance(part, str):
+            prompt.append(part)
+        elif column == "written":
+            prompt.append(part.text if part.written is None else part.written)
+        elif column == "none":
+            prompt.append(as_speech(lm, ""))
+        elif column in ("text", "untouched"):
+            prompt.append(as_speech(lm, part.text))
+        elif column == "cascade":
+            prompt.append(as_speech(lm, next(waiting).hypothesis or ""))
+        else:
+            prompt.append(next(waiting))
+    return prompt
+
+
+def as_speech(lm, text):
+    """A text in the place of speech: the embeddings of a transcript's tokens.
+
+    Arguments
+    ---------
+    lm : ssr_plugin.inference.speech_lm.SpeechLM
+    text : str
+        May be empty.
+
+    Returns
+    -------
+    Speech
+        Without times.
+    """
+    tokens = transcript_tokens(lm, text)
+    vectors = lm.llm.embed(torch.tensor(tokens, dtype=torch.long, device=lm.device))
+    return Speech(vectors, tokens, text, [], [], "none", None, 0.0)
+
+
+def transcript_tokens(lm, text):
+    """A transcript's tokens, as the connector was taught to read them."""
+    return lm.segmenters["forced"].tokenize(text)[0] if text.strip() else []
+
+
+def choice_tokens(lm, choice):
+    """The tokens by which a choice is scored.
+
+    Arguments
+    ---------
+    lm : ssr_plugin.inference.speech_lm.SpeechLM
+    choice : str or Spoken
+
+    Returns
+    -------
+    list of int
+    """
+    if isinstance(choice, Spoken):
+        return transcript_tokens(lm, choice.text)
+    return tokenize_inside(lm.llm.tokenizer, choice)

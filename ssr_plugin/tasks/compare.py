@@ -1,0 +1,130 @@
+"""Runs side by side: python -m ssr_plugin.tasks.compare results/a results/b
+
+Each figure of the later runs comes with its difference to the first, and the 95 %
+interval of that, by bootstrap over the items that both answered.
+"""
+
+import argparse
+import json
+import pathlib
+
+import numpy as np
+
+from ssr_plugin.files import atomic_path
+from ssr_plugin.tasks.columns import COLUMNS
+from ssr_plugin.tasks.document import Heading, Paragraph, Table, to_html, to_markdown
+from ssr_plugin.tasks.intervals import interval, resample_means
+from ssr_plugin.tasks.records import Records
+from ssr_plugin.tasks.summary import right
+
+
+def compare_runs(folders):
+    """The figures of several runs, and how they differ.
+
+    Arguments
+    ---------
+    folders : list of path-like
+        The output folders of two evaluations or more.
+
+    Returns
+    -------
+    list
+        Blocks of :mod:`ssr_plugin.tasks.document`.
+
+    Raises
+    ------
+    ValueError
+        If a folder holds no evaluation, or they have no task in common.
+    """
+    folders = [pathlib.Path(folder) for folder in folders]
+    runs = [_read_metrics(folder) for folder in folders]
+    blocks = [Heading("Runs compared", 1)]
+    blocks += [
+        Paragraph(f"{name}: {run['model']}")
+        for name, run in zip(map(str, folders), runs, strict=True)
+    ]
+    titles = [t for t in runs[0]["tasks"] if all(t in run["tasks"] for run in runs)]
+    if not titles:
+        raise ValueError("these evaluations have no task in common")
+    for title in titles:
+        table = Table(["column", *map(str, folders), "difference to the first"], [])
+        found = [run["tasks"][title]["columns"] for run in runs]
+        records = _common_records(folders, runs[0]["tasks"][title]["task"])
+        for column in COLUMNS:
+            if not all(column in figures for figures in found):
+                continue
+            shown = [f"{figures[column]['accuracy']:.1f}" for figures in found]
+            differences = [
+                _difference(records[0], other, column, runs[0]["tasks"][title])
+                for other in records[1:]
+            ]
+            table.rows.append([column, *shown, "; ".join(differences)])
+        blocks += [Heading(f"{title}, {len(records[0])} items in common"), table]
+    return blocks
+
+
+def _read_metrics(folder):
+    path = folder / "metrics.json"
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics["tasks"], metrics["model"]
+        return metrics
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"'{folder}' holds no evaluation: give the output_folder of "
+            f"hparams/evaluate.yaml ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _common_records(folders, task):
+    """Of each run the answers to the items that all answered, in the same order."""
+    runs = [
+        {
+            record["id"]: record
+            for record in Records(folder / "answers" / f"{task}.jsonl")
+        }
+        for folder in folders
+    ]
+    names = [name for name in runs[0] if all(name in run for run in runs)]
+    return [[run[name] for name in names] for run in runs]
+
+
+def _difference(first, other, column, figures):
+    """How much better the other is, with its interval."""
+    rule = column, figures["per_token"], figures["ways"]
+    pairs = zip(first, other, strict=True)
+    gains = [100 * (right(b, *rule) - right(a, *rule)) for a, b in pairs]
+    if not gains:
+        return "-"
+    clusters = [record["cluster"] for record in first]
+    low, high = interval(resample_means(np.array(gains)[:, None], clusters)[:, 0])
+    return f"{np.mean(gains):+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def main(argv=None):
+    """The command; see the head of this module."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ssr_plugin.tasks.compare",
+        description="Compares evaluations, item by item.",
+    )
+    parser.add_argument("folder", nargs="+", help="output folders of evaluations")
+    parser.add_argument("--save", help="folder for compare.md and compare.html")
+    options = parser.parse_args(argv)
+    if len(options.folder) < 2:
+        raise SystemExit("error: name two evaluations or more")
+    try:
+        blocks = compare_runs(options.folder)
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
+    print(to_markdown(blocks, options.save or "."))
+    if options.save:
+        for name, text in (
+            ("compare.md", to_markdown(blocks, options.save)),
+            ("compare.html", to_html(blocks, "Runs compared")),
+        ):
+            with atomic_path(pathlib.Path(options.save) / name) as partial:
+                partial.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

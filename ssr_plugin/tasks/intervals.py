@@ -1,0 +1,95 @@
+"""How sure a figure is: bootstrap over items."""
+
+import numpy as np
+
+RESAMPLES = 2000
+# Of the resamples; what lies outside is cut on both sides alike.
+LEVEL = 0.95
+
+
+def resample_means(values, clusters, seed=0, resamples=RESAMPLES):
+    """Means over items that are drawn again and again, with replacement.
+
+    Clusters of items are drawn whole (cluster bootstrap; Davison and Hinkley,
+    Bootstrap Methods and their Application, 1997, section 3.8).
+
+    Arguments
+    ---------
+    values : array-like
+        [I, C], of each item in each column; all columns are drawn alike.
+    clusters : list of str
+        [I], the cluster of each item.
+    seed : int
+    resamples : int
+
+    Returns
+    -------
+    numpy.ndarray
+        [resamples, C]
+
+    Example
+    -------
+    >>> means = resample_means([[0.0, 1.0], [1.0, 1.0]], ["a", "b"])
+    >>> means.shape, float(means[:, 1].min())
+    ((2000, 2), 1.0)
+    """
+    values = np.asarray(values, dtype=float)
+    names, members = np.unique(clusters, return_inverse=True)
+    sums = np.zeros((len(names), values.shape[1]))
+    np.add.at(sums, members, values)
+    counts = np.bincount(members, minlength=len(names))
+    rng = np.random.default_rng(seed)
+    means = np.empty((resamples, values.shape[1]))
+    for row in range(resamples):
+        drawn = rng.integers(len(names), size=len(names))
+        means[row] = sums[drawn].sum(0) / counts[drawn].sum()
+    return means
+
+
+def interval(draws):
+    """The middle 95 % of a figure's resamples.
+
+    Arguments
+    ---------
+    draws : array-like
+        [R]; those that are no numbers are passed over.
+
+    Returns
+    -------
+    list of float or None
+        Lower and upper end; None where more than a twentieth are no numbers.
+
+    Example
+    -------
+    >>> interval(range(1001))
+    [25.0..., 975.0]
+    """
+    draws = np.asarray(draws, dtype=float)
+    good = draws[np.isfinite(draws)]
+    if len(good) < LEVEL * len(draws):
+        return None
+    return [float(x) for x in np.quantile(good, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])]
+
+
+def kept_share(values, best, chance):
+    """The share of a topline's gain over chance that others keep, in %.
+
+    Arguments
+    ---------
+    values, best : array-like
+        Accuracies, and those of the topline; the same units as chance.
+    chance : float
+
+    Returns
+    -------
+    numpy.ndarray
+        NaN where the topline is not above chance.
+
+    Example
+    -------
+    >>> kept_share([70.0, 60.0], [75.0, 40.0], chance=50.0)
+    array([80., nan])
+    """
+    values, best = np.asarray(values, dtype=float), np.asarray(best, dtype=float)
+    gain = np.where(best > chance, best - chance, np.nan)
+    return 100 * (values - chance) / gain

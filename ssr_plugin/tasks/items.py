@@ -1,0 +1,105 @@
+"""What a task is made of: items, each a context, some choices and the right one."""
+
+import dataclasses
+
+from ssr_plugin.alignment.record import Alignment
+
+
+@dataclasses.dataclass(frozen=True)
+class Spoken:
+    """A part of an item that is heard, or could be.
+
+    Arguments
+    ---------
+    text : str
+        Its transcript: what is said. Where it is read as text, it is in the case in
+        which the model reads transcripts.
+    wav : str or None
+        The audio file; None where there is none.
+    seconds : float or None
+        Only so much of the file, from its start.
+    alignment : Alignment or None
+        Of ``text`` and that audio, if the task knows it.
+    written : str or None
+        The text as the set writes it, with case and marks, if that is another.
+    """
+
+    text: str
+    wav: str | None = None
+    seconds: float | None = None
+    alignment: Alignment | None = None
+    written: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One question of a task.
+
+    Arguments
+    ---------
+    id : str
+        Unique in its task.
+    context : tuple of (str or Spoken)
+        What the LLM reads before it chooses.
+    choices : tuple of (str or Spoken)
+        Two or more. A ``Spoken`` one is scored by the tokens of its transcript, given
+        the context; a ``str`` as it stands, with the blank before it if there is one.
+    answer : int
+        Which choice is right.
+    cluster : str or None
+        Items of one cluster stand or fall together, and the bootstrap draws them so.
+
+    Raises
+    ------
+    ValueError
+        If there are not two choices, or one is empty, or none of them is the answer.
+
+    Example
+    -------
+    >>> Item("1", (Spoken("the cat"),), (" sat", " flew"), answer=0).choices
+    (' sat', ' flew')
+    >>> Item("1", ("the cat",), (" sat",), answer=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: item '1': 1 choice; there must be two or more
+    """
+
+    id: str
+    context: tuple
+    choices: tuple
+    answer: int
+    cluster: str | None = None
+
+    def __post_init__(self):
+        if len(self.choices) < 2:
+            raise ValueError(
+                f"item '{self.id}': {len(self.choices)} choice; there must be two or "
+                f"more"
+            )
+        if not all(spell(choice).strip() for choice in self.choices):
+            raise ValueError(f"item '{self.id}': a choice is empty")
+        if not 0 <= self.answer < len(self.choices):
+            raise ValueError(
+                f"item '{self.id}': the answer is {self.answer}, of "
+                f"{len(self.choices)} choices"
+            )
+
+    def heard(self):
+        """The parts of the context that are or could be heard.
+
+        Returns
+        -------
+        list of Spoken
+        """
+        return [part for part in self.context if isinstance(part, Spoken)]
+
+
+def spell(part):
+    """The text of a part of an item.
+
+    Example
+    -------
+    >>> spell(Spoken("the cat")), spell(" sat")
+    ('the cat', ' sat')
+    """
+    return part if isinstance(part, str) else part.text

@@ -1,0 +1,215 @@
+"""The job of every recipe's ``evaluate.py``: a model, some tasks, a report."""
+
+import logging
+import pathlib
+import shlex
+import sys
+
+import speechbrain as sb
+
+from ssr_plugin import build
+from ssr_plugin.alignment.cache import align
+from ssr_plugin.files import digest, file_identity
+from ssr_plugin.inference.pretrained import SETTINGS, find_folder
+from ssr_plugin.inference.speech_lm import SpeechLM
+from ssr_plugin.problems import TooManyProblems
+from ssr_plugin.registry import get_registry
+from ssr_plugin.tasks import report
+from ssr_plugin.tasks.answering import answer_items
+from ssr_plugin.tasks.columns import choose_columns
+from ssr_plugin.tasks.summary import summarise
+from ssr_plugin.training.main import load_hparams
+
+logger = logging.getLogger(__name__)
+
+
+def main(dataset_class=None, argv=None):
+    """Evaluates a model on tasks and writes a report.
+
+    Arguments
+    ---------
+    dataset_class : type or None
+        A subclass of :class:`ssr_plugin.data.datasets.DataSet`, for tasks on a corpus.
+        None takes the one that the registry has under the YAML's key ``dataset``.
+    argv : list of str or None
+        The YAML and overrides of its keys, by default those of the command line.
+
+    Returns
+    -------
+    dict
+        What is in ``metrics.json``.
+
+    Raises
+    ------
+    SystemExit
+        With the message alone, where the user's input is at fault.
+    """
+    argv = argv or sys.argv[1:]
+    hparams_file, run_opts, overrides = sb.parse_arguments(argv)
+    try:
+        hparams = load_hparams(hparams_file, overrides)
+        sb.create_experiment_directory(
+            experiment_directory=hparams["output_folder"],
+            hyperparams_to_save=hparams_file,
+            overrides=overrides,
+        )
+        command = shlex.join(["evaluate.py", *map(str, argv)])
+        return evaluate(hparams, run_opts, dataset_class, command)
+    except (OSError, ValueError, TooManyProblems) as error:
+        logger.debug("The run stopped", exc_info=True)
+        raise SystemExit(f"error: {error}") from error
+
+
+def evaluate(hparams, run_opts, dataset_class, command):
+    """Runs all tasks, each in its turn, and writes the report after each.
+
+    Arguments
+    ---------
+    hparams : dict
+        Of ``hparams/evaluate.yaml``.
+    run_opts : dict
+        As ``speechbrain.parse_arguments`` gives them.
+    dataset_class : type or None
+    command : str
+        For the report.
+
+    Returns
+    -------
+    dict
+    """
+    folder = pathlib.Path(hparams["output_folder"])
+    source = hparams["model"]
+    # Tasks first: what is wrong with them shows before a model is loaded.
+    tasks = [make_task(name, hparams, dataset_class) for name in hparams["tasks"]]
+    align_all = make_align(hparams)
+    found = [(task, task.items(align_all)) for task in tasks]
+    lm = SpeechLM.from_pretrained(
+        source,
+        device=run_opts.get("device"),
+        dtype=hparams["llm_dtype"],
+        encoder_dtype=hparams["encoder_dtype"],
+        encoder_source=hparams["encoder_source"],
+        llm_source=hparams["llm_source"],
+    )
+    identity = digest(
+        model_identity(source),
+        [hparams["llm_dtype"], hparams["encoder_dtype"]],
+        [hparams["aligner"], hparams["aligner_options"]],
+    )
+    metrics = {
+        "model": f"{source} (LLM {lm.llm.source}, encoder {lm.encoder.source})",
+        "command": command,
+        "versions": report.versions(),
+        "tasks": {},
+    }
+    results = {}
+    for task, items in found:
+        columns, notes = choose_columns(lm, items)
+        records, problems = answer_items(
+            lm,
+            items,
+            columns,
+            align_all,
+            path=folder / "answers" / f"{task.name}.jsonl",
+            identity=identity,
+            title=task.name,
+            max_skipped_share=hparams["max_skipped_share"],
+        )
+        results[task.name] = (items, records, task.per_token)
+        for ways in task.ways:
+            title = task.name if ways is None else f"{task.name} {ways}-way"
+            figures = summarise(records, columns, task.per_token, ways, hparams["seed"])
+            lost = [
+                f"no {column} column: the segmenter does not say what it hears"
+                for column in columns
+                if column not in figures["columns"]
+            ]
+            metrics["tasks"][title] = {
+                **figures,
+                "task": task.name,
+                "ways": ways,
+                "per_token": task.per_token,
+                "about": task.about,
+                "rule": task.rule(),
+                "notes": [*task.notes, *notes, *lost],
+                "skipped": problems.reasons,
+            }
+            show(title, metrics["tasks"][title])
+        report.write_report(folder, metrics, results, hparams["num_shown"])
+    logger.info("Report, metrics and answers are in %s", folder)
+    return metrics
+
+
+def make_task(name, hparams, dataset_class):
+    """The task of that name, with its options and what they have in common.
+
+    Arguments
+    ---------
+    name : str
+    hparams : dict
+    dataset_class : type or None
+
+    Returns
+    -------
+    ssr_plugin.tasks.task.Task
+    """
+    given = {}
+    if get_registry().tasks.get(name).reads_corpus:
+        dataset_class = dataset_class or get_registry().datasets.get(hparams["dataset"])
+        given = {
+            "dataset": dataset_class(hparams["data_folder"]),
+            "splits": hparams["test_splits"],
+            "seed": hparams["seed"],
+        }
+    return build.task(name, hparams["task_options"], **given)
+
+
+def make_align(hparams):
+    """A function that aligns, or finds in the cache what was aligned before.
+
+    Arguments
+    ---------
+    hparams : dict
+
+    Returns
+    -------
+    callable
+        List of AlignmentItem -> mapping from id to Alignment.
+    """
+    aligner = build.aligner(hparams["aligner"], hparams["aligner_options"])
+    folder = pathlib.Path(hparams["cache_folder"]) / "alignments"
+    share = hparams["max_skipped_share"]
+    return lambda items: align(items, aligner, folder, max_skipped_share=share)[0]
+
+
+def model_identity(source):
+    """What tells a model's files from those of another.
+
+    Arguments
+    ---------
+    source : str
+        Folder or hub id.
+
+    Returns
+    -------
+    list
+    """
+    folder = find_folder(source)
+    files = [folder / SETTINGS, *sorted(folder.glob("*.safetensors"))]
+    for part in ("segmenter", "tuned"):
+        files += sorted(path for path in (folder / part).glob("*") if path.is_file())
+    return [file_identity(path) for path in files if path.is_file()]
+
+
+def show(title, figures):
+    """Prints a task's accuracies in a line.
+
+    Arguments
+    ---------
+    title : str
+    figures : dict
+    """
+    shown = "  ".join(
+        f"{name} {found['accuracy']:.1f}" for name, found in figures["columns"].items()
+    )
+    logger.info("%s, %d items, accuracy in %%: %s", title, figures["items"], shown)

@@ -1,0 +1,76 @@
+"""What was answered, as JSON lines: an item a line, never half-written."""
+
+import json
+import logging
+import pathlib
+
+from ssr_plugin.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+
+class Records:
+    """A file of records by key, which a run that was killed goes on filling.
+
+    Arguments
+    ---------
+    path : path-like or None
+        None keeps them in memory alone.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "task.jsonl"
+    >>> Records(path).add([{"key": "a", "id": "1"}])
+    >>> Records(path)["a"]
+    {'key': 'a', 'id': '1'}
+    """
+
+    def __init__(self, path=None):
+        self.path = None if path is None else pathlib.Path(path)
+        self._records = {}
+        if self.path is not None and self.path.is_file():
+            self._read()
+
+    def __contains__(self, key):
+        return key in self._records
+
+    def __getitem__(self, key):
+        return self._records[key]
+
+    def __iter__(self):
+        return iter(self._records.values())
+
+    def _read(self):
+        damaged = 0
+        for line in self.path.read_bytes().splitlines():
+            try:
+                record = json.loads(line)
+                self._records[record["key"]] = record
+            except (ValueError, KeyError, TypeError):
+                damaged += 1
+        if damaged:
+            logger.warning("%s: %d damaged lines, ignored", self.path, damaged)
+            # Else the next line would be joined to one that was cut short.
+            self._write()
+
+    def _write(self):
+        with atomic_path(self.path) as partial:
+            partial.write_text("".join(map(_line, self)), encoding="utf-8")
+
+    def add(self, records):
+        """Keeps records, and writes them at once."""
+        self._records.update({record["key"]: record for record in records})
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write("".join(map(_line, records)))
+
+    def keep(self, keys):
+        """Leaves out all records but some, in that order: of other items or models."""
+        self._records = {key: self._records[key] for key in keys}
+        if self.path is not None:
+            self._write()
+
+
+def _line(record):
+    return json.dumps(record, ensure_ascii=False) + "\n"

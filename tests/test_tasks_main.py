@@ -1,0 +1,120 @@
+"""The command: a recipe's evaluate.py, from a model and tasks to a report."""
+
+import json
+import re
+import shutil
+import sys
+
+import pytest
+
+from ssr_plugin.data.datasets import CSVDataSet
+from ssr_plugin.tasks.main import main
+
+import runs
+
+
+@pytest.fixture
+def settings(tmp_path, small_corpus, tiny_speech_lm_folder):
+    return {
+        "model": tiny_speech_lm_folder,
+        "data_folder": small_corpus,
+        "output_folder": tmp_path / "run",
+        "cache_folder": tmp_path / "cache",
+        "test_splits": ["train-a"],
+        "aligner": "files",
+        "aligner_options": {"files": {"source": str(small_corpus / "words.jsonl")}},
+        "task_options": {"continuation": {"min_words": 4}},
+    }
+
+
+@pytest.fixture
+def evaluate(monkeypatch):
+    monkeypatch.syspath_prepend(str(runs.PROJECT / "recipes" / "librispeech"))
+    monkeypatch.delitem(sys.modules, "prepare", raising=False)
+    from prepare import LibriSpeech
+
+    def run(settings):
+        with runs._restored():
+            return main(LibriSpeech, runs.arguments("evaluate", **settings))
+
+    return run
+
+
+def test_a_report_tells_all(evaluate, settings):
+    metrics = evaluate(settings)
+    folder = settings["output_folder"]
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    figures = metrics["tasks"]["continuation 4-way"]
+    assert figures["columns"]["none"]["accuracy"] == pytest.approx(25.0)
+    assert figures["columns"]["forced"]["segments"] == "forced"
+    assert figures["columns"]["predicted"]["segments"] == "predicted"
+    for key in ("accuracy", "interval"):
+        assert figures["columns"]["text"][key] is not None
+    # Its segmenter does not say what it hears.
+    assert "cascade" not in figures["columns"]
+    assert any("no cascade" in note for note in figures["notes"])
+
+    text = (folder / "report.md").read_text()
+    for said in ("continuation 2-way", "forced", "predicted", "evaluate.py", "torch"):
+        assert said in text
+    for picture in re.findall(r"!\[[^]]*\]\(([^)]*)\)", text):
+        assert (folder / picture).is_file()
+
+
+def test_the_page_needs_no_other_file(evaluate, settings):
+    evaluate(settings)
+    page = (settings["output_folder"] / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert not re.search(r"(src|href)=.(?!data:)", page)
+    assert "http" not in re.sub(r"<pre>.*?</pre>", "", page, flags=re.DOTALL)
+
+
+def test_the_same_command_gives_the_same_and_answers_nothing_again(
+    evaluate, settings, monkeypatch
+):
+    first = evaluate(settings)
+    monkeypatch.setattr("ssr_plugin.tasks.answering._answer", None)
+    assert evaluate(settings) == first
+
+
+def test_another_model_of_the_same_name_is_asked_anew(evaluate, settings, tmp_path):
+    model = shutil.copytree(settings["model"], tmp_path / "model")
+    settings["model"] = model
+    evaluate(settings)
+    answers = settings["output_folder"] / "answers" / "continuation.jsonl"
+    keys = {json.loads(line)["key"] for line in answers.read_text().splitlines()}
+    weights = model / "connector.safetensors"
+    weights.write_bytes(weights.read_bytes())
+    evaluate(settings)
+    after = {json.loads(line)["key"] for line in answers.read_text().splitlines()}
+    assert not keys & after
+
+
+@pytest.mark.parametrize(
+    "key, value, says",
+    [
+        ("model", "/no/such/model", "/no/such/model"),
+        ("tasks", ["continuatoin"], "did you mean 'continuation'"),
+        ("task_options", {"continuation": {"words": 3}}, "'words'"),
+        ("test_splits", ["test-z"], "no split 'test-z'"),
+        ("data_folder", "/no/such/data", "/no/such/data"),
+        ("modell", "x", "did you mean --model"),
+    ],
+)
+def test_what_is_wrong_is_named(evaluate, settings, key, value, says):
+    with pytest.raises(SystemExit, match=says):
+        evaluate({**settings, key: value})
+
+
+def test_a_csv_is_a_corpus_too(settings, tmp_path, small_corpus):
+    rows = ["id,wav,text"]
+    for path in sorted(small_corpus.glob("LibriSpeech/train-a/*/*/*.txt")):
+        for line in path.read_text().splitlines():
+            name, _, text = line.partition(" ")
+            rows.append(f"{name},{path.parent / name}.flac,{text}")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train-a.csv").write_text("\n".join(rows))
+    settings["data_folder"] = tmp_path / "data"
+    with runs._restored():
+        metrics = main(CSVDataSet, runs.arguments("evaluate", **settings))
+    assert metrics["tasks"]["continuation 2-way"]["items"] > 0

@@ -1,0 +1,116 @@
+"""Reports and comparisons, made of answers that are known."""
+
+import json
+
+import pytest
+
+from ssr_plugin.tasks import compare, report
+from ssr_plugin.tasks.items import Item, Spoken
+from ssr_plugin.tasks.records import Records
+from ssr_plugin.tasks.summary import summarise
+
+RIGHT, WRONG = [-1.0, -2.0], [-2.0, -1.0]
+
+
+def make_run(folder, predicted, count=40):
+    """An evaluation in which so many of the predicted answers are right."""
+    items, records = [], []
+    for i in range(count):
+        item = Item(str(i), (Spoken(f"THING {i}", "x.wav"),), (" a|b", " <c>"), 0)
+        items.append(item)
+        records.append(
+            {
+                "key": str(i),
+                "id": str(i),
+                "answer": 0,
+                "cluster": str(i),
+                "counts": [1, 1],
+                "sums": {
+                    "text": RIGHT,
+                    "cascade": RIGHT if i % 2 else WRONG,
+                    "predicted": RIGHT if i < predicted else WRONG,
+                },
+                "read": {"cascade": [f"thin {i}"], "predicted": [f"thing {i}"]},
+            }
+        )
+    columns = ["text", "cascade", "predicted"]
+    figures = {
+        **summarise(records, columns, per_token=False),
+        "task": "toy",
+        "ways": None,
+        "per_token": False,
+        "about": "A toy.",
+        "rule": "the best",
+        "notes": ["by hand"],
+        "skipped": {"99": "no audio"},
+    }
+    metrics = {
+        "model": "a model",
+        "command": "evaluate.py x.yaml",
+        "versions": report.versions(),
+        "tasks": {"toy": figures},
+    }
+    report.write_report(folder, metrics, {"toy": (items, records, False)}, num_shown=3)
+    Records(folder / "answers" / "toy.jsonl").add(records)
+    return folder
+
+
+def test_items_won_and_lost_are_shown_with_what_was_heard(tmp_path):
+    text = (make_run(tmp_path, predicted=30) / "report.md").read_text()
+    assert "predicted right, cascade wrong (15 of 40)" in text
+    assert "cascade right, predicted wrong (5 of 40)" in text
+    assert "text right, predicted wrong (10 of 40)" in text
+    assert "predicted right, text wrong" not in text
+    assert "[THING 0]" in text and "cascade: thin 0" in text
+    assert "99: no audio" in text and "by hand" in text
+
+
+def test_a_table_says_how_sure_and_how_much_is_kept(tmp_path):
+    lines = (make_run(tmp_path, predicted=30) / "report.md").read_text().splitlines()
+    head = next(line for line in lines if line.startswith("| task |"))
+    row = lines[lines.index(head) + 2]
+    assert head == "| task | items | chance | text | cascade | predicted |"
+    assert row.startswith("| toy | 40 | 50 | 100.0 (100 to 100) | 50.0 (")
+    kept = next(line for line in lines if "share of the text's gain" in line)
+    assert lines[lines.index(kept) + 2].startswith("| toy | 0.0 (")
+    assert "| 50.0 (" in lines[lines.index(kept) + 2]
+
+
+def test_nothing_of_a_text_becomes_markup(tmp_path):
+    folder = make_run(tmp_path, predicted=30)
+    assert " a\\|b" in (folder / "report.md").read_text()
+    page = (folder / "report.html").read_text()
+    assert "&lt;c&gt;" in page and "<c>" not in page
+
+
+def test_a_comparison_tells_a_difference_and_how_sure_it_is(tmp_path, capsys):
+    one, two = (make_run(tmp_path / n, k) for n, k in (("one", 10), ("two", 30)))
+    compare.main([str(one), str(two), "--save", str(tmp_path / "both")])
+    text = capsys.readouterr().out
+    (line,) = [line for line in text.splitlines() if line.startswith("| predicted")]
+    assert line.startswith("| predicted | 25.0 | 75.0 | +50.0 (+")
+    (line,) = [line for line in text.splitlines() if line.startswith("| text")]
+    assert line.endswith("+0.0 (+0.0 to +0.0) |")
+    assert (tmp_path / "both" / "compare.md").read_text().strip() == text.strip()
+    assert (tmp_path / "both" / "compare.html").is_file()
+
+
+def test_only_items_that_both_answered_are_compared(tmp_path):
+    one, two = (make_run(tmp_path / str(n), 10, count=n) for n in (20, 40))
+    blocks = compare.compare_runs([one, two])
+    assert any("20 items in common" in str(block) for block in blocks)
+
+
+@pytest.mark.parametrize("damage", ["no folder", "no evaluation", "other tasks"])
+def test_what_cannot_be_compared_is_named(tmp_path, damage):
+    one, two = make_run(tmp_path / "one", 10), tmp_path / "two"
+    if damage == "no evaluation":
+        two.mkdir()
+        (two / "metrics.json").write_text('{"test": {}}')
+    elif damage == "other tasks":
+        make_run(two, 10)
+        metrics = json.loads((two / "metrics.json").read_text())
+        metrics["tasks"] = {"other": metrics["tasks"]["toy"]}
+        (two / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(SystemExit, match="no task in common|two' holds no evaluation"):
+        compare.main([str(one), str(two)])
