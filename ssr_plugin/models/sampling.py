@@ -5,7 +5,7 @@ from tqdm import tqdm
 from transformers import GenerationConfig
 
 
-def sample_documents(llm, num_tokens, longest, seed, batch_size=64):
+def sample_documents(llm, num_tokens, longest, seed, batch_size=256):
     """Texts drawn from an LLM, word for word with its own probabilities.
 
     Each begins at the start token and goes on to the end-of-text token or to so many

@@ -13,7 +13,7 @@ from ssr_plugin.evaluation.continuation import first_half
 from ssr_plugin.evaluation.listening import ListeningScores
 from ssr_plugin.evaluation.perplexity import document_loss
 from ssr_plugin.inference.reading import read_segments
-from ssr_plugin.models.scoring import logits_at
+from ssr_plugin.models.scoring import logits_at, pad_rows
 from ssr_plugin.training import augment
 from ssr_plugin.training.brain import StageBrain
 from ssr_plugin.training.tasks import question, sequence, transcription_task
@@ -186,10 +186,8 @@ class FinetuneBrain(StageBrain):
             embeds, targets = sequence(task, self.llm, vectors, tokens)
             rows.append(embeds)
             wanted.append(targets)
-        ones = [x.new_ones(len(x), dtype=torch.bool) for x in rows]
-        mask = pad_sequence(ones, batch_first=True)
         targets = pad_sequence(wanted, batch_first=True, padding_value=-1)
-        embeds = pad_sequence(rows, batch_first=True)
+        embeds, mask = pad_rows(rows, "right")
         logits = self.modules.tuned(embeds, mask, targets >= 0)
         return logits, targets[targets >= 0]
 
