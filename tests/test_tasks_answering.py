@@ -166,6 +166,11 @@ def test_a_tuned_llm_is_shown_beside_the_untouched(lm, items):
     after = SpeechLM(*parts, tuned)
     columns, _ = choose_columns(after, items)
     assert columns[-1] == "untouched"
+    both, _ = answer_items(after, items, columns, align)
+    nothing, _ = answer_items(lm, items, ["none"], align)
+    for record, other in zip(both, nothing, strict=True):
+        expected = pytest.approx(other["sums"]["none"], abs=1e-4)
+        assert record["sums"]["untouched none"] == expected
     records, _ = answer_items(after, items, ["text", "untouched"], align)
     before, _ = answer_items(lm, items, ["text"], align)
     for record, other in zip(records, before, strict=True):

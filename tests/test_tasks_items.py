@@ -90,8 +90,8 @@ def make_record(name, **sums):
 
 def test_the_rule_divides_by_tokens_only_if_it_says_so():
     record = make_record("1", text=[-2.0, -4.0])
-    for per_token, accuracy in ((False, 100.0), (True, 0.0)):
-        figures = summarise([record], ["text"], per_token)
+    for rule, accuracy in (("sum", 100.0), ("mean", 0.0)):
+        figures = summarise([record], ["text"], rule)
         assert figures["columns"]["text"]["accuracy"] == accuracy
 
 
@@ -107,7 +107,7 @@ def test_what_listens_says_how_and_is_measured_against_the_text():
         )
         for i in range(40)
     ]
-    columns = summarise(records, ["none", "text", "predicted", "forced"], False)
+    columns = summarise(records, ["none", "text", "predicted", "forced"], "sum")
     columns = columns["columns"]
     assert columns["forced"]["segments"] == "forced"
     assert columns["predicted"]["segments"] == "predicted"
@@ -124,4 +124,15 @@ def test_a_column_that_an_item_lacks_is_left_out():
         make_record("1", text=[0, -1], cascade=[0, -1]),
         make_record("2", text=[0, -1]),
     ]
-    assert set(summarise(records, ["text", "cascade"], False)["columns"]) == {"text"}
+    assert set(summarise(records, ["text", "cascade"], "sum")["columns"]) == {"text"}
+
+
+def test_by_gain_a_choice_that_is_likely_anyway_is_not_chosen_for_it():
+    sums = {"none": [-9.0, -1.0], "text": [-5.0, -1.0], "forced": [-8.0, -0.5]}
+    sums |= {"untouched none": [-1.0, -9.0], "untouched": [-5.0, -5.0]}
+    record = {**make_record("1"), "sums": sums}
+    columns = ["none", "text", "forced", "untouched"]
+    found = summarise([record], columns, "gain")["columns"]
+    accuracies = [found[column]["accuracy"] for column in columns]
+    # Who hears nothing gains nothing; an LLM is measured against itself.
+    assert accuracies == [50.0, 100.0, 100.0, 0.0]

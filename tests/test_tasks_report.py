@@ -35,12 +35,11 @@ def make_run(folder, predicted, count=40):
         )
     columns = ["text", "cascade", "predicted"]
     figures = {
-        **summarise(records, columns, per_token=False),
+        **summarise(records, columns, rule="sum"),
         "task": "toy",
         "ways": None,
-        "per_token": False,
         "about": "A toy.",
-        "rule": "the best",
+        "rule": "sum",
         "notes": ["by hand"],
         "skipped": {"99": "no audio"},
     }
@@ -50,7 +49,7 @@ def make_run(folder, predicted, count=40):
         "versions": report.versions(),
         "tasks": {"toy": figures},
     }
-    report.write_report(folder, metrics, {"toy": (items, records, False)}, num_shown=3)
+    report.write_report(folder, metrics, {"toy": (items, records, "sum")}, num_shown=3)
     Records(folder / "answers" / "toy.jsonl").add(records)
     return folder
 

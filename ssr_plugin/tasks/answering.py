@@ -10,6 +10,7 @@ from ssr_plugin.data.audio import read_audio
 from ssr_plugin.files import digest, file_identity
 from ssr_plugin.models.choices import score_choices
 from ssr_plugin.problems import Problems
+from ssr_plugin.tasks.choosing import NOTHING
 from ssr_plugin.tasks.columns import choice_tokens, fill_context
 from ssr_plugin.tasks.records import Records
 
@@ -145,7 +146,7 @@ def _answer(lm, items, columns, alignments, problems):
         }
         for item in items
     }
-    for column in columns:
+    for column in [*columns, *_hidden(columns)]:
         heard = spoken.get("predicted" if column == "cascade" else column, {})
         own = items
         if column == "cascade":
@@ -163,6 +164,13 @@ def _answer(lm, items, columns, alignments, problems):
                     for speech in heard[item.id]
                 ]
     return list(records.values())
+
+
+def _hidden(columns):
+    """What is needed beside some columns, though it is not shown."""
+    if "none" not in columns:
+        return []
+    return [NOTHING[column] for column in columns if column in NOTHING]
 
 
 def _spells(speech):
@@ -213,7 +221,7 @@ def _audio(lm, part):
 
 def _score(lm, column, prompts, texts):
     model, embeds = lm.model, lm.embed_prompts(prompts)
-    if column != "untouched":
+    if not column.startswith("untouched"):
         return score_choices(model, lm.llm.embed, embeds, texts)
     with lm.tuned.untouched() as llm:
         return score_choices(llm.load_model(), llm.embed, embeds, texts)

@@ -1,6 +1,52 @@
-"""Which choice is right, as a number between 0 and 1."""
+"""The rules by which a choice is made, and whether it is right."""
 
 import math
+
+#: What is highest for the choice that is made, and where the rule comes from.
+RULES = {
+    "sum": "the sum of the log-likelihoods of a choice's tokens (acc of the LM "
+    "Evaluation Harness)",
+    "mean": "the mean of the log-likelihoods of a choice's tokens, as is usual in "
+    "spoken language modelling",
+    "gain": "what the spoken part adds to the sum of the log-likelihoods of a choice's "
+    "tokens: the sum less that with the spoken part left out (PMI of Holtzman et al., "
+    "arXiv 2104.08315)",
+}
+
+
+def choice_scores(record, column, rule):
+    """The scores by which a column chooses.
+
+    Arguments
+    ---------
+    record : dict
+        Of :func:`ssr_plugin.tasks.answering.answer_items`.
+    column : str
+    rule : str
+        One of ``RULES``.
+
+    Returns
+    -------
+    list of float
+
+    Example
+    -------
+    >>> record = {"counts": [1, 2]}
+    >>> record["sums"] = {"none": [-2.0, -9.0], "text": [-1.0, -3.0]}
+    >>> [choice_scores(record, "text", rule) for rule in RULES]
+    [[-1.0, -3.0], [-1.0, -1.5], [1.0, 6.0]]
+    """
+    sums = record["sums"][column]
+    if rule == "sum":
+        return sums
+    if rule == "mean":
+        return [s / count for s, count in zip(sums, record["counts"], strict=True)]
+    nothing = record["sums"][NOTHING.get(column, "none")]
+    return [s - before for s, before in zip(sums, nothing, strict=True)]
+
+
+#: Where another LLM reads than in the other columns, what it makes of nothing heard.
+NOTHING = {"untouched": "untouched none"}
 
 
 def share_right(scores, answer, ways=None):

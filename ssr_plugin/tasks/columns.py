@@ -103,7 +103,7 @@ def fill_context(lm, item, column, spoken):
             prompt.append(part)
         elif column == "written":
             prompt.append(part.text if part.written is None else part.written)
-        elif column == "none":
+        elif column in ("none", "untouched none"):
             prompt.append(as_speech(lm, ""))
         elif column in ("text", "untouched"):
             prompt.append(as_speech(lm, part.text))

@@ -91,7 +91,7 @@ def _common_records(folders, task):
 
 def _difference(first, other, column, figures):
     """How much better the other is, with its interval."""
-    rule = column, figures["per_token"], figures["ways"]
+    rule = column, figures["rule"], figures["ways"]
     pairs = zip(first, other, strict=True)
     gains = [100 * (right(b, *rule) - right(a, *rule)) for a, b in pairs]
     if not gains:

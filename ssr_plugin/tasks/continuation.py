@@ -35,6 +35,8 @@ class Continuation(Task):
         Which utterances come together.
     max_skipped_share : float
         Of the utterances, that may lack audio or transcript.
+    rule : str or None
+        Of :class:`Task`.
 
     Example
     -------
@@ -47,18 +49,26 @@ class Continuation(Task):
     """
 
     name = "continuation"
-    per_token = True
+    rule = "gain"
     ways = (2, _WAYS)
     reads_corpus = True
     about = (
         "The first half of an utterance is heard; the transcript of its second half is "
         "to be told from those of other utterances, of other chapters where there are. "
-        "After StoryCloze (arXiv 1604.01696), scored as in spoken language modelling "
-        "by log-likelihood over token count (TWIST, arXiv 2305.13009). In all columns "
-        "the audio is cut where the aligner finds the middle word to begin."
+        "After StoryCloze (arXiv 1604.01696). In all columns the audio is cut where "
+        "the aligner finds the middle word to begin."
     )
 
-    def __init__(self, dataset, splits, min_words=6, seed=0, max_skipped_share=0.01):
+    def __init__(
+        self,
+        dataset,
+        splits,
+        min_words=6,
+        seed=0,
+        max_skipped_share=0.01,
+        rule=None,
+    ):
+        super().__init__(rule)
         self.dataset = dataset
         self.splits = splits
         self.min_words = min_words

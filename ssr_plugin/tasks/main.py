@@ -115,10 +115,10 @@ def evaluate(hparams, run_opts, dataset_class, command):
             title=task.name,
             max_skipped_share=hparams["max_skipped_share"],
         )
-        results[task.name] = (items, records, task.per_token)
+        results[task.name] = (items, records, task.rule)
         for ways in task.ways:
             title = task.name if ways is None else f"{task.name} {ways}-way"
-            figures = summarise(records, columns, task.per_token, ways, hparams["seed"])
+            figures = summarise(records, columns, task.rule, ways, hparams["seed"])
             lost = [
                 f"no {column} column: the segmenter does not say what it hears"
                 for column in columns
@@ -128,9 +128,8 @@ def evaluate(hparams, run_opts, dataset_class, command):
                 **figures,
                 "task": task.name,
                 "ways": ways,
-                "per_token": task.per_token,
                 "about": task.about,
-                "rule": task.rule(),
+                "rule": task.rule,
                 "notes": [*task.notes, *notes, *lost],
                 "skipped": problems.reasons,
             }

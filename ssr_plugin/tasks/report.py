@@ -8,6 +8,7 @@ import platform
 from ssr_plugin import __version__
 from ssr_plugin.files import atomic_path
 from ssr_plugin.tasks.bars import draw_bars
+from ssr_plugin.tasks.choosing import RULES, choice_scores
 from ssr_plugin.tasks.columns import COLUMNS, SEGMENTS
 from ssr_plugin.tasks.document import (
     Code,
@@ -19,7 +20,7 @@ from ssr_plugin.tasks.document import (
     to_markdown,
 )
 from ssr_plugin.tasks.items import spell
-from ssr_plugin.tasks.summary import TOPLINE, choice_scores, right
+from ssr_plugin.tasks.summary import TOPLINE, right
 
 #: What a reader must know of the columns.
 _LEGEND = (
@@ -30,6 +31,7 @@ _LEGEND = (
     "reference transcript. untouched: the transcript, read by the LLM before it was "
     "tuned."
 )
+_TIES = "of n that tie each counts 1/n"
 # Characters of a context shown of each item; the end tells most.
 _SHOWN = 300
 
@@ -58,7 +60,7 @@ def write_report(folder, metrics, results, num_shown=5):
         :func:`ssr_plugin.tasks.summary.summarise` gives with "task", "about", "rule",
         "notes" and "skipped" (reasons by item).
     results : dict
-        By task: (items, records, per_token).
+        By task: (items, records, rule).
     num_shown : int
         How many items won, and lost, are shown of each task.
     """
@@ -75,15 +77,16 @@ def write_report(folder, metrics, results, num_shown=5):
         picture = folder / "pictures" / f"{title.replace(' ', '_')}.png"
         draw_bars(picture, figures, title)
         blocks += [Heading(title), Paragraph(figures["about"])]
-        blocks.append(Paragraph(f"Rule: {figures['rule']}."))
+        rule = f"{figures['rule']}: {RULES[figures['rule']]}"
+        blocks.append(Paragraph(f"A choice has the highest {rule}; {_TIES}."))
         blocks += [Paragraph(f"Note: {note}.") for note in figures["notes"]]
         if figures["skipped"]:
             reasons = list(figures["skipped"].items())
             shown = "; ".join(f"{name}: {why}" for name, why in reasons[:5])
             blocks.append(Paragraph(f"{len(reasons)} items left out ({shown})."))
         blocks.append(Picture(picture, f"accuracy of {title} by column"))
-    for name, (items, records, per_token) in results.items():
-        blocks += _examples(name, items, records, per_token, num_shown)
+    for name, (items, records, rule) in results.items():
+        blocks += _examples(name, items, records, rule, num_shown)
     for name, text in (
         ("metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False)),
         ("report.md", to_markdown(blocks, folder)),
@@ -135,7 +138,7 @@ def _show(found, value, ends):
     return f"{found[value]:.1f}{between or ''}"
 
 
-def _examples(name, items, records, per_token, num_shown):
+def _examples(name, items, records, rule, num_shown):
     """Items that speech lost where the text won, and the other way round."""
     by_id = {item.id: item for item in items}
     blocks = []
@@ -150,8 +153,8 @@ def _examples(name, items, records, per_token, num_shown):
                     record
                     for record in records
                     if {column, rival} <= set(record["sums"])
-                    and right(record, winner, per_token) == 1
-                    and right(record, loser, per_token) == 0
+                    and right(record, winner, rule) == 1
+                    and right(record, loser, rule) == 0
                 ]
                 if not found or not num_shown:
                     continue
@@ -161,15 +164,15 @@ def _examples(name, items, records, per_token, num_shown):
                 step = max(len(found) // num_shown, 1)
                 for record in found[::step][:num_shown]:
                     item = by_id[record["id"]]
-                    blocks += _example(item, record, (column, rival), per_token)
+                    blocks += _example(item, record, (column, rival), rule)
     return blocks
 
 
-def _example(item, record, columns, per_token):
+def _example(item, record, columns, rule):
     context = "".join(_mark(part) for part in item.context)
     if len(context) > _SHOWN:
         context = "..." + context[-_SHOWN:]
-    scores = {column: choice_scores(record, column, per_token) for column in columns}
+    scores = {column: choice_scores(record, column, rule) for column in columns}
     rows = [
         [
             spell(choice) + (" (right)" if place == item.answer else ""),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ssr_plugin.tasks.choosing import share_right
+from ssr_plugin.tasks.choosing import choice_scores, share_right
 from ssr_plugin.tasks.columns import SEGMENTS
 from ssr_plugin.tasks.intervals import interval, kept_share, resample_means
 
@@ -10,7 +10,7 @@ from ssr_plugin.tasks.intervals import interval, kept_share, resample_means
 TOPLINE = "text"
 
 
-def summarise(records, columns, per_token, ways=None, seed=0):
+def summarise(records, columns, rule, ways=None, seed=0):
     """The figures of a task.
 
     Arguments
@@ -19,7 +19,8 @@ def summarise(records, columns, per_token, ways=None, seed=0):
         Of :func:`ssr_plugin.tasks.answering.answer_items`; at least one.
     columns : list of str
         Those that an item lacks are left out.
-    per_token : bool
+    rule : str
+        Of ``ssr_plugin.tasks.choosing.RULES``.
     ways : int or None
         Of :class:`ssr_plugin.tasks.task.Task`.
     seed : int
@@ -37,14 +38,14 @@ def summarise(records, columns, per_token, ways=None, seed=0):
     -------
     >>> record = {"answer": 0, "cluster": "1", "counts": [1, 1]}
     >>> record["sums"] = {"text": [-1.0, -2.0], "forced": [-3.0, -3.0]}
-    >>> figures = summarise([record], ["text", "forced"], per_token=False)
+    >>> figures = summarise([record], ["text", "forced"], rule="sum")
     >>> figures["chance"], figures["columns"]["forced"]["accuracy"]
     (50.0, 50.0)
     """
     columns = [c for c in columns if all(c in record["sums"] for record in records)]
     won = 100 * np.array(
         [
-            [right(record, column, per_token, ways) for column in columns]
+            [right(record, column, rule, ways) for column in columns]
             for record in records
         ]
     )
@@ -71,32 +72,20 @@ def summarise(records, columns, per_token, ways=None, seed=0):
     return {"items": len(records), "chance": chance, "columns": figures}
 
 
-def right(record, column, per_token, ways=None):
+def right(record, column, rule, ways=None):
     """Whether an item was answered rightly, between 0 and 1.
 
     Arguments
     ---------
     record : dict
     column : str
-    per_token : bool
+    rule : str
+        Of ``ssr_plugin.tasks.choosing.RULES``.
     ways : int or None
 
     Returns
     -------
     float
     """
-    scores = choice_scores(record, column, per_token)
+    scores = choice_scores(record, column, rule)
     return share_right(scores, record["answer"], ways)
-
-
-def choice_scores(record, column, per_token):
-    """The scores by which a column chooses.
-
-    Returns
-    -------
-    list of float
-    """
-    sums = record["sums"][column]
-    if not per_token:
-        return sums
-    return [s / count for s, count in zip(sums, record["counts"], strict=True)]

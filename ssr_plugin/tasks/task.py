@@ -2,16 +2,21 @@
 
 import abc
 
+from ssr_plugin.tasks.choosing import RULES
+
 
 class Task(abc.ABC):
     """Yields items from a set's own files. A subclass is registered by name.
+
+    Arguments
+    ---------
+    rule : str or None
+        Another rule of ``ssr_plugin.tasks.choosing.RULES`` than the task's own.
 
     Attributes
     ----------
     name : str
         The name it is registered by.
-    per_token : bool
-        Whether a choice's log-likelihood is divided by the number of its tokens.
     ways : tuple of (int or None)
         Among how many choices the right one is to be found, each way reported apart;
         None is all. Fewer are as if drawn at random: the mean over all draws.
@@ -19,19 +24,24 @@ class Task(abc.ABC):
         Whether its items come from a prepared corpus; it then takes ``dataset``,
         ``splits`` and ``seed``.
     about : str
-        What is heard, what is scored and where the rule comes from, in a sentence or
-        two, for the report.
+        What is heard, what is scored and where it comes from, in a sentence or two,
+        for the report.
     notes : list of str
         What else a reader must know, such as how many items are left out; known once
         the items were read.
     """
 
     name: str
-    per_token = False
+    rule = "sum"
     ways = (None,)
     reads_corpus = False
     about: str
     notes = ()
+
+    def __init__(self, rule=None):
+        self.rule = self.rule if rule is None else rule
+        if self.rule not in RULES:
+            raise ValueError(f"rule: '{rule}' is none of {', '.join(RULES)}")
 
     @abc.abstractmethod
     def items(self, align):
@@ -47,16 +57,3 @@ class Task(abc.ABC):
         -------
         list of Item
         """
-
-    def rule(self):
-        """How a choice is scored, for the report.
-
-        Returns
-        -------
-        str
-        """
-        total = "mean" if self.per_token else "sum"
-        return (
-            f"the choice with the highest {total} of its tokens' log-likelihoods; of n "
-            f"that tie each counts 1/n"
-        )
