@@ -142,3 +142,19 @@ def task(name, options=None, **given):
     ssr_plugin.tasks.task.Task
     """
     return _make(get_registry().tasks, name, options, **given)
+
+
+def synthesizer(name, options=None):
+    """The synthesiser of speech of that name.
+
+    Arguments
+    ---------
+    name : str
+    options : dict
+        Its own.
+
+    Returns
+    -------
+    ssr_plugin.tasks.synthesizers.CommandSynthesizer
+    """
+    return _make(get_registry().synthesizers, name, {name: options})

@@ -26,6 +26,12 @@ CONNECTORS = {
 }
 TASKS = {
     "continuation": "continuation:Continuation",
+    "copa": "copa:COPA",
+}
+SYNTHESIZERS = {
+    "espeak": "synthesizers:EspeakSynthesizer",
+    "flite": "synthesizers:FliteSynthesizer",
+    "command": "synthesizers:CommandSynthesizer",
 }
 
 
@@ -36,6 +42,7 @@ def setup(registry):
         (registry.segmenters, "segmenters", SEGMENTERS),
         (registry.connectors, "connectors", CONNECTORS),
         (registry.tasks, "tasks", TASKS),
+        (registry.synthesizers, "tasks", SYNTHESIZERS),
     ):
         for name, place in parts.items():
             # A place with a dot names a package of its own.

@@ -1,7 +1,7 @@
 """Named parts: look one up by the name a YAML or a command line gives it.
 
-There are five tables, one for each kind of part: ``aligners``, ``segmenters``,
-``connectors``, ``datasets`` and ``tasks``. This package fills them in
+There are six tables, one for each kind of part: ``aligners``, ``segmenters``,
+``connectors``, ``datasets``, ``tasks`` and ``synthesizers``. This package fills them in
 :func:`ssr_plugin.parts.setup`; another installed package adds its own through the
 entry point group ``ssr_plugin.extensions``, whose target is a function
 ``setup(registry)`` that does the same::
@@ -100,7 +100,7 @@ class Table:
 
 
 class Registry:
-    """The five tables of named parts. An extension's ``setup`` receives one.
+    """The six tables of named parts. An extension's ``setup`` receives one.
 
     Example
     -------
@@ -114,6 +114,7 @@ class Registry:
         self.connectors = Table("connector")
         self.datasets = Table("data set")
         self.tasks = Table("task")
+        self.synthesizers = Table("synthesizer")
 
     def load_extensions(self):
         """Adds this package's parts, then every extension's; returns the registry."""

@@ -1,0 +1,127 @@
+"""Tasks that are published as text, and are spoken by a synthesiser."""
+
+import abc
+import json
+import pathlib
+import random
+
+from ssr_plugin.data.manifest import read_manifest
+from ssr_plugin.tasks.items import Spoken
+from ssr_plugin.tasks.saying import spoken_form
+from ssr_plugin.tasks.speak import MANIFEST, SKIPPED
+from ssr_plugin.tasks.task import Task
+
+
+class TextTask(Task):
+    """A text set, of which a part of each item can be spoken.
+
+    Arguments
+    ---------
+    data : path-like
+        The release's own files.
+    speech : path-like or None
+        Folder that :mod:`ssr_plugin.tasks.speak` wrote; without, the set is read as
+        text alone.
+    max_items : int or None
+        Only so many, drawn at random but always the same.
+    rule : str or None
+        Of :class:`Task`.
+    """
+
+    def __init__(self, data, speech=None, max_items=None, rule=None):
+        super().__init__(rule)
+        if data is None:
+            raise ValueError(f"data: name the folder that holds {self.name}")
+        self.data = pathlib.Path(data)
+        self.speech = None if speech is None else pathlib.Path(speech)
+        self.max_items = max_items
+
+    @abc.abstractmethod
+    def questions(self):
+        """The questions of the set.
+
+        Returns
+        -------
+        dict
+            By id (safe as a file's name) whatever the subclass makes of them.
+        """
+
+    @abc.abstractmethod
+    def written(self, question):
+        """Of a question, the text that is spoken, as the set writes it."""
+
+    @abc.abstractmethod
+    def item(self, name, question, spoken):
+        """A question as an item.
+
+        Arguments
+        ---------
+        name : str
+        question
+            One of :meth:`questions`.
+        spoken : Spoken
+            What is heard of it.
+
+        Returns
+        -------
+        Item
+        """
+
+    def texts(self):
+        """What is to be spoken.
+
+        Returns
+        -------
+        dict
+            By id.
+        """
+        return {name: self.written(q) for name, q in self.questions().items()}
+
+    def items(self, align):
+        """See :meth:`Task.items`."""
+        questions = self.questions()
+        self.notes = []
+        heard = None if self.speech is None else self._recordings(questions)
+        names = sorted(questions if heard is None else heard)
+        if self.max_items is not None and self.max_items < len(names):
+            names = sorted(random.Random(0).sample(names, self.max_items))
+        items = []
+        for name in names:
+            written = self.written(questions[name])
+            wav = None if heard is None else heard[name]
+            spoken = Spoken(spoken_form(written) or written, wav, written=written)
+            items.append(self.item(name, questions[name], spoken))
+        return items
+
+    def _recordings(self, questions):
+        """The recording of each question that was spoken."""
+        path = self.speech / MANIFEST
+        if not path.is_file():
+            raise ValueError(
+                f"speech: '{self.speech}' holds no speech ({MANIFEST}): make some with "
+                f"python -m ssr_plugin.tasks.speak {self.name} {self.data} "
+                f"{self.speech}"
+            )
+        rows = read_manifest(path)
+        found = {name: rows[name] for name in questions if name in rows}
+        for name, row in found.items():
+            if row["wrd"] != spoken_form(self.written(questions[name])):
+                raise ValueError(
+                    f"speech: in {path} '{name}' says '{row['wrd']}', not what "
+                    f"'{self.data}' says: speak it again"
+                )
+        if not found:
+            raise ValueError(f"speech: {path} has none of the items of '{self.data}'")
+        skipped = {}
+        if (self.speech / SKIPPED).is_file():
+            skipped = json.loads((self.speech / SKIPPED).read_text(encoding="utf-8"))
+        lost = [name for name in questions if name not in found]
+        badly = sum(name in skipped for name in lost)
+        if lost:
+            self.notes.append(
+                f"{len(lost)} of {len(questions)} items were not spoken, {badly} of "
+                f"them because they read badly aloud"
+            )
+        voices = sorted({row["spk_id"] for row in found.values()})
+        self.notes.append(f"spoken by a synthesiser, voices {', '.join(voices)}")
+        return {name: row["wav"] for name, row in found.items()}
