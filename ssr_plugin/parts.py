@@ -27,6 +27,9 @@ CONNECTORS = {
 TASKS = {
     "continuation": "continuation:Continuation",
     "copa": "copa:COPA",
+    "mmlu": "mmlu:MMLU",
+    "sstorycloze": "storycloze:StoryCloze",
+    "tstorycloze": "storycloze:TopicStoryCloze",
 }
 SYNTHESIZERS = {
     "espeak": "synthesizers:EspeakSynthesizer",
