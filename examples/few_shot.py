@@ -33,7 +33,7 @@ def main(model="results/distill", *examples):
     for part in prompt:
         print(f"[{part.name}]" if isinstance(part, pathlib.Path) else part, end="")
     text = lm.generate(prompt, max_new_tokens=20, do_sample=False)
-    print(text.partition("\n")[0])  # a line ends the answer
+    print("", text.strip().partition("\n")[0])  # a line ends the answer
 
 
 if __name__ == "__main__":
