@@ -261,8 +261,10 @@ def test_a_revision_of_the_hub_is_loaded_from_its_cache(folder, tmp_path, monkey
     options = {"cache_dir": tmp_path}
     lm = SpeechLM.from_pretrained("us/model", revision="v1", **options)
     assert len(lm.embed(WAV)) > 0
-    with pytest.raises(ValueError, match="hub"):
-        SpeechLM.from_pretrained("us/model", revision="v2", **options)
+    assert len(SpeechLM.from_pretrained("us/model@v1", **options).embed(WAV)) > 0
+    for place in ({"source": "us/model", "revision": "v2"}, {"source": "us/model@v2"}):
+        with pytest.raises(ValueError, match="hub"):
+            SpeechLM.from_pretrained(**place, **options)
 
 
 def test_nothing_that_could_run_is_fetched(folder, monkeypatch):

@@ -30,7 +30,7 @@ from ssr_plugin.models.llm import TextLLM
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.trained import load_segmenter, save_segmenter
 from ssr_plugin.segmenters.trained import read_settings as read_segmenter
-from ssr_plugin.sources import pin
+from ssr_plugin.sources import address, pin
 
 SETTINGS, WEIGHTS = "speech_lm.json", "connector.safetensors"
 SEGMENTER, TUNED, METRICS = "segmenter", "tuned", "metrics.json"
@@ -167,7 +167,7 @@ def load_speech_lm(
     Arguments
     ---------
     source : str
-        Hub id, or folder: that of a run, or of :func:`save_speech_lm`.
+        Hub id, ``id@revision``, or folder: that of a run, or of :func:`save_speech_lm`.
     revision : str or None
         Commit, tag or branch on the hub.
     device : str or None
@@ -256,12 +256,14 @@ def find_folder(source, revision=None, token=None, cache_dir=None):
     folder = pathlib.Path(source)
     if folder.is_dir():
         return folder
-    if folder.is_absolute() or not _is_hub_id(str(source)):
+    where = address(source)
+    name = where["pretrained_model_name_or_path"]
+    if folder.is_absolute() or not _is_hub_id(name):
         raise ValueError(f"there is no folder '{source}'")
     try:
         found = huggingface_hub.snapshot_download(
-            str(source),
-            revision=revision,
+            name,
+            revision=revision or where.get("revision"),
             token=token,
             cache_dir=cache_dir,
             allow_patterns=_FETCHED,
