@@ -30,6 +30,8 @@ TASKS = {
     "mmlu": "mmlu:MMLU",
     "sstorycloze": "storycloze:StoryCloze",
     "tstorycloze": "storycloze:TopicStoryCloze",
+    "swuggy": "zerospeech:SWUGGY",
+    "sblimp": "zerospeech:SBLIMP",
 }
 SYNTHESIZERS = {
     "espeak": "synthesizers:EspeakSynthesizer",

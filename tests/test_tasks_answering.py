@@ -106,7 +106,7 @@ def test_a_choice_is_scored_as_the_models_own_score_says(lm, items):
         context = ["say ", speech, " so"]
         expected = lm.score(context, [" the cat", " a b c", " sat"])
         assert record["sums"]["predicted"] == pytest.approx(expected, abs=1e-4)
-        assert record["counts"] == [2, 3, 1]
+        assert record["counts"]["predicted"] == [2, 3, 1]
 
 
 def test_only_so_much_of_the_audio_is_heard(lm, tmp_path, write_audio):

@@ -85,7 +85,13 @@ def test_a_share_of_no_gain_is_none():
 
 
 def make_record(name, **sums):
-    return {"id": name, "answer": 0, "cluster": name, "counts": [1, 4], "sums": sums}
+    return {
+        "id": name,
+        "answer": 0,
+        "cluster": name,
+        "counts": dict.fromkeys(sums, [1, 4]),
+        "sums": sums,
+    }
 
 
 def test_the_rule_divides_by_tokens_only_if_it_says_so():

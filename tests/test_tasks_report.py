@@ -24,7 +24,7 @@ def make_run(folder, predicted, count=40):
                 "id": str(i),
                 "answer": 0,
                 "cluster": str(i),
-                "counts": [1, 1],
+                "counts": {},
                 "sums": {
                     "text": RIGHT,
                     "cascade": RIGHT if i % 2 else WRONG,

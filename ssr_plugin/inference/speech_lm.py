@@ -424,7 +424,9 @@ class SpeechLM(nn.Module):
         if not all(tokens):
             raise ValueError("a continuation is empty: there is nothing to score")
         choices = [tokens] if alone else [[ids] for ids in tokens]
-        found = score_choices(self.model, self.llm.embed, contexts, choices, batch_size)
+        found = score_choices(
+            self.model, self.llm.embed, contexts, choices, batch_size=batch_size
+        )
         scores = [score for own in found for score in own]
         if per_token:
             scores = [s / len(t) for s, t in zip(scores, tokens, strict=True)]

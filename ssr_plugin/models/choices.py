@@ -15,7 +15,7 @@ _TOKENS = 512
 
 
 @torch.no_grad()
-def score_choices(model, embed, contexts, choices, batch_size=64):
+def score_choices(model, embed, contexts, choices, vectors=None, batch_size=64):
     """Log-likelihoods of some texts after each context.
 
     A context goes through the model once, however many texts follow it, and many
@@ -32,6 +32,10 @@ def score_choices(model, embed, contexts, choices, batch_size=64):
         [L, H] each, input embeddings, L at least 1.
     choices : list of list of list of int
         The token ids of the texts of each context, none of them empty.
+    vectors : list of list of (torch.Tensor or None), or None
+        [K, H] for each text of K tokens: what the model reads in place of the
+        embeddings of its tokens. Each token is then scored given those before it as
+        vectors.
     batch_size : int
         Texts that are scored together, unless one context has more.
 
@@ -53,12 +57,15 @@ def score_choices(model, embed, contexts, choices, batch_size=64):
     """
     # More texts than a batch takes are as those of several contexts.
     pieces = [
-        (i, choices[i][first : first + batch_size])
+        (i, slice(first, first + batch_size))
         for i in range(len(contexts))
         for first in range(0, len(choices[i]), batch_size)
     ]
     contexts = [contexts[i] for i, _ in pieces]
-    texts = [own for _, own in pieces]
+    texts = [choices[i][part] for i, part in pieces]
+    if vectors is None:
+        vectors = [[None] * len(own) for own in choices]
+    vectors = [vectors[i][part] for i, part in pieces]
     cache = _has_cache(model)
     shared = [
         cache and len(c) > 1 < len(x) for c, x in zip(contexts, texts, strict=True)
@@ -72,6 +79,7 @@ def score_choices(model, embed, contexts, choices, batch_size=64):
             embed,
             [contexts[i] for i in group],
             [texts[i] for i in group],
+            [vectors[i] for i in group],
             shared[group[0]],
         )
         found.update(zip(group, own, strict=True))
@@ -106,7 +114,7 @@ def _groups(order, shared, lengths, texts, batch_size):
         yield group
 
 
-def _score(model, embed, contexts, choices, share):
+def _score(model, embed, contexts, choices, vectors, share):
     """What :func:`score_choices` gives, for few enough contexts."""
     device = contexts[0].device
     owners = [i for i, own in enumerate(choices) for _ in own]
@@ -122,9 +130,10 @@ def _score(model, embed, contexts, choices, share):
         past_mask = past_mask[owners]
         contexts = [c[-1:] for c in contexts]
     texts = [torch.tensor(ids, device=device) for own in choices for ids in own]
+    read = [x for own in vectors for x in own]
     rows = [
-        torch.cat([contexts[owner], embed(ids[:-1])])
-        for owner, ids in zip(owners, texts, strict=True)
+        torch.cat([contexts[owner], embed(ids[:-1]) if own is None else own[:-1]])
+        for owner, ids, own in zip(owners, texts, read, strict=True)
     ]
     embeds, mask = pad_rows(rows, "right")
     wanted = torch.zeros_like(mask)

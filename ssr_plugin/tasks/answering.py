@@ -1,5 +1,6 @@
 """An LLM answers the items of a task, each in several columns."""
 
+import contextlib
 import dataclasses
 import logging
 
@@ -11,13 +12,13 @@ from ssr_plugin.files import digest, file_identity
 from ssr_plugin.models.choices import score_choices
 from ssr_plugin.problems import Problems
 from ssr_plugin.tasks.choosing import NOTHING
-from ssr_plugin.tasks.columns import choice_tokens, fill_context
+from ssr_plugin.tasks.columns import SEGMENTS, fill_choices, fill_context
 from ssr_plugin.tasks.records import Records
 
 logger = logging.getLogger(__name__)
 
 # Raised when the same items are to be answered in another way than before.
-_FORMAT = 1
+_FORMAT = 2
 # Items that are heard, then scored, together; what a killed run may lose.
 _BATCH = 32
 
@@ -50,9 +51,9 @@ def answer_items(
     Returns
     -------
     records : list of dict
-        Of each item answered, in their order: "id", "answer", "cluster", "counts" (the
-        tokens of each choice), "sums" (by column the log-likelihood of each choice, in
-        nats) and "read" (by column what the spoken parts read as).
+        Of each item answered, in their order: "id", "answer", "cluster", and by column
+        "counts" (of each choice's tokens), "sums" (each choice's log-likelihood, nats;
+        None where nothing was heard) and "read" (as what the spoken parts are read).
     problems : ssr_plugin.problems.Problems
 
     Raises
@@ -67,7 +68,7 @@ def answer_items(
     >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
     >>> item = Item("1", (Spoken("the cat"),), (" sat", " the"), answer=0)
     >>> (record,), _ = answer_items(lm, [item], ["none", "text"], align=None)
-    >>> len(record["sums"]["text"]), record["counts"]
+    >>> len(record["sums"]["text"]), record["counts"]["text"]
     (2, [1, 1])
     """
     problems = Problems(f"answering {title}", max_skipped_share)
@@ -134,13 +135,12 @@ def _answer(lm, items, columns, alignments, problems):
         if segments in columns:
             spoken[segments] = _hear(lm, items, segments, alignments, problems)
             items = [item for item in items if item.id not in problems.reasons]
-    texts = {i.id: [choice_tokens(lm, choice) for choice in i.choices] for i in items}
     records = {
         item.id: {
             "id": item.id,
             "answer": item.answer,
             "cluster": item.cluster or item.id,
-            "counts": [len(ids) for ids in texts[item.id]],
+            "counts": {},
             "sums": {},
             "read": {},
         }
@@ -151,14 +151,10 @@ def _answer(lm, items, columns, alignments, problems):
         own = items
         if column == "cascade":
             own = [item for item in items if all(map(_spells, heard[item.id]))]
-        prompts = [fill_context(lm, i, column, heard.get(i.id, [])) for i in own]
-        if not prompts:
-            continue
-        scores = _score(lm, column, prompts, [texts[item.id] for item in own])
-        for item, sums in zip(own, scores, strict=True):
+        for item, counts, sums in _score(lm, own, column, heard):
             record = records[item.id]
-            record["sums"][column] = sums
-            if item.id in heard:
+            record["counts"][column], record["sums"][column] = counts, sums
+            if column in SEGMENTS:
                 record["read"][column] = [
                     speech.hypothesis or "" if column == "cascade" else speech.text
                     for speech in heard[item.id]
@@ -219,9 +215,21 @@ def _audio(lm, part):
     return samples, rate
 
 
-def _score(lm, column, prompts, texts):
-    model, embeds = lm.model, lm.embed_prompts(prompts)
-    if not column.startswith("untouched"):
-        return score_choices(model, lm.llm.embed, embeds, texts)
-    with lm.tuned.untouched() as llm:
-        return score_choices(llm.load_model(), llm.embed, embeds, texts)
+def _score(lm, items, column, heard):
+    """Each item with the counts and sums of its choices."""
+    if not items:
+        return
+    spoken = [heard.get(item.id, []) for item in items]
+    pairs = list(zip(items, spoken, strict=True))
+    embeds = lm.embed_prompts([fill_context(lm, i, column, x) for i, x in pairs])
+    filled = [fill_choices(lm, i, column, x) for i, x in pairs]
+    # Of those in which something is said.
+    tokens = [[ids for ids in own if ids] for own, _ in filled]
+    vectors = [[v for i, v in zip(*own, strict=True) if i] for own in filled]
+    untouched = column.startswith("untouched")
+    with lm.tuned.untouched() if untouched else contextlib.nullcontext():
+        model = lm.llm.load_model() if untouched else lm.model
+        scores = score_choices(model, lm.llm.embed, embeds, tokens, vectors)
+    for item, (own, _), sums in zip(items, filled, scores, strict=True):
+        left = iter(sums)
+        yield item, [*map(len, own)], [next(left) if ids else None for ids in own]

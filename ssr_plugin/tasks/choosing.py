@@ -31,16 +31,18 @@ def choice_scores(record, column, rule):
 
     Example
     -------
-    >>> record = {"counts": [1, 2]}
+    >>> record = {"counts": {"text": [1, 2]}}
     >>> record["sums"] = {"none": [-2.0, -9.0], "text": [-1.0, -3.0]}
     >>> [choice_scores(record, "text", rule) for rule in RULES]
     [[-1.0, -3.0], [-1.0, -1.5], [1.0, 6.0]]
     """
-    sums = record["sums"][column]
+    # What is heard as nothing is never chosen before what is heard as something.
+    sums = [-math.inf if s is None else s for s in record["sums"][column]]
     if rule == "sum":
         return sums
     if rule == "mean":
-        return [s / count for s, count in zip(sums, record["counts"], strict=True)]
+        counts = record["counts"][column]
+        return [s / max(count, 1) for s, count in zip(sums, counts, strict=True)]
     nothing = record["sums"][NOTHING.get(column, "none")]
     return [s - before for s, before in zip(sums, nothing, strict=True)]
 

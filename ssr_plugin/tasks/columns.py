@@ -18,7 +18,7 @@ import torch
 
 from ssr_plugin.inference.prompts import tokenize_inside
 from ssr_plugin.inference.speech import Speech
-from ssr_plugin.tasks.items import Spoken
+from ssr_plugin.tasks.items import Spoken, is_heard
 
 #: In the order in which they are shown.
 COLUMNS = (
@@ -49,10 +49,11 @@ def choose_columns(lm, items):
         Why others are missing.
     """
     heard = [part for item in items for part in item.heard()]
+    contexts = [p for item in items for p in item.context if isinstance(p, Spoken)]
     columns, notes = {"text"}, []
-    if heard:
+    if contexts:
         columns.add("none")
-    if any(part.written is not None for part in heard):
+    if any(part.written is not None for part in contexts):
         columns.add("written")
     if lm.tuned is not None:
         columns.add("untouched")
@@ -78,7 +79,7 @@ def fill_context(lm, item, column, spoken):
     item : Item
     column : str
     spoken : list of Speech
-        What was heard in each of its spoken parts, of the column's segments; not used
+        What was heard in each of :meth:`Item.heard`, of the column's segments; not used
         where the column does not listen.
 
     Returns
@@ -138,18 +139,37 @@ def transcript_tokens(lm, text):
     return lm.segmenters["forced"].tokenize(text)[0] if text.strip() else []
 
 
-def choice_tokens(lm, choice):
-    """The tokens by which a choice is scored.
+def fill_choices(lm, item, column, spoken):
+    """The tokens by which an item's choices are scored, and how a column reads them.
+
+    A choice that is heard is scored as the column hears it: by the tokens of its
+    transcript (forced) or those nearest to its vectors (predicted), each given the
+    vectors before it; or by the hypothesis, as text (cascade).
 
     Arguments
     ---------
-    lm : ssr_plugin.inference.speech_lm.SpeechLM
-    choice : str or Spoken
+    lm, item, column, spoken
+        Of :func:`fill_context`.
 
     Returns
     -------
-    list of int
+    tokens : list of list of int
+        Of each choice; none where nothing was heard.
+    vectors : list of (torch.Tensor or None)
+        [K, H] where a choice is read as vectors.
     """
-    if isinstance(choice, Spoken):
-        return transcript_tokens(lm, choice.text)
-    return tokenize_inside(lm.llm.tokenizer, choice)
+    waiting = iter(spoken[len(spoken) - sum(map(is_heard, item.choices)) :])
+    tokens, vectors = [], []
+    for choice in item.choices:
+        heard = next(waiting) if column in SEGMENTS and is_heard(choice) else None
+        if column == "cascade" and heard is not None:
+            tokens.append(transcript_tokens(lm, heard.hypothesis or ""))
+            heard = None
+        elif column == "predicted" and heard is not None:
+            tokens.append(heard.tokens)
+        elif isinstance(choice, Spoken):
+            tokens.append(transcript_tokens(lm, choice.text))
+        else:
+            tokens.append(tokenize_inside(lm.llm.tokenizer, choice))
+        vectors.append(None if heard is None else heard.vectors)
+    return tokens, vectors

@@ -42,8 +42,9 @@ class Item:
     context : tuple of (str or Spoken)
         What the LLM reads before it chooses.
     choices : tuple of (str or Spoken)
-        Two or more. A ``Spoken`` one is scored by the tokens of its transcript, given
-        the context; a ``str`` as it stands, with the blank before it if there is one.
+        Two or more. A ``str`` is scored as it stands, with the blank before it if there
+        is one; a ``Spoken`` one by the tokens of its transcript, given the context. One
+        that has audio is heard, too, by the columns that listen.
     answer : int
         Which choice is right.
     cluster : str or None
@@ -85,13 +86,26 @@ class Item:
             )
 
     def heard(self):
-        """The parts of the context that are or could be heard.
+        """What is or could be heard of the context, and is of the choices.
 
         Returns
         -------
         list of Spoken
+            Those of the context come first.
         """
-        return [part for part in self.context if isinstance(part, Spoken)]
+        context = [part for part in self.context if isinstance(part, Spoken)]
+        return context + [c for c in self.choices if is_heard(c)]
+
+
+def is_heard(part):
+    """Whether a part of an item has audio.
+
+    Example
+    -------
+    >>> is_heard(Spoken("the cat", "cat.wav")), is_heard(Spoken("the cat"))
+    (True, False)
+    """
+    return isinstance(part, Spoken) and part.wav is not None
 
 
 def spell(part):

@@ -36,7 +36,7 @@ def summarise(records, columns, rule, ways=None, seed=0):
 
     Example
     -------
-    >>> record = {"answer": 0, "cluster": "1", "counts": [1, 1]}
+    >>> record = {"answer": 0, "cluster": "1"}
     >>> record["sums"] = {"text": [-1.0, -2.0], "forced": [-3.0, -3.0]}
     >>> figures = summarise([record], ["text", "forced"], rule="sum")
     >>> figures["chance"], figures["columns"]["forced"]["accuracy"]
@@ -50,7 +50,7 @@ def summarise(records, columns, rule, ways=None, seed=0):
         ]
     )
     chance = float(
-        np.mean([100 / (ways or len(record["counts"])) for record in records])
+        np.mean([100 / (ways or len(record["sums"][columns[0]])) for record in records])
     )
     draws = resample_means(won, [record["cluster"] for record in records], seed)
     figures = {}
