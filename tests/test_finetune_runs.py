@@ -109,6 +109,8 @@ def test_a_run_leaves_its_log_its_curves_and_a_model_to_use(run):
     folder = overrides["output_folder"]
     log = (folder / "log.txt").read_text()
     assert "epoch 2: " in log and "text_perplexity" in log
+    for task in ("listening", "transcription", "continuation"):
+        assert f"  {task}_loss " in log
     assert "test-a (forced segments), before -> after: speech loss " in log
     assert "test-a (predicted segments), before -> after: prompted wer " in log
     assert "text, before -> after: perplexity " in log
@@ -195,7 +197,7 @@ def test_adapters_alone_are_trained_and_saved(finetune_run, tmp_path, monkeypatc
 
 def test_vanilla_tuning_reads_no_text(finetune_run, tmp_path, monkeypatch):
     monkeypatch.setattr(text, "sample_documents", pytest.fail)
-    monkeypatch.setattr(finetune_module, "block_targets", pytest.fail)
+    monkeypatch.setattr(text.Text, "draw", pytest.fail)
     metrics = finetune(finetune_run(tmp_path, text_ratio=0, number_of_epochs=1))
     assert metrics["text"]["perplexity"] != metrics["text"]["before"]["perplexity"]
 
@@ -252,7 +254,7 @@ def test_memory_can_be_saved(finetune_run, tmp_path, options):
 # --- Killed, and started again -----------------------------------------------------
 
 PLACES = [
-    ("ssr_plugin.models.sampling:sample_documents", 1),
+    ("ssr_plugin.training.text:sample_documents", 1),
     ("ssr_plugin.training.finetune:FinetuneBrain.fit_batch", 4),
     # Amid a checkpoint.
     ("torch:save", 2),

@@ -12,7 +12,7 @@ from ssr_plugin.models import sampling
 from ssr_plugin.models.llm import TextLLM
 from ssr_plugin.models.sampling import sample_documents
 from ssr_plugin.training import text
-from ssr_plugin.training.text import block_targets, make_text, pack, tokenize
+from ssr_plugin.training.text import Text, cut_documents, make_text, tokenize
 
 import runs
 
@@ -91,33 +91,52 @@ def test_what_the_llm_wrote_is_kept_for_the_next_run(llm, settings, monkeypatch)
     assert sum(map(len, json.loads(file.read_text()))) >= 400
     monkeypatch.setattr(text, "sample_documents", pytest.fail)
     again = make_text(settings(), llm)
-    assert torch.equal(first.blocks, again.blocks) and first.heldout == again.heldout
+    assert all(map(torch.equal, first.parts, again.parts))
+    assert len(first.parts) == len(again.parts) and first.heldout == again.heldout
     monkeypatch.setattr(text, "sample_documents", sampling.sample_documents)
     other = make_text(settings(seed=2), llm)
     assert other.heldout != first.heldout
 
 
-# --- Packed ------------------------------------------------------------------------
+# --- Cut into parts ----------------------------------------------------------------
 
 
-def test_each_token_is_predicted_once_but_starts():
+def test_each_token_and_each_end_is_predicted_once():
     documents = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
-    blocks = pack(documents, start=1, end=2, size=4)
-    targets = block_targets(blocks, start=1, end=2)
-    assert blocks.shape == (3, 5)
-    stream = [5, 6, 7, 2, 8, 2, 9, 10, 11, 12]
-    assert targets[targets >= 0].tolist() == stream
-    assert (targets == -1).sum() == 2
+    parts = cut_documents(documents, start=1, end=2, size=2)
+    assert all(part[0] == 1 for part in parts)
+    predicted = sorted(token for part in parts for token in part[1:].tolist())
+    assert predicted == [2, 2, 2, *range(5, 14)]
+    lengths = [len(part) for part in parts]
+    assert lengths == sorted(lengths) and lengths[-1] == 3
 
 
-def test_a_token_that_both_starts_and_ends_stands_once_and_is_predicted():
-    blocks = pack([[5, 6], [7]], start=2, end=2, size=4)
-    assert blocks.tolist() == [[2, 5, 6, 2, 7]]
-    assert block_targets(blocks, start=2, end=2).tolist() == [[5, 6, 2, 7]]
+def test_without_an_end_token_documents_have_no_end():
+    (part,) = cut_documents([[5, 6]], start=1, end=None, size=4)
+    assert part.tolist() == [1, 5, 6]
 
 
 def test_documents_that_were_cut_off_get_no_end():
-    assert pack([[5, 6], [7]], 1, 2, size=5, cut=2).tolist() == [[1, 5, 6, 1, 7, 2]]
+    parts = cut_documents([[5, 6], [7]], 1, 2, size=2, unfinished=2)
+    assert sorted(part.tolist() for part in parts) == [[1, 5, 6], [1, 7, 2]]
+
+
+def test_all_parts_are_drawn_alike_and_about_as_much_as_wanted():
+    sizes = torch.arange(1, 101)
+    parts = [torch.full((int(n) + 1,), int(n)) for n in sizes]
+    found = Text(parts, [], "")
+    torch.manual_seed(0)
+    counts, predicted = torch.zeros(101), []
+    for _ in range(4000):
+        drawn = found.draw(300)
+        lengths = [len(part) - 1 for part in drawn]
+        predicted.append(sum(lengths))
+        counts[lengths] += 1
+    # Those at the very ends have fewer or more neighbours.
+    inner = counts[30:95]
+    assert inner.min() > 0.7 * inner.mean() and inner.max() < 1.3 * inner.mean()
+    assert 300 <= sum(predicted) / len(predicted) <= 420
+    assert len(found.draw(0)) == 1
 
 
 def test_no_more_tokens_are_taken_than_asked_for(tiny_tokenizer):
@@ -142,8 +161,7 @@ def test_a_file_of_its_own_is_held_out_whole(llm, settings, tmp_path):
     )
     assert found.heldout == [[3, 4], [5]]
     assert found.heldout_source == str(tmp_path / "b.txt")
-    # <s> the cat </s>, twenty times; the first token is not predicted.
-    assert found.blocks.shape == (79 // 8, 9)
+    assert [part.tolist() for part in found.parts] == [[1, 29, 30, 2]] * 20
 
 
 def test_without_one_some_documents_are_not_learnt_from(llm, settings, tmp_path):
@@ -152,7 +170,7 @@ def test_without_one_some_documents_are_not_learnt_from(llm, settings, tmp_path)
     source = str(tmp_path / "a.txt")
     found = make_text(settings(text_source=source, text_block=1), llm)
     assert found.heldout == [[3], [23]]
-    learnt = set(found.blocks.flatten().tolist())
+    learnt = set(torch.cat(found.parts).tolist())
     assert not learnt & {3, 23} and len(learnt) == 24 + 2
     assert found.heldout_source == f"of {source}"
 
@@ -161,14 +179,14 @@ def test_where_no_text_is_learnt_from_none_is_written(llm, settings, monkeypatch
     monkeypatch.setattr(text, "sample_documents", pytest.fail)
     heldout = str(runs.PROJECT / "recipes" / "sample" / "text" / "heldout.txt")
     found = make_text(settings(text_ratio=0, text_heldout=heldout), llm)
-    assert found.blocks is None and len(found.heldout) > 1
+    assert found.parts == [] and len(found.heldout) > 1
 
 
 @pytest.mark.parametrize(
     "others, message",
     [
-        ({"text_block": 0}, "text_block: the LLM reads 1 to 2048 tokens, not 0"),
-        ({"text_block": 4096}, "text_block: the LLM reads 1 to 2048 tokens"),
+        ({"text_block": 0}, "text_block: the LLM reads 1 to 2047 tokens .* not 0"),
+        ({"text_block": 4096}, "text_block: the LLM reads 1 to 2047 tokens"),
         ({"text_heldout": "nowhere.txt"}, "text_heldout: there is no text file"),
     ],
 )
@@ -177,11 +195,10 @@ def test_bad_settings_are_named_by_their_keys(llm, settings, others, message):
         make_text(settings(**others), llm)
 
 
-def test_too_little_text_for_a_block_is_named(llm, settings, tmp_path):
-    (tmp_path / "a.txt").write_text("the cat\n" * 30)
-    source = str(tmp_path / "a.txt")
-    with pytest.raises(ValueError, match="a.txt' has less than .* text_block .*500"):
-        make_text(settings(text_source=source, text_block=500), llm)
+def test_a_document_alone_is_not_both_held_out_and_learnt_from(llm, settings, tmp_path):
+    (tmp_path / "a.txt").write_text("the cat sat")
+    with pytest.raises(ValueError, match="a.txt' has one document .* text_heldout"):
+        make_text(settings(text_source=str(tmp_path / "a.txt")), llm)
 
 
 # --- Perplexity --------------------------------------------------------------------

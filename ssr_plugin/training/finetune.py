@@ -17,7 +17,6 @@ from ssr_plugin.models.scoring import logits_at, pad_rows
 from ssr_plugin.training import augment
 from ssr_plugin.training.brain import StageBrain
 from ssr_plugin.training.tasks import question, sequence, transcription_task
-from ssr_plugin.training.text import block_targets
 
 
 @dataclasses.dataclass
@@ -195,17 +194,15 @@ class FinetuneBrain(StageBrain):
         """What is predicted of text alone, ``text_ratio`` times so many tokens."""
         hparams = self.hparams
         weighs = hparams.text_weight or hparams.text_kl_weight
-        if self.text.blocks is None or not weighs:
+        if not (self.text.parts and weighs):
             return None
-        size = self.text.blocks.shape[1] - 1
-        number = max(round(hparams.text_ratio * count / size), 1)
-        chosen = torch.randint(len(self.text.blocks), (number,))
-        blocks = self.text.blocks[chosen].to(self.device)
-        end = self.llm.tokenizer.eos_token_id
-        targets = block_targets(blocks, self.llm.start_id, end)
-        embeds = self.llm.embed(blocks[:, :-1])
-        mask = torch.ones_like(targets, dtype=torch.bool)
+        parts = self.text.draw(round(hparams.text_ratio * count))
+        inputs, targets = (
+            pad_sequence(each, batch_first=True, padding_value=-1).to(self.device)
+            for each in ([x[:-1] for x in parts], [x[1:] for x in parts])
+        )
         wanted = targets >= 0
+        embeds, mask = self.llm.embed(inputs.clamp_min(0)), inputs >= 0
         logits = self.modules.tuned(embeds, mask, wanted)
         known = None
         if hparams.text_kl_weight:
@@ -214,8 +211,11 @@ class FinetuneBrain(StageBrain):
         return logits, known, targets[wanted]
 
     def on_stage_start(self, stage, epoch=None):
-        """Lets the connector forget what it keeps in the precision of another stage."""
+        """Starts counting afresh for a validation."""
+        # It forgets what it keeps in the precision of another stage.
         self.lm.connector.eval()
+        if stage == sb.Stage.VALID:
+            self.sums = [[0.0, 0] for _ in self.tasks]
 
     # --- What is learnt --------------------------------------------------------------
 
@@ -224,6 +224,11 @@ class FinetuneBrain(StageBrain):
         if stage == sb.Stage.TEST:
             return torch.zeros(())
         losses = [F.cross_entropy(*each) for each in predictions.speech]
+        if stage == sb.Stage.VALID:
+            counts = [len(targets) for _, targets in predictions.speech]
+            for own, loss, count in zip(self.sums, losses, counts, strict=True):
+                own[0] += loss.item() * count
+                own[1] += count
         weights = predictions.weights
         loss = sum(w * x for w, x in zip(weights, losses, strict=True)) / sum(weights)
         if predictions.text is not None:
@@ -232,8 +237,12 @@ class FinetuneBrain(StageBrain):
         return loss
 
     def valid_stats(self):
-        """What tells of forgetting, over the epochs."""
-        return {"text_perplexity": self.perplexity(self.part("tuned"))}
+        """The loss of each task per token, and what tells of forgetting."""
+        losses = {
+            f"{task.name}_loss": total / count
+            for task, (total, count) in zip(self.tasks, self.sums, strict=True)
+        }
+        return {**losses, "text_perplexity": self.perplexity(self.part("tuned"))}
 
     def perplexity(self, llm):
         """Of the held-out text."""

@@ -27,18 +27,47 @@ class Text:
 
     Arguments
     ---------
-    blocks : torch.Tensor or None
-        [K, L + 1] int, to be learnt from: each token but the first is predicted from
-        those before it. None if no text is learnt from.
+    parts : list of torch.Tensor
+        To be learnt from: each token but the first is predicted from those before it.
+        Sorted by length. None at all, if no text is learnt from.
     heldout : list of list of int
         Documents that are never learnt from.
     heldout_source : str
         Where those come from.
+
+    Example
+    -------
+    >>> parts = [torch.tensor([1, 5, 6]), torch.tensor([1, 7, 8, 9])]
+    >>> text = Text(parts, [[10, 11]], "a.txt")
+    >>> len(text.draw(5)) in (1, 2)
+    True
     """
 
-    blocks: torch.Tensor | None
+    parts: list
     heldout: list
     heldout_source: str
+
+    def __post_init__(self):
+        sizes = [len(part) - 1 for part in self.parts]
+        self._ends = torch.tensor(sizes, dtype=torch.long).cumsum(0)
+
+    def draw(self, count):
+        """Draws parts of like length, each as likely as any other.
+
+        Arguments
+        ---------
+        count : int
+            About so many tokens are to be predicted.
+
+        Returns
+        -------
+        list of torch.Tensor
+            At least one.
+        """
+        place = torch.randint(int(self._ends[-1]), (1,))
+        first = int(torch.searchsorted(self._ends, place, right=True))
+        last = int(torch.searchsorted(self._ends, place + max(count - 1, 0)))
+        return self.parts[first : last + 1]
 
 
 def make_text(hparams, llm):
@@ -63,9 +92,12 @@ def make_text(hparams, llm):
     """
     source, heldout = hparams["text_source"], hparams["text_heldout"]
     size, count = hparams["text_block"], hparams["text_tokens"]
-    most = getattr(llm.config, "max_position_embeddings", None) or size
-    if not 1 <= size <= most:
-        raise ValueError(f"text_block: the LLM reads 1 to {most} tokens, not {size}")
+    most = getattr(llm.config, "max_position_embeddings", None) or size + 1
+    if not 1 <= size < most:
+        raise ValueError(
+            f"text_block: the LLM reads 1 to {most - 1} tokens after the first, not "
+            f"{size}"
+        )
     documents = []
     if hparams["text_ratio"] > 0 or heldout is None:
         if source == SELF:
@@ -80,17 +112,17 @@ def make_text(hparams, llm):
     else:
         kept = read_documents(heldout, "text_heldout")
         kept = tokenize(kept, llm.tokenizer, hparams["text_heldout_tokens"])
-    blocks = None
+    parts = []
     if hparams["text_ratio"] > 0:
-        end = llm.tokenizer.eos_token_id
-        cut = size if source == SELF else None
-        blocks = pack(documents, llm.start_id, end, size, cut)
-        if not len(blocks):
+        if not documents:
             raise ValueError(
-                f"text_source: '{source}' has less than one block of text: give more, "
-                f"or a smaller text_block (it is {size})"
+                f"text_source: '{source}' has one document alone, which is held out: "
+                f"give text_heldout"
             )
-    return Text(blocks, kept, str(heldout))
+        end = llm.tokenizer.eos_token_id
+        unfinished = size if source == SELF else None
+        parts = cut_documents(documents, llm.start_id, end, size, unfinished)
+    return Text(parts, kept, str(heldout))
 
 
 def tokenize(documents, tokenizer, count):
@@ -126,11 +158,12 @@ def tokenize(documents, tokenizer, count):
     return found
 
 
-def pack(documents, start, end, size, cut=None):
-    """Documents one after another, cut into blocks of equal length.
+def cut_documents(documents, start, end, size, unfinished=None):
+    """Documents as sequences to be learnt from, long ones in parts.
 
-    Each document begins with the start token and ends with the end token; where the
-    two are one, it stands between them once.
+    Each part begins with the start token, as what is generated does, and a document's
+    last part with its end. Were documents packed into blocks, what comes first in a
+    text would hardly be read; it is what tuning on speech changes most.
 
     Arguments
     ---------
@@ -138,53 +171,27 @@ def pack(documents, start, end, size, cut=None):
     start : int
     end : int or None
     size : int
-        L
-    cut : int or None
-        Documents of so many tokens have been cut off, and get no end.
+        L, most tokens of a part, besides start and end.
+    unfinished : int or None
+        Documents of so many tokens were cut off, and get no end.
 
     Returns
     -------
-    torch.Tensor
-        [K, L + 1] int. The last token of a block is the first of the next, since there
-        it is not predicted; what does not fill a block is left out.
+    list of torch.Tensor
+        [2 to L + 2] int each, the shortest first.
 
     Example
     -------
-    >>> pack([[5, 6], [7, 8, 9]], start=1, end=2, size=3).tolist()
-    [[1, 5, 6, 2], [2, 1, 7, 8]]
+    >>> cut_documents([[5, 6, 7], [8]], start=1, end=2, size=2)
+    [tensor([1, 5, 6]), tensor([1, 7, 2]), tensor([1, 8, 2])]
     """
-    stream = []
+    parts = []
     for ids in documents:
-        stream += [start, *ids]
-        if end not in (None, start) and len(ids) != cut:
-            stream.append(end)
-    count = max(len(stream) - 1, 0) // size
-    rows = [stream[i * size : (i + 1) * size + 1] for i in range(count)]
-    return torch.tensor(rows, dtype=torch.long).reshape(count, size + 1)
-
-
-def block_targets(blocks, start, end):
-    """What is to be predicted after each token of a block but the last.
-
-    Arguments
-    ---------
-    blocks : torch.Tensor
-        [K, L + 1]
-    start, end
-        Of :func:`pack`.
-
-    Returns
-    -------
-    torch.Tensor
-        [K, L] int; -1 where a start token follows an end, which LLMs never predict.
-
-    Example
-    -------
-    >>> block_targets(torch.tensor([[5, 2, 1, 7]]), start=1, end=2)
-    tensor([[ 2, -1,  7]])
-    """
-    targets = blocks[:, 1:]
-    return targets if start == end else targets.masked_fill(targets == start, -1)
+        own = [ids[i : i + size] for i in range(0, len(ids), size)]
+        if end is not None and len(ids) != unfinished:
+            own[-1] = [*own[-1], end]
+        parts += [torch.tensor([start, *part]) for part in own]
+    return sorted(parts, key=len)
 
 
 def _write(llm, count, longest, seed, cache_folder):
