@@ -325,7 +325,7 @@ def test_two_processes_tune_together_and_report_what_one_reports(
         capture_output=True,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(runs.PROJECT)},
-        timeout=120,
+        timeout=400,
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "log.txt").read_text().count("epoch 2: ") == 1

@@ -187,6 +187,7 @@ def test_where_no_text_is_learnt_from_none_is_written(llm, settings, monkeypatch
     [
         ({"text_block": 0}, "text_block: the LLM reads 1 to 2047 tokens .* not 0"),
         ({"text_block": 4096}, "text_block: the LLM reads 1 to 2047 tokens"),
+        ({"text_heldout_tokens": 0}, "text_heldout_tokens: it is 0"),
         ({"text_heldout": "nowhere.txt"}, "text_heldout: there is no text file"),
     ],
 )

@@ -98,6 +98,9 @@ def make_text(hparams, llm):
             f"text_block: the LLM reads 1 to {most - 1} tokens after the first, not "
             f"{size}"
         )
+    for key in ("text_tokens", "text_heldout_tokens"):
+        if hparams[key] < 1:
+            raise ValueError(f"{key}: it is {hparams[key]}, and must be 1 at least")
     documents = []
     if hparams["text_ratio"] > 0 or heldout is None:
         if source == SELF:
