@@ -256,6 +256,24 @@ def test_an_item_without_alignment_is_left_out_of_all_columns(lm, items):
     assert "alignment" in problems.reasons["1"]
 
 
+def test_a_recording_that_is_gone_is_named(lm, items, tmp_path):
+    (tmp_path / "3.wav").unlink()
+    records, problems = answer_items(lm, items, COLUMNS, align, max_skipped_share=0.5)
+    assert len(records) == 5
+    assert problems.reasons == {"3": f"no audio file '{tmp_path / '3.wav'}'"}
+
+
+def test_what_is_longer_than_the_llm_reads_is_left_out(lm, items, monkeypatch):
+    most = lm.llm.config.max_position_embeddings
+    long = Item("long", ("a " * most, *items[0].context), items[0].choices, 0)
+    columns = ["none", "text"]
+    records, problems = answer_items(
+        lm, [items[1], long], columns, align, max_skipped_share=0.5
+    )
+    assert [record["id"] for record in records] == ["1"]
+    assert f"of which the LLM takes {most}" in problems.reasons["long"]
+
+
 def test_two_items_of_one_name_are_refused(lm, items):
     with pytest.raises(ValueError, match="two items have the id '0'"):
         answer_items(lm, [items[0], items[0]], ["text"], align)

@@ -118,3 +118,11 @@ def test_a_csv_is_a_corpus_too(settings, tmp_path, small_corpus):
     with runs._restored():
         metrics = main(CSVDataSet, runs.arguments("evaluate", **settings))
     assert metrics["tasks"]["continuation 2-way"]["items"] > 0
+
+
+def test_of_several_processes_the_first_does_it_all(evaluate, settings, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    assert evaluate(settings) == {}
+    assert not settings["output_folder"].exists()
+    monkeypatch.setenv("RANK", "0")
+    assert evaluate(settings)["tasks"]

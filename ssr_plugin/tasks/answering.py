@@ -79,7 +79,11 @@ def answer_items(
     for item in items:
         if item.id in keys:
             raise ValueError(f"two items have the id '{item.id}'")
-        keys[item.id] = _key(item, columns, identity)
+        try:
+            keys[item.id] = _key(item, columns, identity)
+        except FileNotFoundError as error:
+            keys[item.id] = None
+            problems.add(item.id, f"no audio file '{error.filename}'")
     kept = Records(path)
     to_do = [
         item
@@ -93,7 +97,11 @@ def answer_items(
             kept.add([{"key": keys[answer["id"]], **answer} for answer in answers])
             bar.update(len(batch))
     problems.check(len(items))
-    answered = [keys[i.id] for i in items if keys[i.id] in kept]
+    answered = [
+        keys[item.id]
+        for item in items
+        if keys[item.id] in kept and item.id not in problems.reasons
+    ]
     kept.keep(answered)
     return [kept[key] for key in answered], problems
 
@@ -122,9 +130,8 @@ def _align(items, align, problems):
         found |= align(list(to_do.values()))
     for item in items:
         for place, _ in enumerate(item.heard()):
-            if _part_id(item, place) not in found:
+            if _part_id(item, place) not in found and item.id not in problems.reasons:
                 problems.add(item.id, "a spoken part has no alignment")
-                break
     return found
 
 
@@ -151,7 +158,7 @@ def _answer(lm, items, columns, alignments, problems):
         own = items
         if column == "cascade":
             own = [item for item in items if all(map(_spells, heard[item.id]))]
-        for item, counts, sums in _score(lm, own, column, heard):
+        for item, counts, sums in _score(lm, own, column, heard, problems):
             record = records[item.id]
             record["counts"][column], record["sums"][column] = counts, sums
             if column in SEGMENTS:
@@ -159,7 +166,7 @@ def _answer(lm, items, columns, alignments, problems):
                     speech.hypothesis or "" if column == "cascade" else speech.text
                     for speech in heard[item.id]
                 ]
-    return list(records.values())
+    return [r for name, r in records.items() if name not in problems.reasons]
 
 
 def _hidden(columns):
@@ -215,7 +222,7 @@ def _audio(lm, part):
     return samples, rate
 
 
-def _score(lm, items, column, heard):
+def _score(lm, items, column, heard, problems):
     """Each item with the counts and sums of its choices."""
     if not items:
         return
@@ -223,13 +230,33 @@ def _score(lm, items, column, heard):
     pairs = list(zip(items, spoken, strict=True))
     embeds = lm.embed_prompts([fill_context(lm, i, column, x) for i, x in pairs])
     filled = [fill_choices(lm, i, column, x) for i, x in pairs]
+    fit = _fitting(lm, items, embeds, filled, problems)
     # Of those in which something is said.
-    tokens = [[ids for ids in own if ids] for own, _ in filled]
-    vectors = [[v for i, v in zip(*own, strict=True) if i] for own in filled]
+    tokens = [[ids for ids in filled[i][0] if ids] for i in fit]
+    vectors = [[v for x, v in zip(*filled[i], strict=True) if x] for i in fit]
     untouched = column.startswith("untouched")
     with lm.tuned.untouched() if untouched else contextlib.nullcontext():
         model = lm.llm.load_model() if untouched else lm.model
-        scores = score_choices(model, lm.llm.embed, embeds, tokens, vectors)
-    for item, (own, _), sums in zip(items, filled, scores, strict=True):
-        left = iter(sums)
-        yield item, [*map(len, own)], [next(left) if ids else None for ids in own]
+        scores = score_choices(
+            model, lm.llm.embed, [embeds[i] for i in fit], tokens, vectors
+        )
+    for i, sums in zip(fit, scores, strict=True):
+        own, left = filled[i][0], iter(sums)
+        yield items[i], [*map(len, own)], [next(left) if x else None for x in own]
+
+
+def _fitting(lm, items, embeds, filled, problems):
+    """Places of the items that the LLM can read; the others are noted."""
+    most = getattr(lm.llm.config, "max_position_embeddings", None)
+    places = []
+    for i, (item, embed, (own, _)) in enumerate(
+        zip(items, embeds, filled, strict=True)
+    ):
+        length = len(embed) + max(map(len, own))
+        if most is None or length <= most:
+            places.append(i)
+        else:
+            reason = f"{length} tokens, of which the LLM takes {most}"
+            problems.reasons.setdefault(item.id, reason)
+            logger.warning("skipped %s: %s", item.id, reason)
+    return places

@@ -37,13 +37,16 @@ def main(dataset_class=None, argv=None):
     Returns
     -------
     dict
-        What is in ``metrics.json``.
+        What is in ``metrics.json``; empty in all processes but the first.
 
     Raises
     ------
     SystemExit
         With the message alone, where the user's input is at fault.
     """
+    if (sb.utils.distributed.get_rank() or 0) > 0:
+        # Under torchrun the first process does it all: it is not much.
+        return {}
     argv = argv or sys.argv[1:]
     hparams_file, run_opts, overrides = sb.parse_arguments(argv)
     try:
