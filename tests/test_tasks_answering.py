@@ -140,6 +140,15 @@ def test_a_set_without_audio_is_read_as_text(lm):
     assert choose_columns(lm, [plain])[0] == ["text"]
 
 
+def test_what_is_written_is_read_as_it_stands(lm):
+    part = Spoken("the cat", written="the cat sat")
+    item = Item("1", (part, " so"), (" a", " the cat"), 0)
+    (record,), _ = answer_items(lm, [item], ["none", "written", "text"], align=None)
+    expected = lm.score("the cat sat so", [" a", " the cat"])
+    assert record["sums"]["written"] == pytest.approx(expected, abs=1e-4)
+    assert record["sums"]["text"] != pytest.approx(expected, abs=1e-3)
+
+
 def test_a_segmenter_that_tells_no_tokens_gives_no_cascade(lm, items):
     records, _ = answer_items(lm, items, ["text", "cascade", "predicted"], align)
     assert all(set(record["sums"]) == {"text", "predicted"} for record in records)

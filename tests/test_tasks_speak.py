@@ -178,7 +178,7 @@ def test_a_task_is_spoken_by_its_ids(tmp_path):
     [
         (["copaa", "data"], "unknown task 'copaa'.*copa"),
         (["continuation", "data"], "speech of its own"),
-        (["copa"], "data: name the folder"),
+        (["copa"], "data: name the folder of copa"),
         (["copa", "/no/such"], "no dev.jsonl"),
         (["copa", "/", "--synthesizer", "espek"], "did you mean 'espeak'"),
     ],

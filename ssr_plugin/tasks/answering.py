@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import logging
 
 from tqdm import tqdm
 
@@ -14,8 +13,6 @@ from ssr_plugin.problems import Problems
 from ssr_plugin.tasks.choosing import NOTHING
 from ssr_plugin.tasks.columns import SEGMENTS, fill_choices, fill_context
 from ssr_plugin.tasks.records import Records
-
-logger = logging.getLogger(__name__)
 
 # Raised when the same items are to be answered in another way than before.
 _FORMAT = 2
@@ -191,9 +188,8 @@ def _hear(lm, items, segments, alignments, problems):
     found = _embed(lm, [p for _, p, _ in parts], segments, [a for *_, a in parts])
     heard = {item.id: [] for item in items}
     for (item, *_), speech in zip(parts, found, strict=True):
-        if isinstance(speech, ValueError):
-            problems.reasons.setdefault(item.id, str(speech))
-            logger.warning("skipped %s: %s", item.id, speech)
+        if isinstance(speech, ValueError) and item.id not in problems.reasons:
+            problems.add(item.id, speech)
         heard[item.id].append(speech)
     return heard
 
@@ -255,8 +251,6 @@ def _fitting(lm, items, embeds, filled, problems):
         length = len(embed) + max(map(len, own))
         if most is None or length <= most:
             places.append(i)
-        else:
-            reason = f"{length} tokens, of which the LLM takes {most}"
-            problems.reasons.setdefault(item.id, reason)
-            logger.warning("skipped %s: %s", item.id, reason)
+        elif item.id not in problems.reasons:
+            problems.add(item.id, f"{length} tokens, of which the LLM takes {most}")
     return places

@@ -24,8 +24,8 @@ from ssr_plugin.tasks.summary import TOPLINE, right
 
 #: What a reader must know of the columns.
 _LEGEND = (
-    "Accuracy in % (95 % bootstrap interval over items). none: the spoken part left "
-    "out. written: as the set writes it. text: its transcript, the best to hope for. "
+    "Accuracy in % (95 % bootstrap interval over items, groups whole). none: the "
+    "spoken part left out. written: as the set writes it. text: its transcript, the best to hope for. "
     "cascade: the segmenter's own hypothesis as text. predicted: vectors, segments "
     "found in the audio alone. forced: vectors, segments cut with the help of the "
     "reference transcript. untouched: the transcript, read by the LLM before it was "

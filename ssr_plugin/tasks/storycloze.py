@@ -1,7 +1,5 @@
 """Spoken StoryCloze: which ending belongs to the story that is heard."""
 
-import pathlib
-
 from ssr_plugin.data.datasets import read_text
 from ssr_plugin.data.headers import audio_files
 from ssr_plugin.tasks.items import Item, Spoken
@@ -47,9 +45,7 @@ class StoryCloze(Task):
 
     def __init__(self, data, rule=None):
         super().__init__(rule)
-        if data is None:
-            raise ValueError(f"data: name the folder that holds {self.name}")
-        self.data = pathlib.Path(data)
+        self.data = self.find_data(data)
 
     def items(self, align):
         """See :meth:`Task.items`."""

@@ -1,6 +1,7 @@
 """What every task is: a set of items, and the rule by which they are scored."""
 
 import abc
+import pathlib
 
 from ssr_plugin.tasks.choosing import RULES
 
@@ -42,6 +43,29 @@ class Task(abc.ABC):
         self.rule = self.rule if rule is None else rule
         if self.rule not in RULES:
             raise ValueError(f"rule: '{rule}' is none of {', '.join(RULES)}")
+
+    def find_data(self, data):
+        """The folder that a user names, or an error that says how to name it.
+
+        Arguments
+        ---------
+        data : path-like or None
+
+        Returns
+        -------
+        pathlib.Path
+
+        Raises
+        ------
+        ValueError
+            If none is named.
+        """
+        if data is None:
+            raise ValueError(
+                f"data: name the folder of {self.name} (in evaluate.yaml: "
+                f"task_options, {self.name}, data)"
+            )
+        return pathlib.Path(data)
 
     @abc.abstractmethod
     def items(self, align):

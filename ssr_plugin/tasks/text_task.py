@@ -30,9 +30,7 @@ class TextTask(Task):
 
     def __init__(self, data, speech=None, max_items=None, rule=None):
         super().__init__(rule)
-        if data is None:
-            raise ValueError(f"data: name the folder that holds {self.name}")
-        self.data = pathlib.Path(data)
+        self.data = self.find_data(data)
         self.speech = None if speech is None else pathlib.Path(speech)
         self.max_items = max_items
 

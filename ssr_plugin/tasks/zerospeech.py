@@ -2,7 +2,6 @@
 
 import csv
 import io
-import pathlib
 import random
 
 from ssr_plugin.data.datasets import read_text
@@ -44,9 +43,7 @@ class SWUGGY(Task):
 
     def __init__(self, data, split="dev", max_items=None, rule=None):
         super().__init__(rule)
-        if data is None:
-            raise ValueError(f"data: name the folder that holds {self.part}")
-        self.folder = pathlib.Path(data) / self.part / split
+        self.folder = self.find_data(data) / self.part / split
         self.max_items = max_items
 
     def items(self, align):
