@@ -25,11 +25,11 @@ from ssr_plugin.tasks.summary import TOPLINE, right
 #: What a reader must know of the columns.
 _LEGEND = (
     "Accuracy in % (95 % bootstrap interval over items, groups whole). none: the "
-    "spoken part left out. written: as the set writes it. text: its transcript, the best to hope for. "
-    "cascade: the segmenter's own hypothesis as text. predicted: vectors, segments "
-    "found in the audio alone. forced: vectors, segments cut with the help of the "
-    "reference transcript. untouched: the transcript, read by the LLM before it was "
-    "tuned."
+    "spoken part left out. written: as the set writes it. text: its transcript, the "
+    "best to hope for. cascade: the segmenter's own hypothesis as text. predicted: "
+    "vectors, segments found in the audio alone. forced: vectors, segments cut with "
+    "the help of the reference transcript. untouched: the transcript, read by the LLM "
+    "before it was tuned."
 )
 _TIES = "of n that tie each counts 1/n"
 # Characters of a context shown of each item; the end tells most.
