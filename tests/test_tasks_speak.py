@@ -166,6 +166,14 @@ def test_a_text_file_is_spoken_line_by_line(tmp_path, parrot, capsys):
     assert "2 spoken, 1 left out\n  1: symbols" in capsys.readouterr().out
 
 
+def test_only_so_many_are_spoken(tmp_path, parrot):
+    (tmp_path / "my.txt").write_text("a line\n" * 30)
+    options = ["--synthesizer", "command", "--command", " ".join(parrot.command)]
+    options += ["--max_items", "4"]
+    speaking.main([str(tmp_path / "my.txt"), str(tmp_path / "out"), *options])
+    assert len(read_manifest(tmp_path / "out" / "manifest.csv")) == 4
+
+
 def test_a_task_is_spoken_by_its_ids(tmp_path):
     row = {"premise": "It rained.", "choice1": "a", "choice2": "b", "label": 1}
     row |= {"question": "effect", "idx": 3}

@@ -1,6 +1,7 @@
 """What a task is made of: items, each a context, some choices and the right one."""
 
 import dataclasses
+import random
 
 from ssr_plugin.alignment.record import Alignment
 
@@ -117,3 +118,28 @@ def spell(part):
     ('the cat', ' sat')
     """
     return part if isinstance(part, str) else part.text
+
+
+def draw_names(names, max_items=None):
+    """So many names, drawn at random but always the same.
+
+    Arguments
+    ---------
+    names : iterable of str
+    max_items : int or None
+        None is all.
+
+    Returns
+    -------
+    list of str
+        Sorted.
+
+    Example
+    -------
+    >>> draw_names("dbca"), draw_names("dbca", 3) == draw_names("abcd", 3)
+    (['a', 'b', 'c', 'd'], True)
+    """
+    names = sorted(names)
+    if max_items is None or max_items >= len(names):
+        return names
+    return sorted(random.Random(0).sample(names, max_items))

@@ -23,6 +23,7 @@ from ssr_plugin.data.manifest import write_manifest
 from ssr_plugin.files import atomic_path, digest
 from ssr_plugin.problems import Problems, TooManyProblems
 from ssr_plugin.registry import get_registry
+from ssr_plugin.tasks.items import draw_names
 from ssr_plugin.tasks.saying import MARKS, MAX_WORDS, reads_badly, spoken_form
 from ssr_plugin.tasks.synthesizers import SynthesisError
 
@@ -175,6 +176,9 @@ def main(argv=None):
     parser.add_argument(
         "--command", help="of synthesizer command, with {voice}, {wav} and {text}"
     )
+    parser.add_argument(
+        "--max_items", type=int, help="only so many, drawn at random, always the same"
+    )
     parser.add_argument("--seed", type=int, default=0, help="which id gets which voice")
     parser.add_argument(
         "--max_words", type=int, default=MAX_WORDS, help="longer texts are left out"
@@ -197,6 +201,8 @@ def main(argv=None):
     try:
         synthesizer = build.synthesizer(name, own)
         texts = read_texts(options.pop("source"), options.pop("data"))
+        drawn = draw_names(texts, options.pop("max_items"))
+        texts = {name: texts[name] for name in drawn}
         skipped = speak(texts, folder, synthesizer, **options)
     except (OSError, ValueError, TooManyProblems) as error:
         raise SystemExit(f"error: {error}") from error

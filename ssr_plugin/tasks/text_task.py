@@ -3,10 +3,9 @@
 import abc
 import json
 import pathlib
-import random
 
 from ssr_plugin.data.manifest import read_manifest
-from ssr_plugin.tasks.items import Spoken
+from ssr_plugin.tasks.items import Spoken, draw_names
 from ssr_plugin.tasks.saying import spoken_form
 from ssr_plugin.tasks.speak import MANIFEST, SKIPPED
 from ssr_plugin.tasks.task import Task
@@ -80,9 +79,7 @@ class TextTask(Task):
         questions = self.questions()
         self.notes = []
         heard = None if self.speech is None else self._recordings(questions)
-        names = sorted(questions if heard is None else heard)
-        if self.max_items is not None and self.max_items < len(names):
-            names = sorted(random.Random(0).sample(names, self.max_items))
+        names = draw_names(questions if heard is None else heard, self.max_items)
         items = []
         for name in names:
             written = self.written(questions[name])

@@ -2,11 +2,10 @@
 
 import csv
 import io
-import random
 
 from ssr_plugin.data.datasets import read_text
 from ssr_plugin.data.headers import audio_files
-from ssr_plugin.tasks.items import Item, Spoken
+from ssr_plugin.tasks.items import Item, Spoken, draw_names
 from ssr_plugin.tasks.saying import spoken_form
 from ssr_plugin.tasks.task import Task
 
@@ -58,14 +57,13 @@ class SWUGGY(Task):
                     f"with correct 1 and one with 0; that of {key} has not"
                 )
             pairs[key][right] = row
-        names = sorted(key for key, rows in pairs.items() if len(rows) == 2)
+        names = [key for key, rows in pairs.items() if len(rows) == 2]
         self.notes = [f"{len(pairs) - len(names)} rows without a partner"]
         if len(names) == len(pairs):
             self.notes = []
-        if self.max_items is not None and self.max_items < len(names):
-            names = sorted(random.Random(0).sample(names, self.max_items))
+        chosen = draw_names(names, self.max_items)
         files = {path.stem: str(path) for path in audio_files(self.folder)}
-        return [self._item(name, pairs[name], files) for name in names]
+        return [self._item(name, pairs[name], files) for name in chosen]
 
     def _rows(self):
         """The lines of the table, with their numbers."""
