@@ -6,7 +6,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.models.through import transcribe
 
-# A transcript may be longer than the reference by this, before it is cut off.
+# A transcript may have so many tokens for each vector, and more, before it is cut off.
 _LONGER, _MORE = 1.3, 5
 
 
@@ -52,7 +52,7 @@ class PromptedWER:
             self.llm,
             pad_sequence(vectors, batch_first=True).to(table),
             torch.tensor([len(x) for x in vectors]),
-            max_new_tokens=round(_LONGER * max(map(len, tokens))) + _MORE,
+            max_new_tokens=[round(_LONGER * len(x)) + _MORE for x in vectors],
             prompt=self.prompt,
         )
         said = [self.llm.tokenizer.decode(x) for x in tokens]

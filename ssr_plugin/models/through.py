@@ -153,8 +153,8 @@ def transcribe(llm, vectors, counts, max_new_tokens, prompt="\n", num_beams=1):
         [B, M, H], padded on the right.
     counts : torch.LongTensor
         [B], how many vectors an utterance has; 0 is allowed.
-    max_new_tokens : int
-        Where to stop without an end-of-text token.
+    max_new_tokens : int or list of int
+        Where to stop without an end-of-text token, for all or each.
     prompt : str
         Text between the vectors and the answer; may be empty.
     num_beams : int
@@ -180,8 +180,11 @@ def transcribe(llm, vectors, counts, max_new_tokens, prompt="\n", num_beams=1):
     """
     model = llm.load_model()
     end = end_id(llm)
+    limits = max_new_tokens
+    if isinstance(limits, int):
+        limits = [limits] * len(vectors)
     config = GenerationConfig(
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=max(limits, default=1),
         num_beams=num_beams,
         do_sample=False,
         eos_token_id=end,
@@ -193,7 +196,8 @@ def transcribe(llm, vectors, counts, max_new_tokens, prompt="\n", num_beams=1):
     with _replaced(model, "generation_config", config), torch.no_grad():
         # Position ids are counted from the mask.
         written = model.generate(inputs_embeds=embeds, attention_mask=mask.long())
-    return llm.tokenizer.batch_decode(written, skip_special_tokens=True)
+    own = [row[:limit] for row, limit in zip(written, limits, strict=True)]
+    return llm.tokenizer.batch_decode(own, skip_special_tokens=True)
 
 
 def _find_layers(model):

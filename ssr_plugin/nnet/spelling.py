@@ -166,30 +166,33 @@ class VocabularyHead(nn.Module):
         # Whether a state is of no token at all, as where a segment was cut in two.
         self.null = nn.Linear(width, 1)
         self.scale = nn.Parameter(torch.tensor(1 / math.sqrt(size)))
-        self._cached = None
+        # By the type that autocast computes in.
+        self._cached = {}
 
     # Whatever may change the parameters forgets the keys made of them.
     def train(self, mode=True):
         """As usual."""
-        self._cached = None
+        self._cached = {}
         return super().train(mode)
 
     def _apply(self, fn, recurse=True):
-        self._cached = None
+        self._cached = {}
         return super()._apply(fn, recurse)
 
     def _load_from_state_dict(self, *args, **kwargs):
-        self._cached = None
+        self._cached = {}
         return super()._load_from_state_dict(*args, **kwargs)
 
     def _all_keys(self):
         if self.training or torch.is_grad_enabled():
             return self.keys(torch.arange(len(self._table()), device=self.scale.device))
-        if self._cached is None:
+        device = self.scale.device.type
+        cast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+        if cast not in self._cached:
             ids = torch.arange(len(self._table()), device=self.scale.device)
             parts = [self.keys(part) for part in ids.split(16384)]
-            self._cached = tuple(map(torch.cat, zip(*parts, strict=True)))
-        return self._cached
+            self._cached[cast] = tuple(map(torch.cat, zip(*parts, strict=True)))
+        return self._cached[cast]
 
     def score(self, states, candidates=None):
         """How likely each token is.

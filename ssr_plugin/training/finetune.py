@@ -212,8 +212,6 @@ class FinetuneBrain(StageBrain):
 
     def on_stage_start(self, stage, epoch=None):
         """Starts counting afresh for a validation."""
-        # It forgets what it keeps in the precision of another stage.
-        self.lm.connector.eval()
         if stage == sb.Stage.VALID:
             self.sums = [[0.0, 0] for _ in self.tasks]
 
