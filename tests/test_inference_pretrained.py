@@ -1,6 +1,7 @@
 """A SpeechLM on disk and on the hub: what is kept, what is refused, nothing runs."""
 
 import json
+import pathlib
 import pickle
 import shutil
 
@@ -293,6 +294,7 @@ def test_what_is_published_is_what_is_saved(folder, monkeypatch):
 
         def upload_folder(self, repo_id, folder_path, commit_message):
             done["settings"] = read_settings(folder_path)
+            done["text"] = (pathlib.Path(folder_path) / "README.md").read_text()
             done["card"] = huggingface_hub.ModelCard.load(
                 f"{folder_path}/README.md"
             ).data.to_dict()
@@ -307,6 +309,7 @@ def test_what_is_published_is_what_is_saved(folder, monkeypatch):
     assert done["settings"]["llm"]["source"] == "us/llm"
     assert done["card"]["base_model"] == ["us/llm", "us/encoder"]
     assert done["card"]["library_name"] == "ssr_plugin"
+    assert 'SpeechLM.from_pretrained("us/model")' in done["text"]
 
 
 def test_the_card_tells_forced_from_predicted(folder):

@@ -17,7 +17,7 @@ _NLL = {
 }
 
 
-def write_card(path, settings, metrics=None, tuned=False):
+def write_card(path, settings, metrics=None, tuned=False, name=None):
     """Writes ``README.md`` in the form that the Hugging Face hub shows.
 
     Arguments
@@ -29,9 +29,12 @@ def write_card(path, settings, metrics=None, tuned=False):
         As in ``metrics.json``: figures by split.
     tuned : bool
         Whether the LLM was fine-tuned.
+    name : str or None
+        By which it is loaded; the folder's by default.
     """
+    name = name or pathlib.Path(path).parent.name
     with atomic_path(path) as partial:
-        text = model_card(settings, metrics, tuned, name=pathlib.Path(path).parent.name)
+        text = model_card(settings, metrics, tuned, name)
         partial.write_text(text, encoding="utf-8")
 
 

@@ -56,7 +56,9 @@ _WANTED = {
 }
 
 
-def save_speech_lm(folder, lm, metrics=None, encoder_source=None, llm_source=None):
+def save_speech_lm(
+    folder, lm, metrics=None, encoder_source=None, llm_source=None, name=None
+):
     """Writes a model, each file whole or not at all.
 
     Arguments
@@ -68,6 +70,8 @@ def save_speech_lm(folder, lm, metrics=None, encoder_source=None, llm_source=Non
         told in the model card.
     encoder_source, llm_source : str or None
         Name them so in what is written: a hub id in place of this machine's folder.
+    name : str or None
+        The model's in its card; that of the folder by default.
     """
     folder = pathlib.Path(folder)
     metrics = lm.metrics if metrics is None else metrics
@@ -91,17 +95,23 @@ def save_speech_lm(folder, lm, metrics=None, encoder_source=None, llm_source=Non
         save_file(weights, path)
     own = lm.settings["segmenter"]
     if own is not None and _is_trained(own):
-        name, options = own["name"], own["options"]
-        predicted = lm.segmenters["predicted"]
-        save_segmenter(folder / SEGMENTER, predicted, name, options, lm.encoder, lm.llm)
+        save_segmenter(
+            folder / SEGMENTER,
+            lm.segmenters["predicted"],
+            own["name"],
+            own["options"],
+            lm.encoder,
+            lm.llm,
+        )
         # What it was made with is in its own folder.
-        settings["segmenter"] = {"name": name, "options": {}}
+        settings["segmenter"] = {**own, "options": {}}
     if lm.tuned is not None:
         lm.tuned.save(folder / TUNED)
     if metrics is not None:
         with atomic_path(folder / METRICS) as path:
             path.write_text(json.dumps(metrics, indent=2), encoding="utf-8")
-    write_card(folder / "README.md", settings, metrics, tuned=lm.tuned is not None)
+    tuned = lm.tuned is not None
+    write_card(folder / "README.md", settings, metrics, tuned, name)
     # Last, since it is what makes the folder a model.
     with atomic_path(folder / SETTINGS) as path:
         path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
@@ -138,7 +148,7 @@ def push_speech_lm(
                 f"has: give {kind}_source, its id on the hub"
             )
     with tempfile.TemporaryDirectory() as folder:
-        save_speech_lm(folder, lm, **options)
+        save_speech_lm(folder, lm, **{"name": repo_id, **options})
         hub_api = huggingface_hub.HfApi(token=token)
         hub_api.create_repo(repo_id, private=private, exist_ok=True)
         return hub_api.upload_folder(
