@@ -82,6 +82,23 @@ def _restored():
         torch.set_num_threads(threads)
 
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+TORCHRUN += ["--nproc_per_node", "2"]
+
+
+def run_by_two(recipe, argv, timeout):
+    """Runs a recipe in two processes that train together, to its end."""
+    script = PROJECT / "recipes" / recipe / "train.py"
+    done = subprocess.run(
+        [*TORCHRUN, script, *argv],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)},
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 class Killable:
     """Runs recipes in processes of their own, which may be killed on the way."""
 

@@ -1,10 +1,7 @@
 """Whole runs of stage 2, on tiny models and a corpus of noise."""
 
 import json
-import os
 import random
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -315,19 +312,9 @@ def check_equal(folder, other):
 def test_two_processes_tune_together_and_report_what_one_reports(
     finetune_run, tmp_path, kind
 ):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    launcher += ["--nproc_per_node", "2"]
     settings = {"tuning": kind, "cache_folder": tmp_path / "cache"}
     overrides = finetune_run(tmp_path, distributed_backend="gloo", **settings)
-    script = runs.PROJECT / "recipes" / "librispeech" / "train.py"
-    done = subprocess.run(
-        [*launcher, script, *runs.arguments("finetune", **overrides)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(runs.PROJECT)},
-        timeout=400,
-    )
-    assert done.returncode == 0, done.stderr
+    runs.run_by_two("librispeech", runs.arguments("finetune", **overrides), 400)
     assert (tmp_path / "run" / "log.txt").read_text().count("epoch 2: ") == 1
     expected = figures(tmp_path / "run")
     argv = runs.arguments("finetune", **finetune_run(tmp_path, **settings))

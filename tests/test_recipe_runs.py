@@ -319,10 +319,8 @@ def test_the_connector_of_an_installed_extension_trains_by_its_name(
 
 @pytest.mark.slow
 def test_two_processes_train_together_and_report_what_one_reports(small_run, tmp_path):
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    torchrun += ["--nproc_per_node", "2"]
     together = {"distributed_backend": "gloo"}
-    command_line(small_run, tmp_path, *torchrun, **together)
+    command_line(small_run, tmp_path, *runs.TORCHRUN, **together)
     assert (tmp_path / "run" / "log.txt").read_text().count("epoch 3: ") == 1
     expected = figures(tmp_path / "run")
     assert set(expected) == {"train", "valid", "test-a"}

@@ -1,11 +1,8 @@
 """Whole runs that train segmenters, and connectors on the segments that those find."""
 
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -469,18 +466,8 @@ def test_a_connector_killed_on_a_mixture_ends_like_an_unbroken_one(
 
 @pytest.mark.slow
 def test_two_processes_train_a_segmenter_together(segmenter_run, tmp_path):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    launcher += ["--nproc_per_node", "2"]
     overrides = segmenter_run(tmp_path, distributed_backend="gloo")
-    script = runs.PROJECT / "recipes" / "librispeech" / "train.py"
-    done = subprocess.run(
-        [*launcher, script, *runs.arguments("segmenter", **overrides)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(runs.PROJECT)},
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    runs.run_by_two("librispeech", runs.arguments("segmenter", **overrides), 120)
     assert (tmp_path / "run" / "log.txt").read_text().count("epoch 2: ") == 1
     expected = figures(tmp_path / "run")
     argv = runs.arguments("segmenter", **segmenter_run(tmp_path)) + ["--test_only"]

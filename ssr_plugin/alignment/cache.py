@@ -146,12 +146,29 @@ def take_shard(items, shard):
     >>> take_shard("abcde", "1/2"), take_shard("abcde", "2/2")
     (['a', 'c', 'e'], ['b', 'd'])
     """
+    k, n = parse_shard(shard)
+    return list(items)[k - 1 :: n]
+
+
+def parse_shard(shard):
+    """The two numbers of a shard "k/n".
+
+    Raises
+    ------
+    ValueError
+        If it is not of that form.
+
+    Example
+    -------
+    >>> parse_shard("1/4")
+    (1, 4)
+    """
     k, _, n = str(shard).partition("/")
     if not (k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
         raise ValueError(
             f"shard '{shard}' is not of the form k/n with 1 <= k <= n, such as 1/4"
         )
-    return list(items)[int(k) - 1 :: int(n)]
+    return int(k), int(n)
 
 
 def read_cache(folder):

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
+from ssr_plugin.alignment.cache import parse_shard
 from ssr_plugin.data.audio import AudioError, read_audio
 from ssr_plugin.files import atomic_path, digest, file_identity
 from ssr_plugin.models.hub import safetensors_header
@@ -104,7 +105,7 @@ class FeatureCache:
         TooManyProblems
             If they are more than ``max_skipped_share``; what was encoded is kept.
         """
-        part, parts = _parse_shard(shard)
+        part, parts = parse_shard(shard)
         problems = Problems("encoding audio", max_skipped_share)
         keys = {}
         for name, row in rows.items():
@@ -266,14 +267,6 @@ def _frames_of_file(path):
     if path.stat().st_size < 8 + len(header) + end:
         raise ValueError(f"{path} is cut short")
     return {key: (path.name, entry["shape"][0]) for key, entry in entries.items()}
-
-
-def _parse_shard(shard):
-    """The numbers of a shard "k/n"."""
-    part, _, parts = str(shard).partition("/")
-    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        raise ValueError(f"shard '{shard}' is not of the form k/n with 1 <= k <= n")
-    return int(part), int(parts)
 
 
 def _batches(rows, batch_seconds):
