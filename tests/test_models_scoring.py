@@ -5,7 +5,7 @@ import torch
 import transformers as hf
 
 from ssr_plugin.models import scoring
-from ssr_plugin.models.scoring import token_log_probs
+from ssr_plugin.models.scoring import cache_argument, token_log_probs
 
 TINY = {
     "vocab_size": 40,
@@ -103,3 +103,21 @@ def test_nothing_asked_for_gives_nothing(model):
     embeds = model.get_input_embeddings()(torch.tensor([[3, 4]]))
     targets = torch.full((1, 2), -1)
     assert not token_log_probs(model, embeds, targets < 0, targets).any()
+
+
+def test_the_cache_goes_by_the_name_that_the_model_has_for_it():
+    class Old(torch.nn.Module):
+        def forward(self, inputs_embeds=None, past_key_values=None): ...
+
+    class New(torch.nn.Module):
+        # As transformers renames an argument: the old name still gets through.
+        def forward(self, inputs_embeds=None, cache=None, **kwargs): ...
+
+    class Stateless(torch.nn.Module):
+        def forward(self, inputs_embeds=None): ...
+
+    class Recurrent(Old):
+        _is_stateful = True
+
+    found = [cache_argument(kind()) for kind in (Old, New, Stateless, Recurrent)]
+    assert found == ["past_key_values", "cache", None, None]

@@ -1,11 +1,9 @@
 """Log-likelihoods of several texts after one context, which the LLM reads once."""
 
-import inspect
-
 import torch
 from transformers import DynamicCache
 
-from ssr_plugin.models.scoring import logits_at, pad_rows
+from ssr_plugin.models.scoring import cache_argument, logits_at, pad_rows
 
 # Positions, padding included, whose keys and values are in memory at once: an 8B model
 # of grouped heads keeps 130 kB for each.
@@ -66,7 +64,7 @@ def score_choices(model, embed, contexts, choices, vectors=None, batch_size=64):
     if vectors is None:
         vectors = [[None] * len(own) for own in choices]
     vectors = [vectors[i][part] for i, part in pieces]
-    cache = _has_cache(model)
+    cache = cache_argument(model) is not None
     shared = [
         cache and len(c) > 1 < len(x) for c, x in zip(contexts, texts, strict=True)
     ]
@@ -87,11 +85,6 @@ def score_choices(model, embed, contexts, choices, vectors=None, batch_size=64):
     for piece, (i, _) in enumerate(pieces):
         scores[i] += found[piece]
     return scores
-
-
-def _has_cache(model):
-    takes = "past_key_values" in inspect.signature(model.forward).parameters
-    return takes and not getattr(model, "_is_stateful", False)
 
 
 def _groups(order, shared, lengths, texts, batch_size):

@@ -102,7 +102,7 @@ def logits_at(model, embeds, mask, wanted, past=None, past_mask=None):
     seen = mask if past is None else torch.cat([past_mask, mask], 1)
     arguments = {"attention_mask": seen.long(), "use_cache": past is not None}
     if past is not None:
-        arguments["past_key_values"] = past
+        arguments[cache_argument(model)] = past
     if "position_ids" in inspect.signature(model.forward).parameters:
         arguments["position_ids"] = position_ids(seen)[:, -mask.shape[1] :]
 
@@ -115,6 +115,33 @@ def logits_at(model, embeds, mask, wanted, past=None, past_mask=None):
         return model(inputs_embeds=embeds, **arguments).logits[0].float()
     finally:
         hook.remove()
+
+
+def cache_argument(model):
+    """What a model calls the keys and values that it has computed before.
+
+    Arguments
+    ---------
+    model : transformers.PreTrainedModel
+
+    Returns
+    -------
+    str or None
+        ``cache``, before transformers 5.24 ``past_key_values``; None for a model that
+        keeps none, or a state that cannot be shared (Mamba).
+
+    Example
+    -------
+    >>> from ssr_plugin.models.llm import TextLLM
+    >>> llm = TextLLM(getfixture("tiny_llm_folder"))
+    >>> cache_argument(llm.load_model()) in ("cache", "past_key_values")
+    True
+    """
+    if getattr(model, "_is_stateful", False):
+        return None
+    taken = inspect.signature(model.forward).parameters
+    names = (name for name in ("cache", "past_key_values") if name in taken)
+    return next(names, None)
 
 
 def position_ids(mask):

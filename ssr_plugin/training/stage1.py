@@ -121,7 +121,11 @@ def tune(llm, hparams):
     except (TypeError, ValueError) as error:
         raise ValueError(f"tuning: {kind}, tuning_options: {error}") from error
     if hparams["gradient_checkpointing"]:
-        tuned.model.gradient_checkpointing_enable({"use_reentrant": False})
+        model = tuned.model
+        # Its name from transformers 5.24 on, and before.
+        new = getattr(model, "activation_checkpointing_enable", None)
+        save_memory = new or model.gradient_checkpointing_enable
+        save_memory({"use_reentrant": False})
     return tuned
 
 
