@@ -17,7 +17,7 @@ from ssr_plugin.alignment.formats import read_file
 from ssr_plugin.command import main
 from ssr_plugin.inference.vectors import load_speech
 
-COMMANDS = ["transcribe", "generate", "align", "embed", "export"]
+COMMANDS = ["transcribe", "generate", "align", "embed", "export", "speak"]
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 import soundfile
 
 from ssr_plugin import build
+from ssr_plugin.command import main
 from ssr_plugin.data.manifest import read_manifest
 from ssr_plugin.problems import TooManyProblems
-from ssr_plugin.tasks import speak as speaking
 from ssr_plugin.tasks.saying import reads_badly, spoken_form
 from ssr_plugin.tasks.speak import read_texts, speak
 from ssr_plugin.tasks.synthesizers import CommandSynthesizer, SynthesisError
@@ -153,25 +153,38 @@ def test_known_synthesisers_speak(name, program):
 # --- The command -------------------------------------------------------------------
 
 
+def ssr_speak(source, folder, parrot, *options):
+    line = ["speak", str(source), "--output", str(folder), "--synthesizer", "command"]
+    return main([*line, "--command", " ".join(parrot.command), *options])
+
+
 def test_a_text_file_is_spoken_line_by_line(tmp_path, parrot, capsys):
     (tmp_path / "my.txt").write_text("One line.\n\nx = y\nAnother.\n")
-    command = " ".join(parrot.command)
-    options = ["--synthesizer", "command", "--command", command, "--voices", "v"]
-    speaking.main([str(tmp_path / "my.txt"), str(tmp_path / "out"), *options])
-    rows = read_manifest(tmp_path / "out" / "manifest.csv")
+    folder = tmp_path / "out"
+    assert ssr_speak(tmp_path / "my.txt", folder, parrot, "--voices", "v") == 0
+    rows = read_manifest(folder / "manifest.csv")
     assert {name: row["wrd"] for name, row in rows.items()} == {
         "my-00001": "one line",
         "my-00004": "another",
     }
+    assert {row["spk_id"] for row in rows.values()} == {"v"}
     assert "2 spoken, 1 left out\n  1: symbols" in capsys.readouterr().out
 
 
-def test_only_so_many_are_spoken(tmp_path, parrot):
-    (tmp_path / "my.txt").write_text("a line\n" * 30)
-    options = ["--synthesizer", "command", "--command", " ".join(parrot.command)]
-    options += ["--max_items", "4"]
-    speaking.main([str(tmp_path / "my.txt"), str(tmp_path / "out"), *options])
+def test_what_is_spoken_is_the_users_to_say(tmp_path, parrot):
+    (tmp_path / "my.txt").write_text("a line\n" * 30 + "a = b\nthree more words\n")
+    ssr_speak(tmp_path / "my.txt", tmp_path / "out", parrot, "--max-items", "4")
     assert len(read_manifest(tmp_path / "out" / "manifest.csv")) == 4
+    options = ["--max-words", "2", "--marks", "="]
+    ssr_speak(tmp_path / "my.txt", tmp_path / "out", parrot, *options)
+    rows = read_manifest(tmp_path / "out" / "manifest.csv")
+    assert "my-00031" not in rows and "my-00032" not in rows and len(rows) == 30
+
+
+def test_a_synthesiser_that_often_fails_ends_it(tmp_path, parrot):
+    (tmp_path / "my.txt").write_text("fail\n")
+    with pytest.raises(SystemExit, match="error: .*1 of 1"):
+        ssr_speak(tmp_path / "my.txt", tmp_path / "out", parrot)
 
 
 def test_a_task_is_spoken_by_its_ids(tmp_path):
@@ -192,11 +205,8 @@ def test_a_task_is_spoken_by_its_ids(tmp_path):
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, arguments, says):
-    source, *rest = arguments
-    place = next((i for i, x in enumerate(rest) if x.startswith("--")), len(rest))
-    rest.insert(place, str(tmp_path / "out"))
     with pytest.raises(SystemExit, match=says):
-        speaking.main([source, *rest])
+        main(["speak", *arguments, "--output", str(tmp_path / "out")])
 
 
 def test_a_program_that_is_not_there_is_named():

@@ -1,4 +1,4 @@
-"""The command ``ssr``: speech read by an LLM, words timed, vectors kept, from a shell.
+"""The command ``ssr``: speech read by an LLM, timed, kept, or made, from a shell.
 
 Each command's work is in the module of its name, which is imported only when the
 command is given: ``ssr --help`` loads no torch.
@@ -10,6 +10,7 @@ import os
 import sys
 
 from ssr_plugin.command.parser import make_parser
+from ssr_plugin.problems import TooManyProblems
 
 
 def main(argv=None):
@@ -47,7 +48,7 @@ def main(argv=None):
         # Whoever read has had enough (head); nothing can be flushed at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, TooManyProblems) as error:
         raise SystemExit(f"error: {error}") from error
     if problems:
         print(f"error: {len(problems)} left out", file=sys.stderr)

@@ -33,7 +33,14 @@ def make_parser():
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (_add_transcribe, _add_generate, _add_align, _add_embed, _add_export):
+    for add in (
+        _add_transcribe,
+        _add_generate,
+        _add_align,
+        _add_embed,
+        _add_export,
+        _add_speak,
+    ):
         add(commands)
     return parser
 
@@ -203,6 +210,80 @@ names; without --output each is printed as a request to vLLM's server.""",
         "--output", metavar="FILE.safetensors", help="a file rather than requests"
     )
     _add_model(parser)
+
+
+def _add_speak(commands):
+    parser = _add(
+        commands,
+        "speak",
+        "turn a text set into speech, for the evaluation to hear",
+        """
+  ssr speak copa /data/COPA --output speech/copa
+  ssr speak mmlu /data/MMLU --output speech/mmlu --synthesizer flite --max-items 500
+  ssr speak mine.txt --output speech/mine --voices en-gb en-us+f2
+  ssr speak copa /data/COPA --output speech/copa --synthesizer command \\
+      --command "piper --model {voice} --output_file {wav}" --voices amy.onnx
+
+The folder gets recordings (16 kHz FLAC), manifest.csv (which any recipe reads as data)
+and skipped.json: what is left out and why. Left out is what reads badly aloud, such as
+formulas, blanks to fill and long texts. A text's voice is chosen by its id. What is
+there already is not spoken again, so a run that was stopped goes on.""",
+    )
+    parser.add_argument(
+        "source",
+        metavar="SET",
+        help="a task's name, or a text file with one text a line",
+    )
+    parser.add_argument("data", nargs="?", metavar="DATA", help="the task's own files")
+    parser.add_argument(
+        "--output", metavar="FOLDER", required=True, help="where the speech goes"
+    )
+    voice = parser.add_argument_group("who speaks")
+    voice.add_argument(
+        "--synthesizer",
+        default="espeak",
+        metavar="NAME",
+        help="espeak (espeak-ng), flite, command, or one that an extension adds "
+        "(default %(default)s)",
+    )
+    voice.add_argument(
+        "--voices", nargs="+", metavar="VOICE", help="to draw from (default: its own)"
+    )
+    voice.add_argument(
+        "--command",
+        dest="synthesizer_command",
+        metavar="LINE",
+        help="of --synthesizer command: any program; {voice}, {wav} (to be written) "
+        "and {text} are filled in; without {text} it is given on standard input",
+    )
+    voice.add_argument(
+        "--seed", type=int, metavar="N", help="another one gives ids other voices"
+    )
+    what = parser.add_argument_group("what is spoken")
+    what.add_argument(
+        "--max-items",
+        type=int,
+        metavar="N",
+        help="only so many, drawn at random but always the same",
+    )
+    what.add_argument(
+        "--max-words", type=int, metavar="N", help="longer texts are left out (100)"
+    )
+    what.add_argument(
+        "--marks",
+        metavar="CHARS",
+        help="read well besides letters and digits (usual punctuation, & %% $); texts "
+        "with anything else are left out",
+    )
+    parser.add_argument(
+        "--max-skipped-share",
+        type=float,
+        metavar="SHARE",
+        help="of failed texts, beyond which it ends with an error (0.01)",
+    )
+    parser.add_argument(
+        "--num-workers", type=int, metavar="N", help="spoken at once (default: cores)"
+    )
 
 
 def _add_prompt(parser):

@@ -1,18 +1,12 @@
-"""Speaks a text set, so that a model can hear it.
-
-    python -m ssr_plugin.tasks.speak copa /data/COPA speech/copa --synthesizer flite
+"""Speaks text sets, so that a model can hear them: the work of ``ssr speak``.
 
 The folder gets the recordings (16 kHz FLAC), ``manifest.csv`` as all recipes write it
 and ``skipped.json``: what reads badly aloud, and why. A run that was stopped goes on.
-Instead of a task, a text file can be named, one text a line.
 """
 
-import argparse
 import concurrent.futures
 import json
-import logging
 import pathlib
-from collections import Counter
 
 import soundfile
 from tqdm import tqdm
@@ -21,13 +15,10 @@ from ssr_plugin import build
 from ssr_plugin.data.datasets import read_text
 from ssr_plugin.data.manifest import write_manifest
 from ssr_plugin.files import atomic_path, digest
-from ssr_plugin.problems import Problems, TooManyProblems
+from ssr_plugin.problems import Problems
 from ssr_plugin.registry import get_registry
-from ssr_plugin.tasks.items import draw_names
 from ssr_plugin.tasks.saying import MARKS, MAX_WORDS, reads_badly, spoken_form
 from ssr_plugin.tasks.synthesizers import SynthesisError
-
-logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
 MANIFEST, SKIPPED = "manifest.csv", "skipped.json"
@@ -158,59 +149,3 @@ def read_texts(source, data=None):
     if not hasattr(make, "texts"):
         raise ValueError(f"the task '{source}' has speech of its own")
     return build.task(source, {source: {"data": data}}).texts()
-
-
-def main(argv=None):
-    """The command; see the head of this module."""
-    known = get_registry().synthesizers.names()
-    parser = argparse.ArgumentParser(
-        prog="python -m ssr_plugin.tasks.speak",
-        description="Speaks a text set.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("source", help="a task, or a text file with one text a line")
-    parser.add_argument("data", nargs="?", help="folder of the task's files")
-    parser.add_argument("folder", help="where the speech goes")
-    parser.add_argument("--synthesizer", default="espeak", help=", ".join(known))
-    parser.add_argument("--voices", nargs="*", help="to draw from; default: its own")
-    parser.add_argument(
-        "--command", help="of synthesizer command, with {voice}, {wav} and {text}"
-    )
-    parser.add_argument(
-        "--max_items", type=int, help="only so many, drawn at random, always the same"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="which id gets which voice")
-    parser.add_argument(
-        "--max_words", type=int, default=MAX_WORDS, help="longer texts are left out"
-    )
-    parser.add_argument(
-        "--marks", default=MARKS, help="that are read well; texts with others are not"
-    )
-    parser.add_argument(
-        "--max_skipped_share",
-        type=float,
-        default=0.01,
-        help="share of failures beyond which it ends with an error",
-    )
-    parser.add_argument("--num_workers", type=int, help="spoken at once")
-    options = vars(parser.parse_args(argv))
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    name, folder = options.pop("synthesizer"), options.pop("folder")
-    own = {key: options.pop(key) for key in ("command", "voices")}
-    own = {key: value for key, value in own.items() if value}
-    try:
-        synthesizer = build.synthesizer(name, own)
-        texts = read_texts(options.pop("source"), options.pop("data"))
-        drawn = draw_names(texts, options.pop("max_items"))
-        texts = {name: texts[name] for name in drawn}
-        skipped = speak(texts, folder, synthesizer, **options)
-    except (OSError, ValueError, TooManyProblems) as error:
-        raise SystemExit(f"error: {error}") from error
-    print(f"{folder}: {len(texts) - len(skipped)} spoken, {len(skipped)} left out")
-    kinds = Counter(reason.partition(":")[0] for reason in skipped.values())
-    for reason, count in kinds.most_common():
-        print(f"  {count}: {reason}")
-
-
-if __name__ == "__main__":
-    main()

@@ -19,7 +19,7 @@ class TextTask(Task):
     data : path-like
         The release's own files.
     speech : path-like or None
-        Folder that :mod:`ssr_plugin.tasks.speak` wrote; without, the set is read as
+        Folder that ``ssr speak`` wrote; without, the set is read as
         text alone.
     max_items : int or None
         Only so many, drawn at random but always the same.
@@ -94,8 +94,7 @@ class TextTask(Task):
         if not path.is_file():
             raise ValueError(
                 f"speech: '{self.speech}' holds no speech ({MANIFEST}): make some with "
-                f"python -m ssr_plugin.tasks.speak {self.name} {self.data} "
-                f"{self.speech}"
+                f"ssr speak {self.name} {self.data} --output {self.speech}"
             )
         rows = read_manifest(path)
         found = {name: rows[name] for name in questions if name in rows}
