@@ -44,6 +44,13 @@ def expected(model):
     ]
 
 
+# Examples, then a question: what most of them have in common is read once.
+HEAD = [1, *range(4, 20)]
+ALIKE = [[*HEAD, *tail] for tail in ([20], [21, 22, 23], [24, 25], [20, 22])]
+LETTERS = [[[26], [27], [28]]] * 3
+ALIKE_CHOICES = [*LETTERS, [[26, 27], [28], [29, 30, 31]]]
+
+
 def close(found, wanted):
     assert [len(own) for own in found] == [len(own) for own in wanted]
     for own, other in zip(found, wanted, strict=True):
@@ -76,6 +83,34 @@ def test_a_context_goes_through_the_model_once(llm, monkeypatch):
     assert seen == [(1, 20), (4, 2)]
 
 
+@pytest.mark.parametrize("batch_size", [1, 64])
+def test_what_contexts_have_in_common_changes_no_score(llm, batch_size):
+    # One that begins otherwise stands between them.
+    contexts = [*ALIKE[:3], CONTEXTS[1], *ALIKE]
+    choices = [*ALIKE_CHOICES[:3], CHOICES[1], *ALIKE_CHOICES]
+    found = score(llm, contexts, choices, batch_size=batch_size)
+    model = llm.load_model()
+    wanted = [
+        [by_hand(model, context, choice) for choice in own]
+        for context, own in zip(contexts, choices, strict=True)
+    ]
+    close(found, wanted)
+
+
+def test_what_contexts_have_in_common_goes_through_the_model_once(llm, monkeypatch):
+    model, seen = llm.load_model(), []
+    forward = model.model.forward
+
+    def count(*args, **kwargs):
+        seen.append(kwargs["inputs_embeds"].shape[:2])
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model.model, "forward", count)
+    score(llm, ALIKE[:3], LETTERS)
+    # Then the questions, each once: one position tells of all three letters.
+    assert seen == [(1, len(HEAD)), (3, 3)]
+
+
 def test_a_hundred_items_take_few_passes(llm, monkeypatch):
     model, passes = llm.load_model(), []
     forward = model.model.forward
@@ -99,6 +134,7 @@ def test_every_kind_of_position_and_window_is_kept(kind):
     sizes |= {"num_hidden_layers": 2, "n_layer": 2, "num_attention_heads": 2}
     sizes |= {"n_head": 2, "num_key_value_heads": 1, "head_dim": 8, "ffn_dim": 32}
     sizes |= {"intermediate_size": 32, "sliding_window": 4, "pad_token_id": 0}
+    sizes |= {"n_positions": 64, "max_position_embeddings": 64}
     torch.manual_seed(0)
     config = AutoConfig.for_model(kind, **sizes)
     model = AutoModelForCausalLM.from_config(config).eval()
@@ -109,6 +145,13 @@ def test_every_kind_of_position_and_window_is_kept(kind):
     embedded = [table(torch.tensor(ids)).detach() for ids in CONTEXTS]
     found = score_choices(model, table, embedded, CHOICES)
     close(found, expected(model))
+    embedded = [table(torch.tensor(ids)).detach() for ids in ALIKE]
+    found = score_choices(model, table, embedded, ALIKE_CHOICES)
+    wanted = [
+        [by_hand(model, context, choice) for choice in own]
+        for context, own in zip(ALIKE, ALIKE_CHOICES, strict=True)
+    ]
+    close(found, wanted)
 
 
 def test_a_model_without_a_cache_reads_the_context_anew(llm, monkeypatch):

@@ -1,5 +1,7 @@
 """Log-likelihoods of several texts after one context, which the LLM reads once."""
 
+import copy
+
 import torch
 from transformers import DynamicCache
 
@@ -17,8 +19,9 @@ def score_choices(model, embed, contexts, choices, vectors=None, batch_size=64):
     """Log-likelihoods of some texts after each context.
 
     A context goes through the model once, however many texts follow it, and many
-    contexts go together. A model without a cache of keys and values (Mamba) reads it
-    anew for each text.
+    contexts go together. What neighbours have in common at their beginning (examples,
+    say) is read once for all of them, where it is most of what they are. A model
+    without a cache of keys and values (Mamba) reads all anew for each text.
 
     Arguments
     ---------
@@ -35,7 +38,8 @@ def score_choices(model, embed, contexts, choices, vectors=None, batch_size=64):
         embeddings of its tokens. Each token is then scored given those before it as
         vectors.
     batch_size : int
-        Texts that are scored together, unless one context has more.
+        Texts that are scored together, unless one context has more. Those of one token
+        each count as one, since one position tells of them all.
 
     Returns
     -------
@@ -65,36 +69,74 @@ def score_choices(model, embed, contexts, choices, vectors=None, batch_size=64):
         vectors = [[None] * len(own) for own in choices]
     vectors = [vectors[i][part] for i, part in pieces]
     cache = cache_argument(model) is not None
-    shared = [
-        cache and len(c) > 1 < len(x) for c, x in zip(contexts, texts, strict=True)
-    ]
+    widths = [1 if _is_single(own) else len(own) for own in texts]
     lengths = [len(c) + max(map(len, x)) for c, x in zip(contexts, texts, strict=True)]
-    order = sorted(range(len(pieces)), key=lambda i: (shared[i], lengths[i]))
-    found = {}
-    for group in _groups(order, shared, lengths, texts, batch_size):
-        own = _score(
-            model,
-            embed,
-            [contexts[i] for i in group],
-            [texts[i] for i in group],
-            [vectors[i] for i in group],
-            shared[group[0]],
-        )
-        found.update(zip(group, own, strict=True))
+
+    def score(places, head=0, past=None, share=False):
+        """Scores of the texts of some contexts, whose head was read before."""
+        for group in _groups(places, widths, lengths, texts, batch_size):
+            own = _score(
+                model,
+                embed,
+                [contexts[i][head:] for i in group],
+                [texts[i] for i in group],
+                [vectors[i] for i in group],
+                copy.deepcopy(past),
+                share,
+            )
+            found.update(zip(group, own, strict=True))
+
+    found, alone = {}, []
+    for run, head in _runs(contexts, widths) if cache else ():
+        if len(run) == 1:
+            alone += run
+            continue
+        past = _read([contexts[run[0]][:head]], model)
+        score(sorted(run, key=lengths.__getitem__), head, past)
+    left = alone if cache else range(len(pieces))
+    shared = [cache and len(c) > 1 < w for c, w in zip(contexts, widths, strict=True)]
+    for share in (False, True):
+        places = [i for i in left if shared[i] == share]
+        score(sorted(places, key=lengths.__getitem__), share=share)
     scores = [[] for _ in choices]
     for piece, (i, _) in enumerate(pieces):
         scores[i] += found[piece]
     return scores
 
 
-def _groups(order, shared, lengths, texts, batch_size):
+def _is_single(texts):
+    """Whether one position tells of all texts: each is one token."""
+    return all(len(ids) == 1 for ids in texts)
+
+
+def _runs(contexts, widths):
+    """Neighbours that begin alike, and how many positions they have in common.
+
+    What is left of each is read once for each text, so the head must be more than that.
+    """
+    runs = []
+    for i, context in enumerate(contexts):
+        if runs:
+            run, head = runs[-1]
+            first = contexts[run[0]]
+            most = min(head, len(context) - 1)
+            same = (context[:most] == first[:most]).all(1).long().cumprod(0)
+            head = int(same.sum())
+            if all(widths[j] * (len(contexts[j]) - head) <= head for j in (run[0], i)):
+                runs[-1] = ([*run, i], head)
+                continue
+        runs.append(([i], len(context) - 1))
+    return runs
+
+
+def _groups(places, widths, lengths, texts, batch_size):
     """Runs of contexts that go through together, in bounded memory."""
     group, count, tokens = [], 0, 0
-    for i in order:
-        more, asked = len(texts[i]), sum(map(len, texts[i]))
+    for i in places:
+        more = widths[i]
+        asked = 1 if _is_single(texts[i]) else sum(map(len, texts[i]))
         if group and (
-            shared[i] != shared[group[0]]
-            or count + more > batch_size
+            count + more > batch_size
             or tokens + asked > _TOKENS
             # The last is the longest.
             or (count + more) * lengths[i] > _POSITIONS
@@ -107,34 +149,59 @@ def _groups(order, shared, lengths, texts, batch_size):
         yield group
 
 
-def _score(model, embed, contexts, choices, vectors, share):
-    """What :func:`score_choices` gives, for few enough contexts."""
+def _read(contexts, model):
+    """Keys and values of contexts, and where they are no padding, on the left."""
+    past = DynamicCache()
+    embeds, mask = pad_rows(contexts, "left")
+    logits_at(model, embeds, mask, torch.zeros_like(mask), past, mask[:, :0])
+    return past, mask
+
+
+def _score(model, embed, contexts, choices, vectors, before, share):
+    """What :func:`score_choices` gives, for few enough contexts.
+
+    ``before`` is what :func:`_read` gives of what all contexts begin with, or None;
+    with ``share`` each context is read once for all its texts.
+    """
     device = contexts[0].device
-    owners = [i for i, own in enumerate(choices) for _ in own]
-    past = past_mask = None
     if share:
         # The last position is left to be read with each text, whose first token it
         # predicts.
-        past = DynamicCache()
-        before, past_mask = pad_rows([c[:-1] for c in contexts], "left")
-        unasked = torch.zeros_like(past_mask)
-        logits_at(model, before, past_mask, unasked, past, past_mask[:, :0])
-        past.batch_select_indices(torch.tensor(owners, device=device))
-        past_mask = past_mask[owners]
+        before = _read([c[:-1] for c in contexts], model)
         contexts = [c[-1:] for c in contexts]
-    texts = [torch.tensor(ids, device=device) for own in choices for ids in own]
-    read = [x for own in vectors for x in own]
-    rows = [
-        torch.cat([contexts[owner], embed(ids[:-1]) if own is None else own[:-1]])
-        for owner, ids, own in zip(owners, texts, read, strict=True)
-    ]
+    rows, owners, places, ids = [], [], [], []
+    asked = 0
+    for owner, (context, texts, read) in enumerate(
+        zip(contexts, choices, vectors, strict=True)
+    ):
+        if _is_single(texts):
+            rows.append(context)
+            owners.append(owner)
+            places += [[asked]] * len(texts)
+            asked += 1
+        else:
+            for text, own in zip(texts, read, strict=True):
+                text = torch.tensor(text[:-1], dtype=torch.long, device=device)
+                known = embed(text) if own is None else own[:-1]
+                rows.append(torch.cat([context, known]))
+                owners.append(owner)
+                places.append(range(asked, asked + len(known) + 1))
+                asked += len(known) + 1
+        ids += texts
+    past = past_mask = None
+    if before is not None:
+        past, past_mask = before
+        # Of a head that all contexts share there is one row.
+        kept = torch.tensor(owners if share else [0] * len(owners), device=device)
+        past.batch_select_indices(kept)
+        past_mask = past_mask[kept]
     embeds, mask = pad_rows(rows, "right")
     wanted = torch.zeros_like(mask)
-    for row, (own, ids) in enumerate(zip(rows, texts, strict=True)):
-        wanted[row, len(own) - len(ids) : len(own)] = True
+    for row, owner in enumerate(owners):
+        wanted[row, len(contexts[owner]) - 1 : len(rows[row])] = True
     logits = logits_at(model, embeds, mask, wanted, past, past_mask)
-    losses = torch.nn.functional.cross_entropy(
-        logits, torch.cat(texts), reduction="none"
-    )
-    sums = iter(-x.double().sum().item() for x in losses.split([len(x) for x in texts]))
+    flat = torch.tensor([place for own in places for place in own], device=device)
+    tokens = torch.tensor([token for own in ids for token in own], device=device)
+    found = logits.log_softmax(-1)[flat, tokens].double()
+    sums = iter(x.sum().item() for x in found.split([len(own) for own in ids]))
     return [[next(sums) for _ in own] for own in choices]
