@@ -107,6 +107,22 @@ def test_with_an_alignment_segments_are_forced_and_say_so(lm):
     assert close(predicted, lm.embed(noise(1.0)))
 
 
+def test_a_recording_that_is_cut_twice_is_encoded_once(lm, monkeypatch):
+    units = (Unit("the", 0.1, 0.4, 0), Unit("cat", 0.5, 0.9, 4))
+    alignment = Alignment("a", "the cat", units, "word", 1.0)
+    wavs = [noise(1.0), noise(1.5)]
+    expected = [lm.embed(wavs, [alignment] * 2), lm.embed(wavs)]
+    encoded, encode = [], lm.encoder.forward
+    monkeypatch.setattr(
+        lm.encoder, "forward", lambda x, n: encoded.append(len(x)) or encode(x, n)
+    )
+    found = lm.embed_cuts(wavs, [[alignment, None]] * 2)
+    assert sum(encoded) == 2
+    for cuts, *wanted in zip(found, *expected, strict=True):
+        assert [cut.segments for cut in cuts] == ["forced", "predicted"]
+        assert all(close(*pair) for pair in zip(cuts, wanted, strict=True))
+
+
 def test_a_model_of_forced_segments_alone_says_how_to_get_others(lm):
     forced = {"forced": lm.segmenters["forced"], "predicted": None}
     alone = SpeechLM(lm.encoder, lm.llm, lm.connector, forced, lm.settings)

@@ -7,11 +7,11 @@ import torch
 
 from ssr_plugin import SpeechLM
 from ssr_plugin.alignment.record import Alignment, Unit
-from ssr_plugin.inference.speech import Speech
 from ssr_plugin.problems import TooManyProblems
 from ssr_plugin.tasks import answering
 from ssr_plugin.tasks.answering import answer_items
 from ssr_plugin.tasks.columns import as_speech, choose_columns
+from ssr_plugin.tasks.hearing import read_part
 from ssr_plugin.tasks.items import Item, Spoken
 
 COLUMNS = ["none", "text", "predicted", "forced"]
@@ -57,25 +57,18 @@ def hear_perfectly(lm, monkeypatch):
     """Speech is what its alignment says, as if a connector had learnt it by heart."""
     said = {}
 
-    def embed(wavs, alignments):
+    def embed_cuts(wavs, alignments, **options):
         heard = []
-        for wav, alignment in zip(wavs, alignments, strict=True):
+        for wav, own in zip(wavs, alignments, strict=True):
             key = wav[0].numpy().tobytes()
-            if alignment is not None:
+            for alignment in filter(None, own):
                 said[key] = alignment.text
-            text = said.get(key, "b b b")
-            speech = as_speech(lm, text)
-            heard.append(Speech(**{**vars(speech), "hypothesis": text.lower()}))
+            speech = as_speech(lm, said.get(key, "b b b"))
+            speech.hypothesis = said.get(key, "b b b").lower()
+            heard.append([speech] * len(own))
         return heard
 
-    whole = SpeechLM.embed
-
-    def either(wav, alignment=None, **options):
-        if any(isinstance(w, Speech) for w in wav) or not wav:
-            return whole(lm, wav, alignment, **options)
-        return embed(wav, alignment)
-
-    monkeypatch.setattr(lm, "embed", either)
+    monkeypatch.setattr(lm, "embed_cuts", embed_cuts)
 
 
 def test_vectors_that_are_the_transcripts_embeddings_score_as_the_text(
@@ -102,16 +95,48 @@ def test_answers_together_are_those_alone(lm, items):
 def test_a_choice_is_scored_as_the_models_own_score_says(lm, items):
     records, _ = answer_items(lm, items, ["predicted"], align)
     for item, record in zip(items, records, strict=True):
-        speech = lm.embed([answering._audio(lm, item.heard()[0])])[0]
+        speech = lm.embed([read_part(lm, item.heard()[0])])[0]
         context = ["say ", speech, " so"]
         expected = lm.score(context, [" the cat", " a b c", " sat"])
         assert record["sums"]["predicted"] == pytest.approx(expected, abs=1e-4)
         assert record["counts"]["predicted"] == [2, 3, 1]
 
 
+def test_a_part_without_audio_is_read_as_text_by_all_columns(lm, items):
+    told = [
+        Item(i.id, (Spoken("A CAT"), "so", *i.context), i.choices, i.answer)
+        for i in items
+    ]
+    columns, _ = choose_columns(lm, told)
+    assert {"predicted", "forced"} <= set(columns)
+    records, _ = answer_items(lm, told, ["predicted"], align=None)
+    for item, record in zip(told, records, strict=True):
+        speech = lm.embed(item.heard()[0].wav)
+        context = [as_speech(lm, "A CAT"), "sosay ", speech, " so"]
+        expected = lm.score(context, [" the cat", " a b c", " sat"])
+        assert record["sums"]["predicted"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_recording_of_several_columns_and_items_is_encoded_once(
+    lm, items, monkeypatch
+):
+    shared = items[0].heard()[0]
+    items = [Item(i.id, ("a", shared, *i.context), i.choices, i.answer) for i in items]
+    encoded, aligned = [], []
+    forward = lm.encoder.forward
+    monkeypatch.setattr(
+        lm.encoder, "forward", lambda x, n: encoded.extend(n) or forward(x, n)
+    )
+    columns = ["cascade", "predicted", "forced"]
+    records, _ = answer_items(
+        lm, items, columns, lambda rows: aligned.extend(rows) or align(rows)
+    )
+    assert len(records) == len(encoded) == len(aligned) == 6
+
+
 def test_only_so_much_of_the_audio_is_heard(lm, tmp_path, write_audio):
     wav = write_audio(tmp_path / "long.wav", 2.0)
-    samples, rate = answering._audio(lm, Spoken("x", str(wav), seconds=0.75))
+    samples, rate = read_part(lm, Spoken("x", str(wav), seconds=0.75))
     assert len(samples) == 12000 and rate == 16000
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from ssr_plugin.tasks.choosing import share_right
 from ssr_plugin.tasks.intervals import interval, kept_share, resample_means
 from ssr_plugin.tasks.items import Item, Spoken
-from ssr_plugin.tasks.summary import summarise
+from ssr_plugin.tasks.measures import Measure
+from ssr_plugin.tasks.summary import summarise, summarise_measure
 
 
 @pytest.mark.parametrize(
@@ -24,8 +25,10 @@ def test_an_item_that_is_none_is_refused_by_name(choices, answer, says):
 
 
 def test_what_is_heard_is_known():
-    part = Spoken("the cat")
-    assert Item("1", ("Say:", part, " so"), (" a", " b"), 0).heard() == [part]
+    heard, told = Spoken("the cat", "cat.wav"), Spoken("the dog")
+    choice = Spoken("sat", "sat.wav")
+    item = Item("1", ("Say:", told, heard, " so"), (choice, Spoken("lay")), 0)
+    assert item.heard() == [heard, choice]
 
 
 @given(st.lists(st.integers(-3, 3), min_size=2, max_size=6), st.data())
@@ -123,6 +126,28 @@ def test_what_listens_says_how_and_is_measured_against_the_text():
     low, high = columns["forced"]["kept_interval"]
     assert low < 50 < high
     assert "kept" not in columns["text"]
+
+
+def test_a_ratio_of_sums_weighs_long_items_more():
+    wer = Measure("wer", "%", "", factor=100)
+    perplexity = Measure("loss", "", "", exponential=True)
+    records = [
+        {"cluster": name, "measured": {"text": {"wer": sides, "loss": sides}}}
+        for name, sides in (("a", [3, 3]), ("b", [0, 27]))
+    ]
+    (found,) = summarise_measure(records, ["text"], wer)["columns"].values()
+    assert found["wer"] == pytest.approx(10.0)
+    assert found["interval"] == pytest.approx([0.0, 100.0])
+    (found,) = summarise_measure(records, ["text"], perplexity)["columns"].values()
+    assert found["loss"] == pytest.approx(math.exp(0.1))
+
+
+def test_a_measure_of_nothing_is_none():
+    records = [{"cluster": "a", "measured": {"text": {"wer": [0, 0]}}}]
+    figures = summarise_measure(records, ["text", "forced"], Measure("wer", "%", ""))
+    assert figures["columns"] == {
+        "text": {"segments": None, "wer": None, "interval": None}
+    }
 
 
 def test_a_column_that_an_item_lacks_is_left_out():

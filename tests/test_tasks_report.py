@@ -5,9 +5,11 @@ import json
 import pytest
 
 from ssr_plugin.tasks import compare, report
+from ssr_plugin.tasks.examples import show_won_and_lost, show_written
 from ssr_plugin.tasks.items import Item, Spoken
+from ssr_plugin.tasks.measures import Measure
 from ssr_plugin.tasks.records import Records
-from ssr_plugin.tasks.summary import summarise
+from ssr_plugin.tasks.summary import summarise, summarise_measure
 
 RIGHT, WRONG = [-1.0, -2.0], [-2.0, -1.0]
 
@@ -40,6 +42,7 @@ def make_run(folder, predicted, count=40):
         "ways": None,
         "about": "A toy.",
         "rule": "sum",
+        "how": "The highest sum.",
         "notes": ["by hand"],
         "skipped": {"99": "no audio"},
     }
@@ -49,7 +52,8 @@ def make_run(folder, predicted, count=40):
         "versions": report.versions(),
         "tasks": {"toy": figures},
     }
-    report.write_report(folder, metrics, {"toy": (items, records, "sum")}, num_shown=3)
+    examples = show_won_and_lost("toy", items, records, "sum", 3)
+    report.write_report(folder, metrics, examples)
     Records(folder / "answers" / "toy.jsonl").add(records)
     return folder
 
@@ -92,6 +96,58 @@ def test_a_comparison_tells_a_difference_and_how_sure_it_is(tmp_path, capsys):
     assert line.endswith("+0.0 (+0.0 to +0.0) |")
     assert (tmp_path / "both" / "compare.md").read_text().strip() == text.strip()
     assert (tmp_path / "both" / "compare.html").is_file()
+
+
+WER = Measure("wer", "%", "Word errors.", factor=100)
+
+
+def make_measured_run(folder, errors):
+    """An evaluation of 20 items of 1 to 20 words, with so many errors in each."""
+    records = [
+        {
+            "key": str(i),
+            "id": str(i),
+            "cluster": str(i),
+            "text": f"TEXT {i}",
+            "written": {"forced": f"wrote {i}"},
+            "read": {"forced": [f"read {i}"]},
+            "measured": {"forced": {"wer": [errors, i + 1]}},
+        }
+        for i in range(20)
+    ]
+    figures = {
+        **summarise_measure(records, ["forced"], WER),
+        "task": "toy",
+        "about": "A toy.",
+        "how": WER.says,
+        "notes": [],
+        "skipped": {},
+    }
+    metrics = {"model": "a model", "command": "x", "versions": report.versions()}
+    metrics["tasks"] = {"toy wer": figures}
+    report.write_report(folder, metrics, show_written("toy", records, 3))
+    Records(folder / "answers" / "toy.jsonl").add(records)
+    return folder
+
+
+def test_what_is_measured_has_a_table_of_its_own(tmp_path):
+    text = (make_measured_run(tmp_path, errors=2) / "report.md").read_text()
+    (head,) = [line for line in text.splitlines() if line.startswith("| measured")]
+    assert head == "| measured | items | forced |"
+    (row,) = [line for line in text.splitlines() if line.startswith("| toy wer")]
+    # 40 errors in 210 words.
+    assert row.startswith("| toy wer, % | 20 | 19.0 (")
+    assert "chance" not in text
+    assert "20 of 20 with errors" in text and text.count("| forced | read") == 3
+    assert (tmp_path / "pictures" / "toy_wer.png").is_file()
+
+
+def test_a_measure_is_compared_as_the_ratio_that_it_is(tmp_path, capsys):
+    one, two = (make_measured_run(tmp_path / str(n), n) for n in (2, 1))
+    compare.main([str(one), str(two)])
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in lines if line.startswith("| forced")]
+    assert line.startswith("| forced | 19.0 | 9.5 | -9.5 (-")
 
 
 def test_only_items_that_both_answered_are_compared(tmp_path):

@@ -80,15 +80,16 @@ def test_each_recording_is_scored_as_it_is_heard(lm, folder):
 
 def test_what_is_heard_as_nothing_is_never_chosen(lm, folder, monkeypatch):
     items = SWUGGY(folder).items(align=None)
-    embed = SpeechLM.embed
+    embed_cuts = SpeechLM.embed_cuts
 
-    def deaf(wavs, alignments=None, **options):
-        heard = embed(lm, wavs, alignments, **options)
+    def deaf(wavs, alignments, **options):
+        heard = embed_cuts(lm, wavs, alignments, **options)
         if heard:
-            heard[0].vectors, heard[0].tokens = heard[0].vectors[:0], []
+            (speech,) = heard[0]
+            speech.vectors, speech.tokens = speech.vectors[:0], []
         return heard
 
-    monkeypatch.setattr(lm, "embed", deaf)
+    monkeypatch.setattr(lm, "embed_cuts", deaf)
     records, _ = answer_items(lm, items, ["predicted"], align=None)
     assert records[0]["sums"]["predicted"][0] is None
     assert summarise(records[:1], ["predicted"], "mean")["columns"]["predicted"][

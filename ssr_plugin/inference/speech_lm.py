@@ -169,33 +169,80 @@ class SpeechLM(nn.Module):
         alignments = [alignment] if single else alignment or [None] * len(wavs)
         found = list(wavs)
         rows = [i for i, each in enumerate(wavs) if not isinstance(each, Speech)]
+        made = self.embed_cuts(
+            [wavs[i] for i in rows],
+            [[alignments[i]] for i in rows],
+            batch_seconds=batch_seconds,
+        )
+        for i, (speech,) in zip(rows, made, strict=True):
+            found[i] = speech
+        return found[0] if single else found
+
+    @torch.no_grad()
+    def embed_cuts(self, wavs, alignments, batch_seconds=60.0):
+        """Speech cut in several ways, of one pass of each recording's encoding.
+
+        Arguments
+        ---------
+        wavs : list of speech
+            None of them embedded yet.
+        alignments : list of list of (Alignment or None)
+            Of each recording an alignment for each way to cut it, None for segments
+            that are found in the audio alone.
+        batch_seconds : float
+            Of :meth:`embed`.
+
+        Returns
+        -------
+        list of list of Speech
+            As many of each recording as it has alignments.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`embed`.
+
+        Example
+        -------
+        >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
+        >>> ((one, two),) = lm.embed_cuts([(torch.rand(8000), 16000)], [[None, None]])
+        >>> torch.equal(one.vectors, two.vectors)
+        True
+        """
         rate = self.encoder.sample_rate
-        heard = {i: read_waveform(wavs[i], rate) for i in rows}
+        heard = {i: read_waveform(wav, rate) for i, wav in enumerate(wavs)}
+        found = [None] * len(wavs)
         for batch in _batches(heard, batch_seconds * rate):
             made = self._embed(
                 [heard[i] for i in batch], [alignments[i] for i in batch]
             )
-            for i, speech in zip(batch, made, strict=True):
-                found[i] = speech
-        return found[0] if single else found
+            for i, cuts in zip(batch, made, strict=True):
+                found[i] = cuts
+        return found
 
     def _embed(self, waveforms, alignments):
         lengths = torch.tensor([len(x) for x in waveforms])
         padded = pad_sequence(waveforms, batch_first=True).to(self.device)
         features, lengths = self.encoder(padded, lengths)
-        results = [None] * len(waveforms)
+        results = [[None] * len(own) for own in alignments]
+        cuts = [(i, j) for i, own in enumerate(alignments) for j in range(len(own))]
         for forced in (False, True):
-            rows = [i for i, x in enumerate(alignments) if (x is not None) == forced]
-            if not rows:
+            chosen = [
+                (i, j) for i, j in cuts if (alignments[i][j] is not None) == forced
+            ]
+            if not chosen:
                 continue
+            rows = [i for i, _ in chosen]
             segments = self._segment(
-                features[rows], lengths[rows], [alignments[i] for i in rows], forced
+                features[rows],
+                lengths[rows],
+                [alignments[i][j] for i, j in chosen],
+                forced,
             )
             spoken = self._read(features[rows], segments, forced)
-            for i, speech in zip(rows, spoken, strict=True):
-                results[i] = speech
-        for waveform, speech in zip(waveforms, results, strict=True):
-            speech.seconds = len(waveform) / self.encoder.sample_rate
+            for (i, j), speech in zip(chosen, spoken, strict=True):
+                speech.seconds = len(waveforms[i]) / self.encoder.sample_rate
+                results[i][j] = speech
         return results
 
     def _segment(self, features, lengths, alignments, forced):

@@ -1,1 +1,1 @@
-"""What is understood of speech: benchmarks in which an LLM chooses what follows."""
+"""What is understood of speech: benchmarks that an LLM answers, and their report."""

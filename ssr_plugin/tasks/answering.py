@@ -1,18 +1,16 @@
 """An LLM answers the items of a task, each in several columns."""
 
-import contextlib
 import dataclasses
 
 from tqdm import tqdm
 
-from ssr_plugin.alignment.aligner import AlignmentItem
-from ssr_plugin.data.audio import read_audio
 from ssr_plugin.files import digest, file_identity
-from ssr_plugin.models.choices import score_choices
 from ssr_plugin.problems import Problems
 from ssr_plugin.tasks.choosing import NOTHING
-from ssr_plugin.tasks.columns import SEGMENTS, fill_choices, fill_context
+from ssr_plugin.tasks.columns import SEGMENTS, heard_by
+from ssr_plugin.tasks.hearing import align_parts, hear_parts
 from ssr_plugin.tasks.records import Records
+from ssr_plugin.tasks.scoring import score_items
 
 # Raised when the same items are to be answered in another way than before.
 _FORMAT = 2
@@ -21,9 +19,17 @@ _BATCH = 32
 
 
 def answer_items(
-    lm, items, columns, align, path=None, identity="", title="", max_skipped_share=0.01
+    lm,
+    items,
+    columns,
+    align,
+    path=None,
+    identity="",
+    title="",
+    max_skipped_share=0.01,
+    answer=score_items,
 ):
-    """Scores the choices of all items in all columns.
+    """Answers all items in all columns.
 
     Items that cannot be heard or aligned are left out of all columns, counted and
     named. Those that a former call answered are not answered again.
@@ -31,9 +37,9 @@ def answer_items(
     Arguments
     ---------
     lm : ssr_plugin.inference.speech_lm.SpeechLM
-    items : list of Item
+    items : list of Item or Prompt
     columns : list of str
-        Of :func:`ssr_plugin.tasks.columns.choose_columns`.
+        Of :meth:`ssr_plugin.tasks.task.Task.columns`.
     align : callable
         As :meth:`ssr_plugin.tasks.task.Task.items` is given it.
     path : path-like or None
@@ -44,13 +50,15 @@ def answer_items(
         For the progress bar and messages.
     max_skipped_share : float
         Of the items, that may be left out.
+    answer : callable
+        Of :meth:`ssr_plugin.tasks.task.Task.answer`.
 
     Returns
     -------
     records : list of dict
-        Of each item answered, in their order: "id", "answer", "cluster", and by column
-        "counts" (of each choice's tokens), "sums" (each choice's log-likelihood, nats;
-        None where nothing was heard) and "read" (as what the spoken parts are read).
+        Of each item answered, in their order: "id", "cluster", what the item says of
+        itself ("answer"), and by column "read" (as what the spoken parts are read) and
+        what ``answer`` gives ("counts" and "sums").
     problems : ssr_plugin.problems.Problems
 
     Raises
@@ -71,7 +79,7 @@ def answer_items(
     problems = Problems(f"answering {title}", max_skipped_share)
     alignments = {}
     if "forced" in columns:
-        alignments = _align(items, align, problems)
+        alignments = align_parts(items, align, problems)
     keys = {}
     for item in items:
         if item.id in keys:
@@ -90,7 +98,7 @@ def answer_items(
     with tqdm(total=len(to_do), desc=title, unit="item", delay=1) as bar:
         for first in range(0, len(to_do), _BATCH):
             batch = to_do[first : first + _BATCH]
-            answers = _answer(lm, batch, columns, alignments, problems)
+            answers = _answer(lm, batch, columns, alignments, problems, answer)
             kept.add([{"key": keys[answer["id"]], **answer} for answer in answers])
             bar.update(len(batch))
     problems.check(len(items))
@@ -109,59 +117,33 @@ def _key(item, columns, identity):
     return digest(_FORMAT, identity, columns, dataclasses.asdict(item), files)
 
 
-def _part_id(item, place):
-    return f"{item.id}/{place}"
-
-
-def _align(items, align, problems):
-    """The alignment of each part that is heard, by its id."""
-    found, to_do = {}, {}
-    for item in items:
-        for place, part in enumerate(item.heard()):
-            name = _part_id(item, place)
-            if part.alignment is not None:
-                found[name] = part.alignment
-            else:
-                to_do[name] = AlignmentItem(name, part.wav, part.text)
-    if to_do:
-        found |= align(list(to_do.values()))
-    for item in items:
-        for place, _ in enumerate(item.heard()):
-            if _part_id(item, place) not in found and item.id not in problems.reasons:
-                problems.add(item.id, "a spoken part has no alignment")
-    return found
-
-
-def _answer(lm, items, columns, alignments, problems):
+def _answer(lm, items, columns, alignments, problems, answer):
     """The records of some items, without those that turn out to be problems."""
-    spoken = {}
-    for segments in ("predicted", "forced"):
-        if segments in columns:
-            spoken[segments] = _hear(lm, items, segments, alignments, problems)
-            items = [item for item in items if item.id not in problems.reasons]
+    heard = hear_parts(lm, items, columns, alignments, problems)
+    items = [item for item in items if item.id not in problems.reasons]
     records = {
         item.id: {
             "id": item.id,
-            "answer": item.answer,
+            **item.known(),
             "cluster": item.cluster or item.id,
-            "counts": {},
-            "sums": {},
             "read": {},
         }
         for item in items
     }
     for column in [*columns, *_hidden(columns)]:
-        heard = spoken.get("predicted" if column == "cascade" else column, {})
         own = items
         if column == "cascade":
-            own = [item for item in items if all(map(_spells, heard[item.id]))]
-        for item, counts, sums in _score(lm, own, column, heard, problems):
+            own = [x for x in items if all(map(_spells, heard_by(heard, column, x)))]
+        if not own:
+            continue
+        for item, found in answer(lm, own, column, heard, problems):
             record = records[item.id]
-            record["counts"][column], record["sums"][column] = counts, sums
+            for key, value in found.items():
+                record.setdefault(key, {})[column] = value
             if column in SEGMENTS:
                 record["read"][column] = [
                     speech.hypothesis or "" if column == "cascade" else speech.text
-                    for speech in heard[item.id]
+                    for speech in heard_by(heard, column, item)
                 ]
     return [r for name, r in records.items() if name not in problems.reasons]
 
@@ -176,81 +158,3 @@ def _hidden(columns):
 def _spells(speech):
     """Whether the segmenter said what it heard, if only that it was nothing."""
     return speech.hypothesis is not None or not len(speech)
-
-
-def _hear(lm, items, segments, alignments, problems):
-    """What is heard in the spoken parts of each item, by its id."""
-    parts = [
-        (item, part, alignments.get(_part_id(item, place)))
-        for item in items
-        for place, part in enumerate(item.heard())
-    ]
-    found = _embed(lm, [p for _, p, _ in parts], segments, [a for *_, a in parts])
-    heard = {item.id: [] for item in items}
-    for (item, *_), speech in zip(parts, found, strict=True):
-        if isinstance(speech, ValueError) and item.id not in problems.reasons:
-            problems.add(item.id, speech)
-        heard[item.id].append(speech)
-    return heard
-
-
-def _embed(lm, parts, segments, alignments):
-    """Speech of each part, or the error that there was."""
-    if segments != "forced":
-        alignments = [None] * len(parts)
-    try:
-        return lm.embed([_audio(lm, part) for part in parts], alignments)
-    except ValueError as error:
-        if len(parts) == 1:
-            return [error]
-    # One bad part never breaks the others.
-    return [
-        _embed(lm, [part], segments, [alignment])[0]
-        for part, alignment in zip(parts, alignments, strict=True)
-    ]
-
-
-def _audio(lm, part):
-    rate = lm.encoder.sample_rate
-    samples = read_audio(part.wav, rate)
-    if part.seconds is not None:
-        samples = samples[: round(part.seconds * rate)]
-    return samples, rate
-
-
-def _score(lm, items, column, heard, problems):
-    """Each item with the counts and sums of its choices."""
-    if not items:
-        return
-    spoken = [heard.get(item.id, []) for item in items]
-    pairs = list(zip(items, spoken, strict=True))
-    embeds = lm.embed_prompts([fill_context(lm, i, column, x) for i, x in pairs])
-    filled = [fill_choices(lm, i, column, x) for i, x in pairs]
-    fit = _fitting(lm, items, embeds, filled, problems)
-    # Of those in which something is said.
-    tokens = [[ids for ids in filled[i][0] if ids] for i in fit]
-    vectors = [[v for x, v in zip(*filled[i], strict=True) if x] for i in fit]
-    untouched = column.startswith("untouched")
-    with lm.tuned.untouched() if untouched else contextlib.nullcontext():
-        model = lm.llm.load_model() if untouched else lm.model
-        scores = score_choices(
-            model, lm.llm.embed, [embeds[i] for i in fit], tokens, vectors
-        )
-    for i, sums in zip(fit, scores, strict=True):
-        own, left = filled[i][0], iter(sums)
-        yield items[i], [*map(len, own)], [next(left) if x else None for x in own]
-
-
-def _fitting(lm, items, embeds, filled, problems):
-    """Places of the items that the LLM can read; the others are noted."""
-    most = getattr(lm.llm.config, "max_position_embeddings", None)
-    places = []
-    for i, (item, embed, (own, _)) in enumerate(
-        zip(items, embeds, filled, strict=True)
-    ):
-        length = len(embed) + max(map(len, own))
-        if most is None or length <= most:
-            places.append(i)
-        elif item.id not in problems.reasons:
-            problems.add(item.id, f"{length} tokens, of which the LLM takes {most}")
-    return places

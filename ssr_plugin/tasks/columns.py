@@ -12,7 +12,12 @@
 
 All but ``written`` are read in the very same way, token for token, so that they differ
 in nothing but what stands for speech.
+
+A part of the context that has no audio, in an item that has some elsewhere, is read as
+its transcript by the columns that listen.
 """
+
+import contextlib
 
 import torch
 
@@ -40,7 +45,7 @@ def choose_columns(lm, items):
     Arguments
     ---------
     lm : ssr_plugin.inference.speech_lm.SpeechLM
-    items : list of Item
+    items : list of Item or Prompt
 
     Returns
     -------
@@ -48,7 +53,6 @@ def choose_columns(lm, items):
     notes : list of str
         Why others are missing.
     """
-    heard = [part for item in items for part in item.heard()]
     contexts = [p for item in items for p in item.context if isinstance(p, Spoken)]
     columns, notes = {"text"}, []
     if contexts:
@@ -57,7 +61,7 @@ def choose_columns(lm, items):
         columns.add("written")
     if lm.tuned is not None:
         columns.add("untouched")
-    if not heard or any(part.wav is None for part in heard):
+    if not all(item.heard() for item in items):
         notes.append("nothing to hear: the set is read as text alone")
     else:
         columns.add("forced")
@@ -70,13 +74,61 @@ def choose_columns(lm, items):
     return [column for column in COLUMNS if column in columns], notes
 
 
+def heard_by(heard, column, item):
+    """What a column hears of an item.
+
+    Arguments
+    ---------
+    heard : dict
+        Of :func:`ssr_plugin.tasks.hearing.hear_parts`.
+    column : str
+    item : Item or Prompt
+
+    Returns
+    -------
+    list of Speech
+        One of each of :meth:`Item.heard`; none where the column does not listen.
+
+    Example
+    -------
+    >>> from ssr_plugin.tasks.items import Prompt
+    >>> heard = {"predicted": {"1": ["a speech"]}}
+    >>> item = Prompt("1", ())
+    >>> heard_by(heard, "cascade", item), heard_by(heard, "text", item)
+    (['a speech'], [])
+    """
+    return heard[SEGMENTS[column]][item.id] if column in SEGMENTS else []
+
+
+@contextlib.contextmanager
+def reader(lm, column):
+    """The LLM that reads a column, in the block.
+
+    Arguments
+    ---------
+    lm : ssr_plugin.inference.speech_lm.SpeechLM
+    column : str
+
+    Yields
+    ------
+    ssr_plugin.models.llm.TextLLM or ssr_plugin.models.tuning.TunedLLM
+    """
+    if lm.tuned is None:
+        yield lm.llm
+    elif column.startswith("untouched"):
+        with lm.tuned.untouched() as llm:
+            yield llm
+    else:
+        yield lm.tuned
+
+
 def fill_context(lm, item, column, spoken):
     """A prompt: an item's context as a column reads it.
 
     Arguments
     ---------
     lm : ssr_plugin.inference.speech_lm.SpeechLM
-    item : Item
+    item : Item or Prompt
     column : str
     spoken : list of Speech
         What was heard in each of :meth:`Item.heard`, of the column's segments; not used
@@ -106,7 +158,7 @@ def fill_context(lm, item, column, spoken):
             prompt.append(part.text if part.written is None else part.written)
         elif column in ("none", "untouched none"):
             prompt.append(as_speech(lm, ""))
-        elif column in ("text", "untouched"):
+        elif column in ("text", "untouched") or not is_heard(part):
             prompt.append(as_speech(lm, part.text))
         elif column == "cascade":
             prompt.append(as_speech(lm, next(waiting).hypothesis or ""))

@@ -13,9 +13,10 @@ import numpy as np
 from ssr_plugin.files import atomic_path
 from ssr_plugin.tasks.columns import COLUMNS
 from ssr_plugin.tasks.document import Heading, Paragraph, Table, to_html, to_markdown
-from ssr_plugin.tasks.intervals import interval, resample_means
+from ssr_plugin.tasks.intervals import interval, resample_sums
+from ssr_plugin.tasks.measures import Measure
 from ssr_plugin.tasks.records import Records
-from ssr_plugin.tasks.summary import right
+from ssr_plugin.tasks.summary import sides
 
 
 def compare_runs(folders):
@@ -49,11 +50,12 @@ def compare_runs(folders):
     for title in titles:
         table = Table(["column", *map(str, folders), "difference to the first"], [])
         found = [run["tasks"][title]["columns"] for run in runs]
+        name = runs[0]["tasks"][title]["measure"]["name"]
         records = _common_records(folders, runs[0]["tasks"][title]["task"])
         for column in COLUMNS:
             if not all(column in figures for figures in found):
                 continue
-            shown = [f"{figures[column]['accuracy']:.1f}" for figures in found]
+            shown = [_show(figures[column][name]) for figures in found]
             differences = [
                 _difference(records[0], other, column, runs[0]["tasks"][title])
                 for other in records[1:]
@@ -67,7 +69,7 @@ def _read_metrics(folder):
     path = folder / "metrics.json"
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
-        metrics["tasks"], metrics["model"]
+        metrics["model"], [own["measure"] for own in metrics["tasks"].values()]
         return metrics
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
@@ -89,16 +91,29 @@ def _common_records(folders, task):
     return [[run[name] for name in names] for run in runs]
 
 
+def _show(value):
+    return "-" if value is None else f"{value:.1f}"
+
+
 def _difference(first, other, column, figures):
-    """How much better the other is, with its interval."""
-    rule = column, figures["rule"], figures["ways"]
-    pairs = zip(first, other, strict=True)
-    gains = [100 * (right(b, *rule) - right(a, *rule)) for a, b in pairs]
-    if not gains:
+    """How much higher the other is, with its interval."""
+    if not first:
         return "-"
+    measure = Measure(**figures["measure"])
+    values = np.array(
+        [
+            [*sides(a, column, figures), *sides(b, column, figures)]
+            for a, b in zip(first, other, strict=True)
+        ]
+    )
+
+    def gain(sums):
+        return measure.value(*sums[2:]) - measure.value(*sums[:2])
+
     clusters = [record["cluster"] for record in first]
-    low, high = interval(resample_means(np.array(gains)[:, None], clusters)[:, 0])
-    return f"{np.mean(gains):+.1f} ({low:+.1f} to {high:+.1f})"
+    ends = interval(gain(resample_sums(values, clusters).T))
+    between = f" ({ends[0]:+.1f} to {ends[1]:+.1f})" if ends else ""
+    return f"{gain(values.sum(0)):+.1f}{between}"
 
 
 def main(argv=None):

@@ -11,17 +11,15 @@ themselves.
 
 import random
 
-from ssr_plugin.alignment.aligner import AlignmentItem
 from ssr_plugin.alignment.record import Alignment
-from ssr_plugin.data.splits import select_splits
-from ssr_plugin.problems import Problems
+from ssr_plugin.tasks.choice_task import ChoiceTask
+from ssr_plugin.tasks.corpus import choose_splits, read_utterances
 from ssr_plugin.tasks.items import Item, Spoken
-from ssr_plugin.tasks.task import Task
 
 _WAYS = 4
 
 
-class Continuation(Task):
+class Continuation(ChoiceTask):
     """Second halves of utterances, given their first.
 
     Arguments
@@ -36,7 +34,7 @@ class Continuation(Task):
     max_skipped_share : float
         Of the utterances, that may lack audio or transcript.
     rule : str or None
-        Of :class:`Task`.
+        Of :class:`ChoiceTask`.
 
     Example
     -------
@@ -77,13 +75,7 @@ class Continuation(Task):
 
     def items(self, align):
         """See :meth:`Task.items`."""
-        chosen = select_splits("splits", self.splits, self.dataset.splits())
-        if not chosen:
-            raise ValueError(
-                f"splits: {self.splits} matches none of the splits in "
-                f"'{self.dataset.folder}'; there are: "
-                f"{', '.join(self.dataset.splits()) or 'none'}"
-            )
+        chosen = choose_splits(self.dataset, self.splits)
         self.notes = []
         items = []
         for split in chosen:
@@ -96,17 +88,13 @@ class Continuation(Task):
         return items
 
     def _of_split(self, split, align):
-        problems = Problems(f"reading {split}", self.max_skipped_share)
-        rows = {}
-        utterances = sorted(self.dataset.utterances(split), key=lambda u: u.id)
-        for utterance in utterances:
-            text = " ".join((utterance.text or "").split())
-            if not text:
-                problems.add(utterance.id, "no transcript")
-            elif len(text.split()) >= self.min_words:
-                rows[utterance.id] = AlignmentItem(utterance.id, utterance.wav, text)
-        problems.check(len(utterances))
-        short = len(utterances) - len(rows) - len(problems)
+        spoken = read_utterances(self.dataset, split, self.max_skipped_share)
+        rows = {
+            name: row
+            for name, row in spoken.items()
+            if len(row.text.split()) >= self.min_words
+        }
+        short = len(spoken) - len(rows)
         alignments = align(list(rows.values()))
         halves = {}
         for name in rows:
@@ -121,7 +109,7 @@ class Continuation(Task):
         )
         left = len(halves) - _WAYS * len(groups)
         self.notes.append(
-            f"{split}: {len(utterances)} utterances, of which {short} are shorter than "
+            f"{split}: {len(spoken)} utterances, of which {short} are shorter than "
             f"{self.min_words} words, {len(rows) - len(halves)} have no middle, and "
             f"{left} are left over in making groups of {_WAYS}"
         )

@@ -7,8 +7,8 @@ RESAMPLES = 2000
 LEVEL = 0.95
 
 
-def resample_means(values, clusters, seed=0, resamples=RESAMPLES):
-    """Means over items that are drawn again and again, with replacement.
+def resample_sums(values, clusters, seed=0, resamples=RESAMPLES):
+    """Sums over items that are drawn again and again, with replacement.
 
     Clusters of items are drawn whole (cluster bootstrap; Davison and Hinkley,
     Bootstrap Methods and their Application, 1997, section 3.8).
@@ -29,21 +29,44 @@ def resample_means(values, clusters, seed=0, resamples=RESAMPLES):
 
     Example
     -------
+    >>> sums = resample_sums([[0.0, 1.0], [1.0, 1.0]], ["a", "b"])
+    >>> sums.shape, float(sums[:, 1].min())
+    ((2000, 2), 2.0)
+    """
+    values = np.asarray(values, dtype=float)
+    names, members = np.unique(clusters, return_inverse=True)
+    own = np.zeros((len(names), values.shape[1]))
+    np.add.at(own, members, values)
+    rng = np.random.default_rng(seed)
+    sums = np.empty((resamples, values.shape[1]))
+    for row in range(resamples):
+        sums[row] = own[rng.integers(len(names), size=len(names))].sum(0)
+    return sums
+
+
+def resample_means(values, clusters, seed=0, resamples=RESAMPLES):
+    """Means over items that are drawn as :func:`resample_sums` draws them.
+
+    Arguments
+    ---------
+    values, clusters, seed, resamples
+        Of :func:`resample_sums`.
+
+    Returns
+    -------
+    numpy.ndarray
+        [resamples, C]
+
+    Example
+    -------
     >>> means = resample_means([[0.0, 1.0], [1.0, 1.0]], ["a", "b"])
     >>> means.shape, float(means[:, 1].min())
     ((2000, 2), 1.0)
     """
     values = np.asarray(values, dtype=float)
-    names, members = np.unique(clusters, return_inverse=True)
-    sums = np.zeros((len(names), values.shape[1]))
-    np.add.at(sums, members, values)
-    counts = np.bincount(members, minlength=len(names))
-    rng = np.random.default_rng(seed)
-    means = np.empty((resamples, values.shape[1]))
-    for row in range(resamples):
-        drawn = rng.integers(len(names), size=len(names))
-        means[row] = sums[drawn].sum(0) / counts[drawn].sum()
-    return means
+    counted = np.hstack([values, np.ones((len(values), 1))])
+    sums = resample_sums(counted, clusters, seed, resamples)
+    return sums[:, :-1] / sums[:, -1:]
 
 
 def interval(draws):

@@ -1,4 +1,4 @@
-"""What a task is made of: items, each a context, some choices and the right one."""
+"""What a task is made of: items, each a context, and what may follow it."""
 
 import dataclasses
 import random
@@ -87,15 +87,53 @@ class Item:
             )
 
     def heard(self):
-        """What is or could be heard of the context, and is of the choices.
+        """What is heard of the context and the choices.
 
         Returns
         -------
         list of Spoken
-            Those of the context come first.
+            Those with audio; of the context come first.
         """
-        context = [part for part in self.context if isinstance(part, Spoken)]
-        return context + [c for c in self.choices if is_heard(c)]
+        return [part for part in (*self.context, *self.choices) if is_heard(part)]
+
+    def known(self):
+        """What its record says of it besides its name."""
+        return {"answer": self.answer}
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """What an LLM reads without choosing.
+
+    Arguments
+    ---------
+    id : str
+        Unique in its task.
+    context : tuple of (str or Spoken)
+        What the LLM reads.
+    text : str
+        What is measured against: a transcript, or a document.
+    cluster : str or None
+        Of :class:`Item`.
+
+    Example
+    -------
+    >>> [part.text for part in Prompt("1", (Spoken("the cat", "1.wav"), "!")).heard()]
+    ['the cat']
+    """
+
+    id: str
+    context: tuple
+    text: str = ""
+    cluster: str | None = None
+
+    def heard(self):
+        """See :meth:`Item.heard`."""
+        return [part for part in self.context if is_heard(part)]
+
+    def known(self):
+        """See :meth:`Item.known`."""
+        return {"text": self.text}
 
 
 def is_heard(part):

@@ -16,8 +16,6 @@ from ssr_plugin.problems import TooManyProblems
 from ssr_plugin.registry import get_registry
 from ssr_plugin.tasks import report
 from ssr_plugin.tasks.answering import answer_items
-from ssr_plugin.tasks.columns import choose_columns
-from ssr_plugin.tasks.summary import summarise
 from ssr_plugin.training.main import load_hparams
 
 logger = logging.getLogger(__name__)
@@ -105,39 +103,37 @@ def evaluate(hparams, run_opts, dataset_class, command):
         "versions": report.versions(),
         "tasks": {},
     }
-    results = {}
+    examples = []
     for task, items in found:
-        columns, notes = choose_columns(lm, items)
+        columns, notes = task.columns(lm, items)
+        settings = task.settings()
         records, problems = answer_items(
             lm,
             items,
             columns,
             align_all,
             path=folder / "answers" / f"{task.name}.jsonl",
-            identity=identity,
+            identity=digest(identity, settings) if settings else identity,
             title=task.name,
             max_skipped_share=hparams["max_skipped_share"],
+            answer=task.answer,
         )
-        results[task.name] = (items, records, task.rule)
-        for ways in task.ways:
-            title = task.name if ways is None else f"{task.name} {ways}-way"
-            figures = summarise(records, columns, task.rule, ways, hparams["seed"])
-            lost = [
-                f"no {column} column: the segmenter does not say what it hears"
-                for column in columns
-                if column not in figures["columns"]
+        if "cascade" in columns and not all("cascade" in r["read"] for r in records):
+            notes = [
+                *notes,
+                "no cascade column: the segmenter does not say what it hears",
             ]
+        for title, figures in task.figures(records, columns, hparams["seed"]).items():
             metrics["tasks"][title] = {
                 **figures,
                 "task": task.name,
-                "ways": ways,
                 "about": task.about,
-                "rule": task.rule,
-                "notes": [*task.notes, *notes, *lost],
+                "notes": [*task.notes, *notes],
                 "skipped": problems.reasons,
             }
             show(title, metrics["tasks"][title])
-        report.write_report(folder, metrics, results, hparams["num_shown"])
+        examples += task.examples(items, records, hparams["num_shown"])
+        report.write_report(folder, metrics, examples)
     logger.info("Report, metrics and answers are in %s", folder)
     return metrics
 
@@ -204,14 +200,18 @@ def model_identity(source):
 
 
 def show(title, figures):
-    """Prints a task's accuracies in a line.
+    """Prints a task's figures in a line.
 
     Arguments
     ---------
     title : str
     figures : dict
     """
+    name, unit = figures["measure"]["name"], figures["measure"]["unit"]
     shown = "  ".join(
-        f"{name} {found['accuracy']:.1f}" for name, found in figures["columns"].items()
+        f"{column} {found[name]:.1f}"
+        for column, found in figures["columns"].items()
+        if found[name] is not None
     )
-    logger.info("%s, %d items, accuracy in %%: %s", title, figures["items"], shown)
+    what = f"{name} in {unit}" if unit else name
+    logger.info("%s, %d items, %s: %s", title, figures["items"], what, shown)

@@ -2,14 +2,14 @@
 
 from ssr_plugin.data.datasets import read_text
 from ssr_plugin.data.headers import audio_files
+from ssr_plugin.tasks.choice_task import ChoiceTask
 from ssr_plugin.tasks.items import Item, Spoken
 from ssr_plugin.tasks.saying import spoken_form
-from ssr_plugin.tasks.task import Task
 
 _PARTS = ("mutual", "correct", "incorrect")
 
 
-class StoryCloze(Task):
+class StoryCloze(ChoiceTask):
     """Spoken StoryCloze with transcripts, in the layout of slp-rl.
 
     The layout, in a folder or its sub-folders: ``<id>_mutual.wav`` (the story without
@@ -20,7 +20,7 @@ class StoryCloze(Task):
     ---------
     data : path-like
     rule : str or None
-        Of :class:`Task`.
+        Of :class:`ChoiceTask`.
 
     Example
     -------

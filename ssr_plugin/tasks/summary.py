@@ -1,17 +1,25 @@
-"""From answers to figures: accuracy by column, and what speech keeps of the text's."""
+"""From answers to figures, by column, and what speech keeps of the text's."""
+
+import dataclasses
 
 import numpy as np
 
 from ssr_plugin.tasks.choosing import choice_scores, share_right
 from ssr_plugin.tasks.columns import SEGMENTS
-from ssr_plugin.tasks.intervals import interval, kept_share, resample_means
+from ssr_plugin.tasks.intervals import (
+    interval,
+    kept_share,
+    resample_means,
+    resample_sums,
+)
+from ssr_plugin.tasks.measures import ACCURACY
 
 #: What speech is measured against.
 TOPLINE = "text"
 
 
 def summarise(records, columns, rule, ways=None, seed=0):
-    """The figures of a task.
+    """The figures of a task of choices.
 
     Arguments
     ---------
@@ -29,10 +37,11 @@ def summarise(records, columns, rule, ways=None, seed=0):
     Returns
     -------
     dict
-        "items"; "chance" (%); "columns": by name "segments" ("forced", "predicted" or
-        None, where nothing was heard), "accuracy" and its "interval" (%), and of those
-        that listen "kept", the share of the text's gain over chance (%), with its
-        "kept_interval"; None where the text is not above chance.
+        "items"; "measure", that is accuracy; "chance" (%); "columns": by name
+        "segments" ("forced", "predicted" or None, where nothing was heard), "accuracy"
+        and its "interval" (%), and of those that listen "kept", the share of the text's
+        gain over chance (%), with its "kept_interval"; None where the text is not above
+        chance.
 
     Example
     -------
@@ -69,7 +78,90 @@ def summarise(records, columns, rule, ways=None, seed=0):
                     kept_share(draws[:, i], draws[:, best], chance)
                 ),
             }
-    return {"items": len(records), "chance": chance, "columns": figures}
+    return {
+        "items": len(records),
+        "measure": dataclasses.asdict(ACCURACY),
+        "chance": chance,
+        "columns": figures,
+    }
+
+
+def summarise_measure(records, columns, measure, seed=0):
+    """A figure of what was measured.
+
+    Arguments
+    ---------
+    records : list of dict
+        With "measured": by column and measure, what an item has above and below.
+    columns : list of str
+        Those that an item lacks are left out.
+    measure : ssr_plugin.tasks.measures.Measure
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    dict
+        "items"; "measure"; "columns": by name "segments" (as :func:`summarise`), the
+        figure by the measure's name, and its "interval"; None where there is nothing to
+        divide by.
+
+    Example
+    -------
+    >>> from ssr_plugin.tasks.measures import Measure
+    >>> wer = Measure("wer", "%", "Word errors per word.", factor=100)
+    >>> records = [
+    ...     {"cluster": name, "measured": {"text": {"wer": [errors, 10]}}}
+    ...     for name, errors in (("a", 1), ("b", 3))
+    ... ]
+    >>> summarise_measure(records, ["text", "forced"], wer)["columns"]
+    {'text': {'segments': None, 'wer': 20.0, 'interval': [10.0, 30.0]}}
+    """
+    clusters = [record["cluster"] for record in records]
+    figures = {}
+    for column in columns:
+        own = [record.get("measured", {}).get(column, {}) for record in records]
+        if not all(measure.name in found for found in own):
+            continue
+        sides = np.array([found[measure.name] for found in own], dtype=float)  # [I, 2]
+        value = float(measure.value(*sides.sum(0)))
+        draws = measure.value(*resample_sums(sides, clusters, seed).T)
+        figures[column] = {
+            "segments": SEGMENTS.get(column),
+            measure.name: value if np.isfinite(value) else None,
+            "interval": interval(draws),
+        }
+    return {
+        "items": len(records),
+        "measure": dataclasses.asdict(measure),
+        "columns": figures,
+    }
+
+
+def sides(record, column, figures):
+    """What a record adds above and below the line of a figure.
+
+    Arguments
+    ---------
+    record : dict
+    column : str
+    figures : dict
+        Of the task, in ``metrics.json``.
+
+    Returns
+    -------
+    list of float
+        Two.
+
+    Example
+    -------
+    >>> record = {"measured": {"text": {"wer": [1, 10]}}}
+    >>> sides(record, "text", {"measure": {"name": "wer"}})
+    [1, 10]
+    """
+    if "rule" in figures:
+        return [right(record, column, figures["rule"], figures["ways"]), 1.0]
+    return record["measured"][column][figures["measure"]["name"]]
 
 
 def right(record, column, rule, ways=None):

@@ -1,26 +1,19 @@
-"""What every task is: a set of items, and the rule by which they are scored."""
+"""What every task is: a set of items, how they are answered, and figures of it."""
 
 import abc
 import pathlib
-
-from ssr_plugin.tasks.choosing import RULES
 
 
 class Task(abc.ABC):
     """Yields items from a set's own files. A subclass is registered by name.
 
-    Arguments
-    ---------
-    rule : str or None
-        Another rule of ``ssr_plugin.tasks.choosing.RULES`` than the task's own.
+    Most are a :class:`ssr_plugin.tasks.choice_task.ChoiceTask`, or a
+    :class:`ssr_plugin.tasks.measured_task.MeasuredTask`.
 
     Attributes
     ----------
     name : str
         The name it is registered by.
-    ways : tuple of (int or None)
-        Among how many choices the right one is to be found, each way reported apart;
-        None is all. Fewer are as if drawn at random: the mean over all draws.
     reads_corpus : bool
         Whether its items come from a prepared corpus; it then takes ``dataset``,
         ``splits`` and ``seed``.
@@ -33,16 +26,9 @@ class Task(abc.ABC):
     """
 
     name: str
-    rule = "sum"
-    ways = (None,)
     reads_corpus = False
     about: str
     notes = ()
-
-    def __init__(self, rule=None):
-        self.rule = self.rule if rule is None else rule
-        if self.rule not in RULES:
-            raise ValueError(f"rule: '{rule}' is none of {', '.join(RULES)}")
 
     def find_data(self, data):
         """The folder that a user names, or an error that says how to name it.
@@ -67,6 +53,10 @@ class Task(abc.ABC):
             )
         return pathlib.Path(data)
 
+    def settings(self):
+        """What changes answers and is in no item, JSON-able."""
+        return {}
+
     @abc.abstractmethod
     def items(self, align):
         """The items, always the same and in the same order.
@@ -79,5 +69,81 @@ class Task(abc.ABC):
 
         Returns
         -------
-        list of Item
+        list of Item or Prompt
         """
+
+    @abc.abstractmethod
+    def columns(self, lm, items):
+        """Which columns a model can give.
+
+        Arguments
+        ---------
+        lm : ssr_plugin.inference.speech_lm.SpeechLM
+        items : list of Item or Prompt
+
+        Returns
+        -------
+        columns : list of str
+        notes : list of str
+            Why others are missing.
+        """
+
+    @abc.abstractmethod
+    def answer(self, lm, items, column, heard, problems):
+        """Answers some items in a column, together.
+
+        Arguments
+        ---------
+        lm : ssr_plugin.inference.speech_lm.SpeechLM
+        items : list of Item or Prompt
+            One or more.
+        column : str
+        heard : dict
+            Of :func:`ssr_plugin.tasks.hearing.hear_parts`.
+        problems : ssr_plugin.problems.Problems
+            Where items are noted that cannot be answered.
+
+        Yields
+        ------
+        item : Item or Prompt
+            The others.
+        found : dict
+            JSON-able, for its record.
+        """
+
+    @abc.abstractmethod
+    def figures(self, records, columns, seed):
+        """The figures of what was answered.
+
+        Arguments
+        ---------
+        records : list of dict
+            Of :func:`ssr_plugin.tasks.answering.answer_items`; at least one.
+        columns : list of str
+        seed : int
+            Of the bootstrap.
+
+        Returns
+        -------
+        dict
+            By title, in a word or two: of :func:`ssr_plugin.tasks.summary.summarise` or
+            :func:`ssr_plugin.tasks.summary.summarise_measure`, with "how", a sentence
+            that tells how to read them.
+        """
+
+    def examples(self, items, records, count):
+        """Some items and how they were answered, for the report.
+
+        Arguments
+        ---------
+        items : list of Item or Prompt
+        records : list of dict
+        count : int
+            How many of each kind.
+
+        Returns
+        -------
+        list
+            Blocks of :mod:`ssr_plugin.tasks.document`.
+        """
+        return []

@@ -5,13 +5,13 @@ import json
 import pathlib
 
 from ssr_plugin.data.manifest import read_manifest
+from ssr_plugin.tasks.choice_task import ChoiceTask
 from ssr_plugin.tasks.items import Spoken, draw_names
 from ssr_plugin.tasks.saying import spoken_form
 from ssr_plugin.tasks.speak import MANIFEST, SKIPPED
-from ssr_plugin.tasks.task import Task
 
 
-class TextTask(Task):
+class TextTask(ChoiceTask):
     """A text set, of which a part of each item can be spoken.
 
     Arguments
@@ -24,7 +24,7 @@ class TextTask(Task):
     max_items : int or None
         Only so many, drawn at random but always the same.
     rule : str or None
-        Of :class:`Task`.
+        Of :class:`ChoiceTask`.
     """
 
     def __init__(self, data, speech=None, max_items=None, rule=None):

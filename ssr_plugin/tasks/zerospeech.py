@@ -5,12 +5,12 @@ import io
 
 from ssr_plugin.data.datasets import read_text
 from ssr_plugin.data.headers import audio_files
+from ssr_plugin.tasks.choice_task import ChoiceTask
 from ssr_plugin.tasks.items import Item, Spoken, draw_names
 from ssr_plugin.tasks.saying import spoken_form
-from ssr_plugin.tasks.task import Task
 
 
-class SWUGGY(Task):
+class SWUGGY(ChoiceTask):
     """Spot-the-word of ZeroSpeech 2021 (Nguyen et al., arXiv 2011.11588).
 
     The layout: ``lexical/dev/`` with ``gold.csv`` (columns ``id``, ``filename``,
@@ -25,7 +25,7 @@ class SWUGGY(Task):
     max_items : int or None
         Only so many, drawn at random but always the same.
     rule : str or None
-        Of :class:`Task`.
+        Of :class:`ChoiceTask`.
     """
 
     name = "swuggy"
