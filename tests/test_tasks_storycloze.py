@@ -1,21 +1,30 @@
 """Spoken StoryCloze, in the layout of its release with transcripts."""
 
 import pytest
+import torch
 
 from ssr_plugin import SpeechLM
 from ssr_plugin.tasks.answering import answer_items
+from ssr_plugin.tasks.columns import as_speech, choose_columns
 from ssr_plugin.tasks.storycloze import StoryCloze, TopicStoryCloze
+
+
+@pytest.fixture(scope="module")
+def lm(tiny_speech_lm_folder):
+    return SpeechLM.from_pretrained(tiny_speech_lm_folder)
 
 
 @pytest.fixture
 def folder(tmp_path, write_audio):
     for place in ("1", "part/2"):
-        write_audio(tmp_path / f"{place}_mutual.wav", 1.0)
-        for name, text in (
-            ("mutual", "The cat sat. It was 5."),
-            ("correct", "It ate."),
-            ("incorrect", "It sang.\n"),
+        for seed, (name, text) in enumerate(
+            (
+                ("mutual", "The cat sat. It was 5."),
+                ("correct", "It ate."),
+                ("incorrect", "It sang.\n"),
+            )
         ):
+            write_audio(tmp_path / f"{place}_{name}.wav", 1.0, seed=seed)
             (tmp_path / f"{place}_{name}.txt").write_text(text)
     return tmp_path
 
@@ -35,8 +44,63 @@ def test_the_story_is_heard_and_its_endings_are_transcripts(folder, task):
     assert one.answer == 0 and task(folder).rule == "mean"
 
 
-def test_a_model_answers_it(folder, tiny_speech_lm_folder):
-    lm = SpeechLM.from_pretrained(tiny_speech_lm_folder)
+@pytest.mark.parametrize(
+    "form, story, endings",
+    [("S", True, True), ("S->T", True, False), ("T->S", False, True), ("T", 0, 0)],
+)
+def test_a_form_says_what_is_heard(lm, folder, form, story, endings):
+    items = StoryCloze(folder, form=form).items(align=None)
+    for item in items:
+        assert (item.context[0].wav is not None) == bool(story)
+        assert all((x.wav is not None) == bool(endings) for x in item.choices)
+        assert item.context[0].written == "The cat sat. It was 5."
+    columns, _ = choose_columns(lm, items)
+    assert ("predicted" in columns) == (form != "T")
+    assert {"none", "written", "text"} <= set(columns)
+    # Whatever the form, the text columns read the same.
+    texts = [
+        answer_items(lm, StoryCloze(folder, form=x).items(None), ["text"], None)[0]
+        for x in (form, "T")
+    ]
+    assert [r["sums"] for r in texts[0]] == [r["sums"] for r in texts[1]]
+
+
+def test_from_speech_to_speech_an_ending_is_scored_as_it_is_heard(lm, folder):
+    items = StoryCloze(folder, form="S").items(align=None)
+    records, _ = answer_items(lm, items, ["predicted"], align=None)
+    for item, record in zip(items, records, strict=True):
+        check(lm, lm.embed(item.context[0].wav), item, record)
+
+
+def test_from_text_to_speech_the_story_is_read_as_its_transcript(lm, folder):
+    items = StoryCloze(folder, form="T->S").items(align=None)
+    records, _ = answer_items(lm, items, ["predicted"], align=None)
+    for item, record in zip(items, records, strict=True):
+        check(lm, as_speech(lm, "the cat sat it was five"), item, record)
+
+
+def check(lm, story, item, record):
+    """The endings' tokens are as heard, given the story and the vectors before them."""
+    for place, ending in enumerate(item.choices):
+        speech = lm.embed(ending.wav)
+        embeds = torch.cat([lm.embed_prompts([story]), speech.vectors[:-1]])
+        logits = lm.model(inputs_embeds=embeds[None]).logits[0].log_softmax(-1)
+        ids = torch.tensor(speech.tokens)
+        expected = logits[-len(ids) :].gather(1, ids[:, None]).sum().item()
+        found = record["sums"]["predicted"][place]
+        assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_what_is_to_be_heard_must_be_there(folder):
+    (folder / "1_correct.wav").unlink()
+    assert len(StoryCloze(folder).items(align=None)) == 2
+    with pytest.raises(ValueError, match="1_correct.wav, a recording"):
+        StoryCloze(folder, form="S").items(align=None)
+    with pytest.raises(ValueError, match="'T->T' is none of T, S, S->T, T->S"):
+        StoryCloze(folder, form="T->T")
+
+
+def test_a_model_answers_it(lm, folder):
     items = StoryCloze(folder).items(align=None)
     records, _ = answer_items(lm, items, ["none", "text", "predicted"], align=None)
     assert [record["id"] for record in records] == ["1", "part/2"]

@@ -1,5 +1,7 @@
 """Spoken StoryCloze: which ending belongs to the story that is heard."""
 
+import dataclasses
+
 from ssr_plugin.data.datasets import read_text
 from ssr_plugin.data.headers import audio_files
 from ssr_plugin.tasks.choice_task import ChoiceTask
@@ -7,18 +9,29 @@ from ssr_plugin.tasks.items import Item, Spoken
 from ssr_plugin.tasks.saying import spoken_form
 
 _PARTS = ("mutual", "correct", "incorrect")
+#: What is heard in each form: the story, and the endings.
+FORMS = {
+    "T": (False, False),
+    "S": (True, True),
+    "S->T": (True, False),
+    "T->S": (False, True),
+}
 
 
 class StoryCloze(ChoiceTask):
     """Spoken StoryCloze with transcripts, in the layout of slp-rl.
 
     The layout, in a folder or its sub-folders: ``<id>_mutual.wav`` (the story without
-    its end), and the transcripts ``<id>_mutual.txt``, ``<id>_correct.txt`` and
-    ``<id>_incorrect.txt``.
+    its end), ``<id>_correct.wav`` and ``<id>_incorrect.wav`` (the endings), and the
+    transcript of each as ``.txt``. What a form does not hear need not be there.
 
     Arguments
     ---------
     data : path-like
+    form : str
+        What is heard, and what is scored: "S->T" (the story, and transcripts of its
+        endings), "S" (both are heard), "T->S" (the story is text, its endings are
+        heard), "T" (nothing is heard).
     rule : str or None
         Of :class:`ChoiceTask`.
 
@@ -28,55 +41,80 @@ class StoryCloze(ChoiceTask):
     >>> for name, text in [("mutual", "Ann fell."), ("correct", "She cried."),
     ...     ("incorrect", "She flew.")]:
     ...     _ = (folder / f"7_{name}.txt").write_text(text)
-    >>> _ = (folder / "7_mutual.wav").write_bytes(b"...")
-    >>> (item,) = StoryCloze(folder).items(align=None)
+    >>> (item,) = StoryCloze(folder, form="T").items(align=None)
     >>> item.id, item.context[0].text, item.choices[0].text
     ('7', 'ann fell', 'she cried')
     """
 
     name = "sstorycloze"
     rule = "mean"
-    about = (
-        "The story is heard; its ending is scored by the tokens of its transcript (S "
-        "to T of spoken language modelling; the endings' own audio is not heard). "
-        "Spoken StoryCloze of Hassid et al., arXiv 2305.13009, mean log-likelihood and "
-        "ties as half as in slp-rl/slamkit."
-    )
 
-    def __init__(self, data, rule=None):
+    def __init__(self, data, form="S->T", rule=None):
         super().__init__(rule)
         self.data = self.find_data(data)
+        if form not in FORMS:
+            raise ValueError(f"form: '{form}' is none of {', '.join(FORMS)}")
+        self.form = form
+
+    @property
+    def about(self):
+        """See :class:`Task`."""
+        story, ending = FORMS[self.form]
+        heard = "heard" if story else "text"
+        tokens = "its transcript's tokens"
+        if ending:
+            tokens += (
+                " (forced) or those that its vectors read as (predicted), each given "
+                "the vectors before it"
+            )
+        return (
+            f"Form {self.form}: the story is {heard}; its ending is scored by "
+            f"{tokens}. Spoken StoryCloze of Hassid et al., arXiv 2305.13009, mean "
+            f"log-likelihood and ties as half as in slp-rl/slamkit."
+        )
 
     def items(self, align):
         """See :meth:`Task.items`."""
-        stories = sorted(
-            path
-            for folder in (self.data, *self.data.glob("*/"))
-            if folder.is_dir()
-            for path in audio_files(folder)
-            if path.stem.endswith("_mutual")
-        )
-        if not stories:
+        items = {}
+        for folder in (self.data, *self.data.glob("*/")):
+            if not folder.is_dir():
+                continue
+            wavs = {path.stem: str(path) for path in audio_files(folder)}
+            for path in folder.glob("*_mutual.txt"):
+                name = path.stem.removesuffix("_mutual")
+                place = (folder.relative_to(self.data) / name).as_posix()
+                items[place] = self._item(place, folder / name, wavs)
+        if not items:
             raise ValueError(
-                f"data: there is no <id>_mutual.wav in '{self.data}'; the release of "
+                f"data: there is no <id>_mutual.txt in '{self.data}'; the release of "
                 f"whole stories does not tell where the ending begins, nor what is said"
             )
-        items = []
-        for wav in stories:
-            name = wav.stem.removesuffix("_mutual")
-            texts = {}
-            for part in _PARTS:
-                path = wav.with_name(f"{name}_{part}.txt")
-                if not path.is_file():
-                    raise ValueError(f"data: there is no {path}, a transcript")
-                texts[part] = " ".join(read_text(path).split())
-            place = wav.parent.relative_to(self.data) / name
-            heard = Spoken(
-                spoken_form(texts["mutual"]), str(wav), written=texts["mutual"]
-            )
-            endings = [Spoken(spoken_form(texts[part])) for part in _PARTS[1:]]
-            items.append(Item(place.as_posix(), (heard,), tuple(endings), answer=0))
-        return items
+        return [items[place] for place in sorted(items)]
+
+    def _item(self, place, stem, wavs):
+        story, ending = FORMS[self.form]
+        heard, right, wrong = (
+            _read_part(stem.with_name(f"{stem.name}_{part}"), wavs if spoken else None)
+            for part, spoken in zip(_PARTS, (story, ending, ending), strict=True)
+        )
+        written = _read_text(stem.with_name(f"{stem.name}_{_PARTS[0]}"))
+        heard = dataclasses.replace(heard, written=written)
+        return Item(place, (heard,), (right, wrong), answer=0)
+
+
+def _read_text(path):
+    """A transcript as it is written."""
+    path = path.with_name(f"{path.name}.txt")
+    if not path.is_file():
+        raise ValueError(f"data: there is no {path}, a transcript")
+    return " ".join(read_text(path).split())
+
+
+def _read_part(path, wavs):
+    """A part of a story, with its recording if there is a choice of some."""
+    if wavs is not None and path.name not in wavs:
+        raise ValueError(f"data: there is no {path}.wav, a recording")
+    return Spoken(spoken_form(_read_text(path)), wavs and wavs[path.name])
 
 
 class TopicStoryCloze(StoryCloze):
@@ -84,7 +122,7 @@ class TopicStoryCloze(StoryCloze):
 
     Arguments
     ---------
-    data, rule
+    data, form, rule
         Of :class:`StoryCloze`.
     """
 
