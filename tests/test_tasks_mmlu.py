@@ -1,11 +1,15 @@
 """MMLU, in the layout of its release and of the Hugging Face hub."""
 
+import shutil
 import sys
 import types
 
 import pytest
 
+from ssr_plugin.data.manifest import write_manifest
+from ssr_plugin.tasks.items import Spoken
 from ssr_plugin.tasks.mmlu import MMLU
+from ssr_plugin.tasks.saying import spoken_form
 
 LAW = '"Who said ""no, never""?",he,she,"it, or not",they,C\nWhat is x^2?,1,2,3,4,A\n'
 
@@ -47,10 +51,55 @@ def test_examples_of_the_subject_come_first(folder):
 
 def test_the_question_is_what_is_heard_and_nothing_else(folder):
     item = MMLU(folder, shots=1).items(align=None)[0]
-    (part,) = item.heard()
+    (part,) = (part for part in item.context if isinstance(part, Spoken))
     assert part.written == 'Who said "no, never"?'
     assert part.text == "who said no never"
     assert MMLU(folder).texts()[item.id] == part.written
+
+
+def speak_all_but(task, folder, write_audio, *left_out):
+    """A folder as ``ssr speak`` makes it."""
+    rows = [
+        (name, 0.5, str(write_audio(folder / f"{name}.wav")), "v", spoken_form(text))
+        for name, text in task.texts().items()
+        if name not in left_out
+    ]
+    write_manifest(folder / "manifest.csv", rows)
+    return folder
+
+
+def test_the_questions_of_examples_are_heard_where_they_were_spoken(
+    folder, tmp_path, write_audio
+):
+    lost = "mmlu-anatomy-dev-00001"
+    speech = speak_all_but(MMLU(folder), tmp_path / "speech", write_audio, lost)
+    task = MMLU(folder, shots=3, speech=speech)
+    items = {item.id: item for item in task.items(align=None)}
+    heard = [part.text for part in items["mmlu-world_law-00000"].heard()]
+    assert heard == ["example zero", "example one", "example two", "who said no never"]
+    heard = [part.text for part in items["mmlu-anatomy-00000"].heard()]
+    assert heard == ["example zero", "example two", "who said no never"]
+    # Read as the set writes them, they are what they would be as text.
+    texts = MMLU(folder, shots=3).items(align=None)
+    assert [read(items[item.id]) for item in texts] == [read(item) for item in texts]
+    assert "5 of 6 examples are heard, the rest is text" in task.notes
+    assert task.about.startswith("The questions are heard, with 3 examples")
+
+
+def test_examples_may_be_text_though_the_question_is_heard(
+    folder, tmp_path, write_audio
+):
+    speech = speak_all_but(MMLU(folder), tmp_path / "speech", write_audio)
+    task = MMLU(folder, shots=3, speech=speech, spoken_shots=False)
+    assert [len(item.heard()) for item in task.items(align=None)] == [1] * 8
+    assert task.about.startswith("The question is heard")
+
+
+def test_all_examples_are_spoken_however_few_questions_are(folder):
+    names = MMLU(folder).texts(max_items=2)
+    assert sum("-dev-" in name for name in names) == 10 and len(names) == 12
+    shutil.rmtree(folder / "dev")
+    assert len(MMLU(folder).texts()) == 8
 
 
 def test_subjects_are_chosen_by_name_or_glob(folder):

@@ -224,10 +224,10 @@ def _add_speak(commands):
   ssr speak copa /data/COPA --output speech/copa --synthesizer command \\
       --command "piper --model {voice} --output_file {wav}" --voices amy.onnx
 
-The folder gets recordings (16 kHz FLAC), manifest.csv (which any recipe reads as data)
-and skipped.json: what is left out and why. Left out is what reads badly aloud, such as
-formulas, blanks to fill and long texts. A text's voice is chosen by its id. What is
-there already is not spoken again, so a run that was stopped goes on.""",
+The folder gets recordings (16 kHz FLAC), manifest.csv (which recipes/template reads as
+a data set) and skipped.json: what is left out and why. Left out is what reads badly
+aloud, such as formulas, blanks to fill and long texts. A text's voice is chosen by its
+id. What is there already is not spoken again, so a run that was stopped goes on.""",
     )
     parser.add_argument(
         "source",

@@ -3,7 +3,6 @@
 from collections import Counter
 
 from ssr_plugin import build
-from ssr_plugin.tasks.items import draw_names
 from ssr_plugin.tasks.speak import read_texts, speak
 
 # Options of speak that have a default of their own.
@@ -15,8 +14,7 @@ def run(options):
     own = {"command": options.synthesizer_command, "voices": options.voices}
     own = {key: value for key, value in own.items() if value}
     synthesizer = build.synthesizer(options.synthesizer, own)
-    texts = read_texts(options.source, options.data)
-    texts = {name: texts[name] for name in draw_names(texts, options.max_items)}
+    texts = read_texts(options.source, options.data, options.max_items)
     given = {key: getattr(options, key) for key in _OPTIONS}
     given = {key: value for key, value in given.items() if value is not None}
     skipped = speak(texts, options.output, synthesizer, **given)

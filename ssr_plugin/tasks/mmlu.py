@@ -6,10 +6,12 @@ import io
 from collections import defaultdict
 
 from ssr_plugin.data.datasets import read_text
-from ssr_plugin.tasks.items import Item
+from ssr_plugin.tasks.items import Item, is_heard
 from ssr_plugin.tasks.text_task import TextTask
 
 _LETTERS = "ABCD"
+# The split that examples are from.
+_SHOWN = "dev"
 
 
 class MMLU(TextTask):
@@ -24,7 +26,10 @@ class MMLU(TextTask):
     data : path-like
         Folder, or name of a data set of the hub.
     shots : int
-        Examples of the subject before each question, 0 to 5; they are text.
+        Examples of the subject before each question, 0 to 5.
+    spoken_shots : bool
+        Whether the questions of the examples are heard, too, where the question is.
+        Those that were not spoken, since they read badly aloud, are text.
     subjects : list of str
         Names or globs.
     split : str
@@ -56,6 +61,7 @@ class MMLU(TextTask):
         self,
         data,
         shots=0,
+        spoken_shots=True,
         subjects=("*",),
         split="test",
         speech=None,
@@ -66,6 +72,7 @@ class MMLU(TextTask):
         if not 0 <= shots <= 5:
             raise ValueError(f"shots: {shots} is not between 0 and 5")
         self.shots = shots
+        self.spoken_shots = spoken_shots
         self.subjects = list(subjects)
         self.split = split
         self._read = {}
@@ -73,11 +80,18 @@ class MMLU(TextTask):
     @property
     def about(self):
         """See :class:`Task`."""
-        return (
-            f"The question is heard; {self.shots} examples before it, the four answers "
-            f"and the letter to choose are text, in the prompt of the original (MMLU, "
-            f"arXiv 2009.03300)."
+        questions = (
+            "questions are" if self.shots and self._are_heard() else "question is"
         )
+        return (
+            f"The {questions} heard, with {self.shots} examples before it; the four "
+            f"answers and the letter to choose are text, in the prompt of the original "
+            f"(MMLU, arXiv 2009.03300)."
+        )
+
+    def _are_heard(self):
+        """Whether questions of examples are."""
+        return self.spoken_shots and self.speech is not None
 
     def questions(self):
         """See :meth:`TextTask.questions`."""
@@ -87,6 +101,28 @@ class MMLU(TextTask):
             for number, row in enumerate(rows)
         }
 
+    def shown(self):
+        """See :meth:`TextTask.shown`."""
+        if self.data.is_dir() and not (self.data / _SHOWN).is_dir():
+            return {}
+        return {
+            f"mmlu-{subject}-{_SHOWN}-{number:05d}": (subject, row)
+            for subject, rows in self._rows(_SHOWN).items()
+            for number, row in enumerate(rows)
+        }
+
+    def items(self, align):
+        """See :meth:`Task.items`."""
+        self._heads = {}
+        self._recorded = None
+        items = super().items(align)
+        if self._recorded is not None and self.shots:
+            parts = [part for head in self._heads.values() for part in head]
+            used = sum(is_heard(part) for part in parts)
+            count = self.shots * len(self._heads)
+            self.notes.append(f"{used} of {count} examples are heard, the rest is text")
+        return items
+
     def written(self, question):
         """See :meth:`TextTask.written`."""
         _, (text, *_) = question
@@ -95,30 +131,51 @@ class MMLU(TextTask):
     def item(self, name, question, spoken):
         """See :meth:`TextTask.item`."""
         subject, (_, answers, answer) = question
-        topic = subject.replace("_", " ")
-        head = (
-            f"The following are multiple choice questions (with answers) about "
-            f"{topic}.\n\n"
-        )
-        for text, others, right in self._examples(subject):
-            head += f"{text}{_options(others)} {_LETTERS[right]}\n\n"
+        if subject not in self._heads:
+            self._heads[subject] = self._head(subject)
         return Item(
             name,
-            (head, spoken, _options(answers)),
+            (*self._heads[subject], spoken, _options(answers)),
             tuple(f" {letter}" for letter in _LETTERS),
             answer,
         )
 
+    def _head(self, subject):
+        """What comes before each question of a subject."""
+        topic = subject.replace("_", " ")
+        head = [
+            f"The following are multiple choice questions (with answers) about "
+            f"{topic}.\n\n"
+        ]
+        for name, row in self._examples(subject).items():
+            text, others, right = row
+            wav = self._example_wav(name)
+            heard = text if wav is None else self.spoken((subject, row), wav)
+            head += [heard, f"{_options(others)} {_LETTERS[right]}\n\n"]
+        return head
+
+    def _example_wav(self, name):
+        """The recording of an example's question, if it is to be heard."""
+        if not self._are_heard():
+            return None
+        if self._recorded is None:
+            self._recorded = self.recordings(self.shown())
+        return self._recorded[name]["wav"] if name in self._recorded else None
+
     def _examples(self, subject):
+        """The examples of a subject by id."""
         if not self.shots:
-            return []
-        examples = self._rows("dev").get(subject, [])
-        if len(examples) < self.shots:
+            return {}
+        rows = self._rows(_SHOWN).get(subject, [])
+        if len(rows) < self.shots:
             raise ValueError(
-                f"shots: '{self.data}' has {len(examples)} examples of {subject}, not "
+                f"shots: '{self.data}' has {len(rows)} examples of {subject}, not "
                 f"{self.shots}"
             )
-        return examples[: self.shots]
+        return {
+            f"mmlu-{subject}-{_SHOWN}-{number:05d}": row
+            for number, row in enumerate(rows[: self.shots])
+        }
 
     def _rows(self, split):
         """Question, answers and the right one's place, by subject."""

@@ -17,6 +17,7 @@ from ssr_plugin.data.manifest import write_manifest
 from ssr_plugin.files import atomic_path, digest
 from ssr_plugin.problems import Problems
 from ssr_plugin.registry import get_registry
+from ssr_plugin.tasks.items import draw_names
 from ssr_plugin.tasks.saying import MARKS, MAX_WORDS, reads_badly, spoken_form
 from ssr_plugin.tasks.synthesizers import SynthesisError
 
@@ -117,7 +118,7 @@ def speak(
     return skipped
 
 
-def read_texts(source, data=None):
+def read_texts(source, data=None, max_items=None):
     """What is to be spoken: of a task, or of a text file.
 
     Arguments
@@ -126,11 +127,13 @@ def read_texts(source, data=None):
         Name of a task, or path of a file with one text a line.
     data : path-like or None
         Where the task's files are.
+    max_items : int or None
+        Only so many, drawn at random but always the same.
 
     Returns
     -------
     dict
-        Texts by id.
+        Texts by id. A task's examples are there, however few questions are.
 
     Raises
     ------
@@ -140,12 +143,13 @@ def read_texts(source, data=None):
     path = pathlib.Path(source)
     if path.suffix == ".txt" or path.is_file():
         lines = read_text(path).splitlines()
-        return {
+        texts = {
             f"{path.stem}-{number:05d}": line
             for number, line in enumerate(lines, start=1)
             if line.strip()
         }
+        return {name: texts[name] for name in draw_names(texts, max_items)}
     make = get_registry().tasks.get(source)
     if not hasattr(make, "texts"):
         raise ValueError(f"the task '{source}' has speech of its own")
-    return build.task(source, {source: {"data": data}}).texts()
+    return build.task(source, {source: {"data": data}}).texts(max_items)

@@ -64,32 +64,81 @@ class TextTask(ChoiceTask):
         Item
         """
 
-    def texts(self):
-        """What is to be spoken.
+    def shown(self):
+        """Examples of the set that come before its questions, and are spoken with them.
 
         Returns
         -------
         dict
-            By id.
+            By id, as :meth:`questions`.
         """
-        return {name: self.written(q) for name, q in self.questions().items()}
+        return {}
+
+    def texts(self, max_items=None):
+        """What is to be spoken.
+
+        Arguments
+        ---------
+        max_items : int or None
+            Only so many questions, drawn at random but always the same.
+
+        Returns
+        -------
+        dict
+            By id; all examples are among them.
+        """
+        questions = self.questions()
+        chosen = {name: questions[name] for name in draw_names(questions, max_items)}
+        return {name: self.written(q) for name, q in (self.shown() | chosen).items()}
 
     def items(self, align):
         """See :meth:`Task.items`."""
         questions = self.questions()
         self.notes = []
-        heard = None if self.speech is None else self._recordings(questions)
+        heard = None if self.speech is None else self._spoken_questions(questions)
         names = draw_names(questions if heard is None else heard, self.max_items)
         items = []
         for name in names:
-            written = self.written(questions[name])
             wav = None if heard is None else heard[name]
-            spoken = Spoken(spoken_form(written) or written, wav, written=written)
+            spoken = self.spoken(questions[name], wav)
             items.append(self.item(name, questions[name], spoken))
         return items
 
-    def _recordings(self, questions):
-        """The recording of each question that was spoken."""
+    def spoken(self, question, wav=None):
+        """What is heard of a question, or of an example.
+
+        Arguments
+        ---------
+        question
+            One of :meth:`questions` or :meth:`shown`.
+        wav : str or None
+            Its recording.
+
+        Returns
+        -------
+        Spoken
+        """
+        written = self.written(question)
+        return Spoken(spoken_form(written) or written, wav, written=written)
+
+    def recordings(self, questions):
+        """The manifest's row of each question, or example, that was spoken.
+
+        Arguments
+        ---------
+        questions : dict
+            Of :meth:`questions` or :meth:`shown`.
+
+        Returns
+        -------
+        dict
+            By id; those that were not spoken are missing.
+
+        Raises
+        ------
+        ValueError
+            If there is no speech, or it says another text than the set.
+        """
         path = self.speech / MANIFEST
         if not path.is_file():
             raise ValueError(
@@ -104,8 +153,16 @@ class TextTask(ChoiceTask):
                     f"speech: in {path} '{name}' says '{row['wrd']}', not what "
                     f"'{self.data}' says: speak it again"
                 )
+        return found
+
+    def _spoken_questions(self, questions):
+        """The recording of each question that was spoken."""
+        found = self.recordings(questions)
         if not found:
-            raise ValueError(f"speech: {path} has none of the items of '{self.data}'")
+            raise ValueError(
+                f"speech: {self.speech / MANIFEST} has none of the items of "
+                f"'{self.data}'"
+            )
         skipped = {}
         if (self.speech / SKIPPED).is_file():
             skipped = json.loads((self.speech / SKIPPED).read_text(encoding="utf-8"))
