@@ -32,6 +32,10 @@ TASKS = {
     "tstorycloze": "storycloze:TopicStoryCloze",
     "swuggy": "zerospeech:SWUGGY",
     "sblimp": "zerospeech:SBLIMP",
+    "asr": "asr:ASR",
+    "segments": "segments:SegmentQuality",
+    "aligner": "aligner_quality:AlignerQuality",
+    "perplexity": "perplexity:TextPerplexity",
 }
 SYNTHESIZERS = {
     "espeak": "synthesizers:EspeakSynthesizer",

@@ -90,6 +90,30 @@ def test_another_model_of_the_same_name_is_asked_anew(evaluate, settings, tmp_pa
     assert not keys & after
 
 
+def test_what_is_measured_of_a_corpus_is_reported_beside_choices(
+    evaluate, settings, small_corpus, tmp_path, monkeypatch
+):
+    (tmp_path / "my.txt").write_text("the cat\n\na cat sat\n")
+    settings["tasks"] = ["continuation", "asr", "segments", "aligner", "perplexity"]
+    settings["task_options"] |= {
+        "asr": {"max_items": 5, "shots": 1, "shot_splits": ["dev-a"]},
+        "segments": {"max_items": 5},
+        "aligner": {"reference": str(small_corpus / "words.jsonl")},
+        "perplexity": {"data": str(tmp_path / "my.txt")},
+    }
+    metrics = evaluate(settings)["tasks"]
+    assert set(metrics["asr wer"]["columns"]) == {"text", "predicted", "forced"}
+    assert metrics["asr wer"]["items"] == 5
+    assert metrics["segments boundary_f1"]["columns"]["predicted"]["boundary_f1"] > 0
+    # Its own files are what it is compared with.
+    assert metrics["aligner wbe"]["columns"]["forced"]["wbe"] == 0
+    assert metrics["perplexity"]["columns"]["text"]["perplexity"] > 1
+    text = (settings["output_folder"] / "report.md").read_text()
+    assert "| asr wer, % | 5 |" in text and "| continuation 2-way |" in text
+    monkeypatch.setattr("ssr_plugin.tasks.answering._answer", None)
+    assert evaluate(settings)["tasks"] == metrics
+
+
 @pytest.mark.parametrize(
     "key, value, says",
     [

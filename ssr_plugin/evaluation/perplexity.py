@@ -37,29 +37,56 @@ def document_loss(llm, documents, longest):
     >>> abs(both - (3 * alone[0] + alone[1]) / 4) < 1e-5
     True
     """
+    losses = document_losses(llm, documents, longest)
+    return sum(losses) / sum(map(len, documents))
+
+
+def document_losses(llm, documents, longest):
+    """Loss of each document, summed over its tokens.
+
+    Arguments
+    ---------
+    llm, documents, longest
+        Of :func:`document_loss`.
+
+    Returns
+    -------
+    list of float
+        Nats.
+
+    Example
+    -------
+    >>> from ssr_plugin.models.llm import TextLLM
+    >>> llm = TextLLM(getfixture("tiny_llm_folder"))
+    >>> one, two = document_losses(llm, [[4, 5, 6], [7]], longest=8)
+    >>> abs(two - document_loss(llm, [[7]], longest=8)) < 1e-5
+    True
+    """
     model = llm.load_model()
     device = llm.table().device
     parts = [
-        torch.tensor(ids[first : first + longest])
-        for ids in documents
+        (i, torch.tensor(ids[first : first + longest]))
+        for i, ids in enumerate(documents)
         for first in range(0, len(ids), longest)
     ]
-    parts.sort(key=len)
-    total = 0.0
-    for rows in _groups(parts):
+    parts.sort(key=lambda part: len(part[1]))
+    losses = [0.0] * len(documents)
+    for group in _groups(parts):
+        rows = [ids for _, ids in group]
         targets = pad_sequence(rows, batch_first=True, padding_value=-1).to(device)
         start = targets.new_full((len(rows), 1), llm.start_id)
         inputs = torch.cat([start, targets[:, :-1]], dim=1).clamp_min(0)
         scores = token_log_probs(model, llm.embed(inputs), targets >= 0, targets)
-        total -= scores.double().sum().item()
-    return total / sum(map(len, parts))
+        for (i, _), score in zip(group, scores.double().sum(1).tolist(), strict=True):
+            losses[i] -= score
+    return losses
 
 
 def _groups(parts):
     """Neighbours, the longest last, that fit into one batch."""
     groups = []
     for part in parts:
-        if groups and len(part) * (len(groups[-1]) + 1) <= _POSITIONS:
+        if groups and len(part[1]) * (len(groups[-1]) + 1) <= _POSITIONS:
             groups[-1].append(part)
         else:
             groups.append([part])

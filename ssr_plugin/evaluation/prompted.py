@@ -1,13 +1,62 @@
 """Word error rate of what the LLM writes when it is asked what it heard."""
 
 import torch
+from speechbrain.utils.edit_distance import count_ops, op_table
 from speechbrain.utils.metric_stats import ErrorRateStats
 from torch.nn.utils.rnn import pad_sequence
 
+from ssr_plugin.alignment.record import sayable
 from ssr_plugin.models.through import transcribe
 
-# A transcript may have so many tokens for each vector, and more, before it is cut off.
-_LONGER, _MORE = 1.3, 5
+
+def transcript_limit(count):
+    """How many tokens a transcript may have before it is cut off.
+
+    Arguments
+    ---------
+    count : int
+        Vectors that are transcribed, one for each token or so.
+
+    Returns
+    -------
+    int
+
+    Example
+    -------
+    >>> transcript_limit(10)
+    18
+    """
+    return round(1.3 * count) + 5
+
+
+def word_errors(reference, hypothesis):
+    """Errors and words of a transcript; case and punctuation do not count.
+
+    Arguments
+    ---------
+    reference, hypothesis : str
+
+    Returns
+    -------
+    errors : int
+        Words that are wrong, missing or too many: the least that can be.
+    words : int
+        Of the reference.
+
+    Example
+    -------
+    >>> word_errors("THE CAT'S MAT", "The cat's hat, there.")
+    (2, 3)
+    """
+    said, heard = (
+        [word for word in map(_letters, text.split()) if word]
+        for text in (reference, hypothesis)
+    )
+    return sum(count_ops(op_table(said, heard)).values()), len(said)
+
+
+def _letters(word):
+    return "".join(character for character, _ in sayable(word))
 
 
 class PromptedWER:
@@ -52,7 +101,7 @@ class PromptedWER:
             self.llm,
             pad_sequence(vectors, batch_first=True).to(table),
             torch.tensor([len(x) for x in vectors]),
-            max_new_tokens=[round(_LONGER * len(x)) + _MORE for x in vectors],
+            max_new_tokens=[transcript_limit(len(x)) for x in vectors],
             prompt=self.prompt,
         )
         said = [self.llm.tokenizer.decode(x) for x in tokens]

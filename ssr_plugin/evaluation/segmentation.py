@@ -39,6 +39,32 @@ def match_times(found, reference, most):
     return pairs
 
 
+def compare_starts(found, reference):
+    """How the starts of found segments differ from those of forced ones.
+
+    Arguments
+    ---------
+    found, reference : numpy.ndarray
+        In s, never decreasing.
+
+    Returns
+    -------
+    near : int
+        How many lie within 50 ms of one another, each paired once.
+    apart : list of float
+        From each forced start to the nearest that was found, ms; none without any.
+
+    Example
+    -------
+    >>> compare_starts(np.array([0.25, 0.5]), np.array([0.28125, 0.75]))
+    (1, [31.25, 250.0])
+    """
+    near = len(match_times(found, reference, NEAR / 1000))
+    if not len(found) or not len(reference):
+        return near, []
+    return near, (1000 * np.abs(reference[:, None] - found[None]).min(1)).tolist()
+
+
 class SegmentationMetrics:
     """Compares found segments with forced ones, utterance by utterance.
 
@@ -83,13 +109,12 @@ class SegmentationMetrics:
             Predicted and forced ones.
         """
         times, wanted = (s.starts / self.frame_rate for s in (found, reference))
-        self.near += len(match_times(times, wanted, NEAR / 1000))
+        near, apart = compare_starts(times, wanted)
+        self.near += near
+        self.distances += apart
         self.found += len(found)
         self.reference += len(reference)
         self.count_errors += abs(len(found) - len(reference))
-        if len(found) and len(reference):
-            apart = np.abs(wanted[:, None] - times[None]).min(1)
-            self.distances += (1000 * apart).tolist()
         self._tells_tokens &= bool((found.tokens >= 0).all())
         if not self._tells_tokens:
             # Those without any segment had looked like empty hypotheses.

@@ -178,11 +178,46 @@ def transcribe(llm, vectors, counts, max_new_tokens, prompt="\n", num_beams=1):
     >>> [len(text.split()) <= 3 for text in texts]
     [True, True]
     """
-    model = llm.load_model()
-    end = end_id(llm)
     limits = max_new_tokens
     if isinstance(limits, int):
         limits = [limits] * len(vectors)
+    return write(llm, _questions(llm, vectors, counts, prompt), limits, num_beams)
+
+
+def write(llm, prompts, limits, num_beams=1):
+    """What the LLM writes after prompts, up to its end-of-text token.
+
+    Greedy or by beam search, whatever the model's own settings of generation say.
+
+    Arguments
+    ---------
+    llm : ssr_plugin.models.llm.TextLLM
+    prompts : list of torch.Tensor
+        [L, H] each, input embeddings.
+    limits : list of int
+        Most tokens that are written after each.
+    num_beams : int
+        1 is greedy.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        As :func:`transcribe`.
+
+    Example
+    -------
+    >>> from ssr_plugin.models.llm import TextLLM
+    >>> llm = TextLLM(getfixture("tiny_llm_folder"))
+    >>> (text,) = write(llm, [llm.embed(torch.tensor([1, 5, 6]))], [2])
+    >>> len(text.split()) <= 2
+    True
+    """
+    model = llm.load_model()
+    end = end_id(llm)
     config = GenerationConfig(
         max_new_tokens=max(limits, default=1),
         num_beams=num_beams,
@@ -190,8 +225,7 @@ def transcribe(llm, vectors, counts, max_new_tokens, prompt="\n", num_beams=1):
         eos_token_id=end,
         pad_token_id=end,
     )
-    questions = _questions(llm, vectors, counts, prompt)
-    embeds, mask = pad_rows(questions, "left")
+    embeds, mask = pad_rows(prompts, "left")
     # Whatever a config passed to generate() leaves open is taken from the model's.
     with _replaced(model, "generation_config", config), torch.no_grad():
         # Position ids are counted from the mask.
