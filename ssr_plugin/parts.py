@@ -32,6 +32,7 @@ TASKS = {
     "tstorycloze": "storycloze:TopicStoryCloze",
     "swuggy": "zerospeech:SWUGGY",
     "sblimp": "zerospeech:SBLIMP",
+    "expresso": "expresso:Expresso",
     "asr": "asr:ASR",
     "segments": "segments:SegmentQuality",
     "aligner": "aligner_quality:AlignerQuality",
