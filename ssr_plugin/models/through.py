@@ -178,6 +178,8 @@ def transcribe(llm, vectors, counts, max_new_tokens, prompt="\n", num_beams=1):
     >>> [len(text.split()) <= 3 for text in texts]
     [True, True]
     """
+    # Refuses what cannot end before it reads anything.
+    end_id(llm)
     limits = max_new_tokens
     if isinstance(limits, int):
         limits = [limits] * len(vectors)
