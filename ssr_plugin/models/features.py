@@ -86,7 +86,8 @@ class FeatureCache:
         Arguments
         ---------
         rows : dict
-            Utterance id -> {"wav": path, "duration": seconds}.
+            Utterance id -> {"wav": path, "duration": seconds, and "speed" where the
+            audio is to be played at another than its own}.
         batch_seconds : float
             Audio of one batch, padding included, s. More is faster on a GPU.
         shard : str
@@ -110,7 +111,7 @@ class FeatureCache:
         keys = {}
         for name, row in rows.items():
             try:
-                keys[name] = digest(*file_identity(row["wav"]))
+                keys[name] = _key(row)
             except OSError as error:
                 problems.add(name, f"cannot read {row['wav']}: {error}")
         mine = {k: v for k, v in keys.items() if int(v, 16) % parts == part - 1}
@@ -170,7 +171,8 @@ class FeatureCache:
         wavs, reasons = {}, {}
         for name in names:
             try:
-                wavs[name] = read_audio(rows[name]["wav"], self.encoder.sample_rate)
+                row, rate = rows[name], self.encoder.sample_rate
+                wavs[name] = read_audio(row["wav"], rate, speed=row.get("speed", 1.0))
             except AudioError as error:
                 reasons[name] = str(error)
         return wavs, reasons
@@ -256,6 +258,11 @@ class FeatureCache:
         # Workers of a data loader read frames: they open files of their own, and need
         # no encoder.
         return {**self.__dict__, "_open_files": {}, "encoder": None}
+
+
+def _key(row):
+    speed = row.get("speed", 1.0)
+    return digest(*file_identity(row["wav"]), *([speed] if speed != 1 else []))
 
 
 def _frames_of_file(path):

@@ -168,9 +168,12 @@ def make_dataset(rows, segments, features=None, sample_rate=16000):
     """
     dataset = DynamicItemDataset({k: row for k, row in rows.items() if k in segments})
     if features is None:
-        dataset.add_dynamic_item(
-            lambda wav: read_audio(wav, sample_rate), takes="wav", provides="input"
-        )
+
+        def read(name):
+            row = rows[name]
+            return read_audio(row["wav"], sample_rate, speed=row.get("speed", 1.0))
+
+        dataset.add_dynamic_item(read, takes="id", provides="input")
     else:
         dataset.add_dynamic_item(features.get, takes="id", provides="input")
     dataset.add_dynamic_item(segments.get, takes="id", provides="segments")
