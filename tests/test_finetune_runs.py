@@ -16,7 +16,7 @@ from ssr_plugin.training.brain import StageBrain
 import runs
 
 # What may differ from run to run.
-OF_THE_PROCESS = {"wall_s", "peak_rss_mb"}
+OF_THE_PROCESS = {"wall_s", "audio_s_per_s", "peak_rss_mb"}
 SCORES = {"nll", "prompted_wer", "utterances"}
 FORCED_SCORES = {"speech_loss", "text_loss"}
 
@@ -99,6 +99,7 @@ def test_metrics_tell_before_and_after_and_which_segments(run):
     assert metrics["text"]["perplexity"] != metrics["text"]["before"]["perplexity"]
     assert metrics["text"]["heldout"] == str(overrides["text_heldout"])
     assert metrics["train"]["epochs"] == 2
+    assert metrics["train"]["audio_s_per_s"] > 0
 
 
 def test_a_run_leaves_its_log_its_curves_and_a_model_to_use(run):

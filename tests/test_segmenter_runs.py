@@ -125,6 +125,7 @@ def test_metrics_are_of_predicted_segments(trained, name):
         heard = metrics[split]["hypothesis_wer"] is not None
         assert heard == (name == "subword_ctc")
     assert metrics["train"]["epochs"] == 2
+    assert metrics["train"]["audio_s_per_s"] > 0
 
 
 @pytest.mark.parametrize("name", TRAINED)
