@@ -7,7 +7,6 @@ import torch
 
 from ssr_plugin import SpeechLM
 from ssr_plugin.alignment.record import Alignment, Unit
-from ssr_plugin.inference.prompts import tokenize_inside
 from ssr_plugin.inference.speech import Speech, read_waveform
 
 
@@ -216,20 +215,6 @@ def test_a_chat_is_what_the_template_says(lm, monkeypatch):
 def test_without_a_template_there_is_no_chat(lm):
     with pytest.raises(ValueError, match="no chat template"):
         lm.chat([{"role": "user", "content": "the cat"}])
-
-
-def test_text_after_speech_gets_no_space_of_its_own():
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    pieces = ["<unk>", "▁a", "▁", "~", "a", "\n"]
-    vocabulary = [(piece, -float(i)) for i, piece in enumerate(pieces)]
-    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=0))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
-    for text, expected in {"\na": ["\n", "a"], " a": ["▁a"], "": []}.items():
-        found = tokenizer.convert_ids_to_tokens(tokenize_inside(tokenizer, text))
-        assert found == expected
 
 
 # --- Scores ------------------------------------------------------------------------

@@ -10,10 +10,11 @@ from transformers import TextIteratorStreamer
 
 from ssr_plugin.connectors.segments import pad_segments
 from ssr_plugin.inference.chat import render_chat
-from ssr_plugin.inference.prompts import embed_prompt, parse_prompts, tokenize_inside
+from ssr_plugin.inference.prompts import embed_prompt, parse_prompts
 from ssr_plugin.inference.reading import read_segments
 from ssr_plugin.inference.speech import Speech, is_speech, read_waveform
 from ssr_plugin.models.choices import score_choices
+from ssr_plugin.models.tokens import tokenize_inside
 from ssr_plugin.nnet.nearest import nearest_tokens, squared_norms
 from ssr_plugin.segmenters.forced import Segments
 

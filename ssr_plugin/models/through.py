@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import GenerationConfig
 
 from ssr_plugin.models.scoring import logits_at, pad_rows
+from ssr_plugin.models.tokens import tokenize_inside
 
 # Logits in memory at once: 256 MB in float32, a few times over in the backward pass.
 # One sequence is never split.
@@ -236,7 +237,7 @@ def _groups(counts, limit):
 
 def _questions(llm, vectors, counts, prompt):
     """What comes before each transcript: start token, vectors, prompt."""
-    asked = llm.tokenizer(prompt, add_special_tokens=False).input_ids
+    asked = tokenize_inside(llm.tokenizer, prompt)
     ids = torch.tensor([llm.start_id, *asked], device=vectors.device)
     known = llm.embed(ids)
     vectors = vectors.to(known.dtype)
