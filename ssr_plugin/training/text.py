@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import pathlib
+import shutil
 
 import torch
 from speechbrain.utils.distributed import run_on_main
@@ -198,15 +199,18 @@ def cut_documents(documents, start, end, size, unfinished=None):
 
 
 def _write(llm, count, longest, seed, cache_folder):
-    """Documents that the LLM wrote, kept in the cache."""
+    """Documents that the LLM wrote, kept in the cache: batch by batch, then whole."""
     name = digest(hub.fingerprint(llm.source), llm.dtype, count, longest, seed)
     path = pathlib.Path(cache_folder) / "text" / f"{name}.json"
+    parts = path.with_suffix(".parts")
 
     def write():
         if not path.is_file():
-            documents = sample_documents(llm, count, longest, seed)
+            documents = sample_documents(llm, count, longest, seed, folder=parts)
             with atomic_path(path) as partial:
                 partial.write_text(json.dumps(documents))
+        if parts.is_dir():
+            shutil.rmtree(parts)
 
     run_on_main(write)
     logger.info("Text that the LLM wrote is in %s", path)
