@@ -346,6 +346,21 @@ def test_bad_settings_end_with_a_message_that_names_them(
         finetune(finetune_run(tmp_path, **others))
 
 
+def test_a_gpu_that_is_too_small_is_told_by_the_keys_to_lower(
+    finetune_run, tmp_path, monkeypatch
+):
+    def overflow(*arguments):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+
+    monkeypatch.setattr(finetune_module.FinetuneBrain, "compute_objectives", overflow)
+    message = "error: the GPU's memory is too small: lower batch_seconds .*CUDA out"
+    with pytest.raises(SystemExit, match=f"^{message}") as stopped:
+        finetune(finetune_run(tmp_path, text_ratio=0))
+    assert "\n" not in str(stopped.value)
+    cause = stopped.value.__cause__.__cause__
+    assert isinstance(cause, torch.cuda.OutOfMemoryError)
+
+
 def test_an_empty_text_is_named(finetune_run, tmp_path):
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(SystemExit, match="text_heldout: there is no text in .*empty"):

@@ -9,6 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ssr_plugin.files import digest
 from ssr_plugin.models.precision import resolve_precision
+from ssr_plugin.training.memory import told_what_to_lower
 from ssr_plugin.training.schedule import warmup_cosine
 
 
@@ -92,10 +93,16 @@ class StageBrain(sb.Brain):
     def fit_batch(self, batch):
         """As SpeechBrain's, and clocks how much audio goes through."""
         start = time.perf_counter()
-        loss = super().fit_batch(batch)
+        with told_what_to_lower(vars(self.hparams)):
+            loss = super().fit_batch(batch)
         self.train_seconds += time.perf_counter() - start
         self.audio_seconds += sum(batch.seconds)
         return loss
+
+    def evaluate_batch(self, batch, stage):
+        """As SpeechBrain's, and says what to do where the memory is too small."""
+        with told_what_to_lower(vars(self.hparams)):
+            return super().evaluate_batch(batch, stage)
 
     def on_fit_batch_start(self, batch, should_step):
         """Sets the learning rate and the random numbers of the step to come."""
