@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ssr_plugin.files import atomic_path, digest
 from ssr_plugin.models import hub
 from ssr_plugin.nnet.frames import FrameNetwork
+from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.windows import split_windows
 from ssr_plugin.registry import get_registry
 
@@ -153,8 +154,7 @@ class TrainedSegmenter(nn.Module):
             for window in split_windows(-(-length // self.stack), size, context)
         ]
         states = [[] for _ in lengths]
-        # About as many frames at once as one window has.
-        for batch in _batches(runs, size):
+        for batch in split_groups(runs, _length, 4 * size, padded=True):
             inputs = [
                 features[row, w.start * self.stack : lengths[row]][
                     : (w.stop - w.start) * self.stack
@@ -169,18 +169,9 @@ class TrainedSegmenter(nn.Module):
         return [torch.cat(parts) if parts else nothing for parts in states]
 
 
-def _batches(runs, size):
-    """Runs of windows, in their order, of about so many positions with padding."""
-    batches, longest = [], 0
-    for run in runs:
-        length = run[1].stop - run[1].start
-        longest = max(longest, length)
-        if batches and longest * (len(batches[-1]) + 1) <= 4 * size:
-            batches[-1].append(run)
-        else:
-            batches.append([run])
-            longest = length
-    return batches
+def _length(run):
+    """Positions of a run (row, window)."""
+    return run[1].stop - run[1].start
 
 
 def save_segmenter(folder, segmenter, name, options, encoder, llm, **notes):
