@@ -73,6 +73,8 @@ class SpeechEncoder(nn.Module):
         Frames a second, Hz.
     sample_rate : int
         Of the audio it takes, Hz.
+    fingerprint : str
+        Of :func:`ssr_plugin.models.hub.fingerprint`, found out when first asked for.
 
     Raises
     ------
@@ -119,6 +121,11 @@ class SpeechEncoder(nn.Module):
     def _takes_waveform(self):
         return self.frontend.takes_waveform
 
+    @functools.cached_property
+    def fingerprint(self):
+        """What tells the model's weights and settings from others."""
+        return hub.fingerprint(self.source)
+
     def train(self, mode=True):
         """As usual, but a frozen encoder stays in eval mode."""
         return super().train(mode and not self.freeze)
@@ -132,7 +139,7 @@ class SpeechEncoder(nn.Module):
             JSON-able. A model has the same weights under any path.
         """
         return {
-            "weights": hub.fingerprint(self.source),
+            "weights": self.fingerprint,
             "extractor": digest(self.frontend.extractor.to_dict()),
             "layer": self.backbone.layer,
             "dtype": str(self.dtype).removeprefix("torch."),

@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.files import atomic_path, digest
-from ssr_plugin.models import hub
 from ssr_plugin.nnet.frames import FrameNetwork
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.windows import split_windows
@@ -198,7 +197,7 @@ def save_segmenter(folder, segmenter, name, options, encoder, llm, **notes):
         "segmenter": name,
         "options": {**options, **segmenter.symbols()},
         "encoder": {"source": encoder.source, **encoder.identity()},
-        "llm": {"source": llm.source, "weights": hub.fingerprint(llm.source)},
+        "llm": {"source": llm.source, "weights": llm.fingerprint},
         **notes,
     }
     with atomic_path(folder / SETTINGS) as path:
@@ -277,15 +276,14 @@ def load_segmenter(folder, encoder, llm):
         for another LLM's tokens, or weights that do not fit its settings.
     """
     settings = read_settings(folder)
-    now = {"encoder": encoder.identity()["weights"], "llm": hub.fingerprint(llm.source)}
-    for kind, mark in now.items():
-        if settings[kind]["weights"] != mark:
+    for kind, model in (("encoder", encoder), ("llm", llm)):
+        if settings[kind]["weights"] != model.fingerprint:
             raise ValueError(
                 f"the segmenter in '{folder}' was trained with another {kind} "
                 f"({settings[kind].get('source')}): use that one, or train a segmenter "
                 f"for this one with hparams/segmenter.yaml"
             )
-    if settings["encoder"]["layer"] != encoder.identity()["layer"]:
+    if settings["encoder"]["layer"] != encoder.backbone.layer:
         raise ValueError(
             f"the segmenter in '{folder}' reads layer {settings['encoder']['layer']} "
             f"of the encoder: set encoder_layer to it"

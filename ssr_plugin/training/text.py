@@ -11,7 +11,6 @@ from speechbrain.utils.distributed import run_on_main
 
 from ssr_plugin.data.text import read_documents
 from ssr_plugin.files import atomic_path, digest
-from ssr_plugin.models import hub
 from ssr_plugin.models.sampling import sample_documents
 
 logger = logging.getLogger(__name__)
@@ -200,7 +199,7 @@ def cut_documents(documents, start, end, size, unfinished=None):
 
 def _write(llm, count, longest, seed, cache_folder):
     """Documents that the LLM wrote, kept in the cache: batch by batch, then whole."""
-    name = digest(hub.fingerprint(llm.source), llm.dtype, count, longest, seed)
+    name = digest(llm.fingerprint, llm.dtype, count, longest, seed)
     path = pathlib.Path(cache_folder) / "text" / f"{name}.json"
     parts = path.with_suffix(".parts")
 
