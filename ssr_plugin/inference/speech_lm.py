@@ -185,17 +185,20 @@ class SpeechLM(nn.Module):
 
     def _embed(self, waveforms, alignments):
         lengths = torch.tensor([len(x) for x in waveforms])
-        padded = pad_sequence(waveforms, batch_first=True).to(self.device)
-        features, lengths = self.encoder(padded, lengths)
+        features, lengths = self.encoder(
+            pad_sequence(waveforms, batch_first=True).to(self.device), lengths
+        )
         results = [None] * len(waveforms)
         for forced in (False, True):
             rows = [i for i, x in enumerate(alignments) if (x is not None) == forced]
             if not rows:
                 continue
+            # An hour's frames are not copied, where all are read in one way.
+            own = features if len(rows) == len(alignments) else features[rows]
             segments = self._segment(
-                features[rows], lengths[rows], [alignments[i] for i in rows], forced
+                own, lengths[rows], [alignments[i] for i in rows], forced
             )
-            spoken = self._read(features[rows], segments, forced)
+            spoken = self._read(own, segments, forced)
             for i, speech in zip(rows, spoken, strict=True):
                 results[i] = speech
         for waveform, speech in zip(waveforms, results, strict=True):
