@@ -23,6 +23,7 @@ def test_keys_are_named_that_the_stage_has():
 
 def test_keys_that_are_set_so_are_not_named():
     told = message(batch_seconds=1, gradient_checkpointing=True, llm_dtype="bfloat16")
+    assert "lower batch_seconds" in told
     assert "gradient_checkpointing" not in told and "llm_dtype" not in told
 
 

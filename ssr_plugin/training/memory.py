@@ -5,13 +5,16 @@ import textwrap
 
 import torch
 
-# What takes less of it, by the key of the YAML.
-_MENDS = {
-    "batch_seconds": "lower batch_seconds and raise grad_accumulation_factor as much",
-    "gradient_checkpointing": "set gradient_checkpointing: True",
-    "llm_dtype": "set llm_dtype: bfloat16",
-}
-_SET = (True, "bfloat16")
+# Keys of the YAMLs, the value of each that takes least of it, and what to do.
+_MENDS = [
+    (
+        "batch_seconds",
+        None,
+        "lower batch_seconds and raise grad_accumulation_factor as much",
+    ),
+    ("gradient_checkpointing", True, "set gradient_checkpointing: True"),
+    ("llm_dtype", "bfloat16", "set llm_dtype: bfloat16"),
+]
 
 
 @contextlib.contextmanager
@@ -42,8 +45,8 @@ def told_what_to_lower(hparams):
     except torch.cuda.OutOfMemoryError as error:
         mends = "; or ".join(
             mend
-            for key, mend in _MENDS.items()
-            if key in hparams and hparams[key] not in _SET
+            for key, least, mend in _MENDS
+            if key in hparams and hparams[key] != least
         )
         short = textwrap.shorten(str(error), 200)
         raise MemoryError(
