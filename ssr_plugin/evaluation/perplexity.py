@@ -4,6 +4,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.models.scoring import token_log_probs
+from ssr_plugin.nnet.groups import split_groups
 
 # Positions that go through the LLM at once, with padding.
 _POSITIONS = 4096
@@ -46,21 +47,10 @@ def document_loss(llm, documents, longest):
     ]
     parts.sort(key=len)
     total = 0.0
-    for rows in _groups(parts):
+    for rows in split_groups(parts, len, _POSITIONS, padded=True):
         targets = pad_sequence(rows, batch_first=True, padding_value=-1).to(device)
         start = targets.new_full((len(rows), 1), llm.start_id)
         inputs = torch.cat([start, targets[:, :-1]], dim=1).clamp_min(0)
         scores = token_log_probs(model, llm.embed(inputs), targets >= 0, targets)
         total -= scores.double().sum().item()
     return total / sum(map(len, parts))
-
-
-def _groups(parts):
-    """Neighbours, the longest last, that fit into one batch."""
-    groups = []
-    for part in parts:
-        if groups and len(part) * (len(groups[-1]) + 1) <= _POSITIONS:
-            groups[-1].append(part)
-        else:
-            groups.append([part])
-    return groups

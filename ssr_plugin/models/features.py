@@ -23,6 +23,7 @@ from ssr_plugin.alignment.cache import parse_shard
 from ssr_plugin.data.audio import AudioError, read_audio
 from ssr_plugin.files import atomic_path, digest, file_identity
 from ssr_plugin.models.hub import safetensors_header
+from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.problems import Problems
 
 logger = logging.getLogger(__name__)
@@ -117,15 +118,19 @@ class FeatureCache:
         mine = {k: v for k, v in keys.items() if int(v, 16) % parts == part - 1}
         self._keys |= keys
         self._index()
+
+        def seconds(name):
+            return float(rows[name]["duration"])
+
         # The longest first: what does not fit the memory fails at once.
-        order = sorted(mine, key=lambda name: (-float(rows[name]["duration"]), name))
+        order = sorted(mine, key=lambda name: (-seconds(name), name))
         missing = {mine[name]: name for name in order if mine[name] not in self._places}
         waiting = set(missing.values())
         # Batched before what is there is left out: a run that was killed then goes on
         # with the batches, and so to the last bit the frames, of an unbroken one.
         batches = [
             [name for name in batch if name in waiting]
-            for batch in _batches({name: rows[name] for name in order}, batch_seconds)
+            for batch in split_groups(order, seconds, batch_seconds, padded=True)
         ]
         if waiting:
             self._encode(rows, [batch for batch in batches if batch], problems)
@@ -274,15 +279,3 @@ def _frames_of_file(path):
     if path.stat().st_size < 8 + len(header) + end:
         raise ValueError(f"{path} is cut short")
     return {key: (path.name, entry["shape"][0]) for key, entry in entries.items()}
-
-
-def _batches(rows, batch_seconds):
-    """Lists of ids, in the order given, of at most so much audio with padding."""
-    batches = []
-    for name in rows:
-        longest = float(rows[batches[-1][0]]["duration"]) if batches else 0.0
-        if batches and longest * (len(batches[-1]) + 1) <= batch_seconds:
-            batches[-1].append(name)
-        else:
-            batches.append([name])
-    return batches

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ssr_plugin.connectors.segments import pad_segments
 from ssr_plugin.data.audio import read_audio
+from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.problems import Problems
 from ssr_plugin.segmenters.forced import SegmentationError
 
@@ -223,9 +224,5 @@ def evaluation_batches(dataset, batch_seconds):
         For a data loader's ``batch_sampler``.
     """
     durations = [dataset.data[name]["duration"] for name in dataset.data_ids]
-    batches = [[]]
-    for index in sorted(range(len(durations)), key=durations.__getitem__):
-        if batches[-1] and durations[index] * (len(batches[-1]) + 1) > batch_seconds:
-            batches.append([])
-        batches[-1].append(index)
-    return batches
+    order = sorted(range(len(durations)), key=durations.__getitem__)
+    return split_groups(order, durations.__getitem__, batch_seconds, padded=True)
