@@ -30,7 +30,6 @@ from matplotlib.figure import Figure
 
 from ssr_plugin import build
 from ssr_plugin.evaluation.prompted import PromptedWER
-from ssr_plugin.models.precision import resolve_precision
 from ssr_plugin.segmenters.fixed import FixedSegmenter
 from ssr_plugin.training.batches import collate, training_sampler
 from ssr_plugin.training.distill import DistillBrain
@@ -160,7 +159,6 @@ def run(name, minutes, overrides):
 
     contender = CONTENDERS[name]
     hparams = load_hparams(PROJECT / "hparams" / "distill.yaml", overrides)
-    hparams["precision"] = resolve_precision(hparams["precision"])
     manifests = prepare_on_main(LibriSpeech(hparams["data_folder"]), hparams)
     splits = make_splits(hparams, {}, manifests)
     encoder, llm = hparams["encoder"], hparams["llm"]

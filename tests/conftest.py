@@ -140,6 +140,19 @@ def small_run(small_corpus, tiny_encoder_folder, tiny_llm_folder):
     return overrides
 
 
+@pytest.fixture
+def spacing_tokenizer():
+    """A fast tokenizer that puts a space before any text, as SentencePiece does."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = ["<unk>", "▁a", "▁", "~", "a", "\n", "</s>"]
+    vocabulary = [(piece, -float(i)) for i, piece in enumerate(pieces)]
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=0))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
+
+
 EXTENSION = {
     "setup.cfg": """
         [metadata]

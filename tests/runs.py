@@ -134,6 +134,22 @@ class Killable:
         print(file=self._server.stdin, flush=True)
         return int(self._server.stdout.readline())
 
+    def run_killed_at_any_time(self, recipe, argv, seconds):
+        """Runs a recipe that is killed at three random moments, then to its end.
+
+        Arguments
+        ---------
+        recipe : str
+        argv : list of str
+        seconds : float
+            What an unbroken run takes: each kill comes within so long.
+        """
+        chance = random.Random(0)
+        kills = [chance.uniform(0, seconds) for _ in range(3)]
+        ends = [self.run(recipe, argv, after=after) for after in kills]
+        assert -9 in ends, f"ended within {kills} s: {ends}"
+        assert self.run(recipe, argv) == 0
+
     def close(self):
         """Ends the process that the others are forked from."""
         self._server.stdin.close()

@@ -3,6 +3,7 @@
 import configparser
 import json
 import pathlib
+import re
 import runpy
 import shutil
 import subprocess
@@ -248,9 +249,14 @@ def test_a_chat_is_the_users_turn(ssr, talks, tiny_llm_folder, tmp_path):
     assert chat == ssr("generate", *line, "--prompt", "the sat {audio} cat")
 
 
-def test_without_a_template_there_is_no_chat(talks, tiny_speech_lm_folder):
+@pytest.mark.parametrize("command", ["generate", "export"])
+def test_without_a_template_there_is_no_chat_and_nothing_is_read(
+    talks, tiny_speech_lm_folder, monkeypatch, command
+):
+    monkeypatch.setattr(SpeechLM, "embed", pytest.fail)
     line = [talks / "a.wav", "--prompt", "{audio}", "--model", tiny_speech_lm_folder]
-    assert "no chat template" in error("generate", *line, "--chat")
+    told = error(command, *line, "--chat")
+    assert re.fullmatch(r"error: --chat: the LLM '.*' has no chat template: .*", told)
 
 
 # --- align -------------------------------------------------------------------------

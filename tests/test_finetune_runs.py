@@ -1,7 +1,6 @@
 """Whole runs of stage 2, on tiny models and a corpus of noise."""
 
 import json
-import random
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from ssr_plugin.training.brain import StageBrain
 import runs
 
 # What may differ from run to run.
-OF_THE_PROCESS = {"wall_s", "peak_rss_mb"}
+OF_THE_PROCESS = {"wall_s", "audio_s_per_s", "peak_rss_mb"}
 SCORES = {"nll", "prompted_wer", "utterances"}
 FORCED_SCORES = {"speech_loss", "text_loss"}
 
@@ -99,6 +98,7 @@ def test_metrics_tell_before_and_after_and_which_segments(run):
     assert metrics["text"]["perplexity"] != metrics["text"]["before"]["perplexity"]
     assert metrics["text"]["heldout"] == str(overrides["text_heldout"])
     assert metrics["train"]["epochs"] == 2
+    assert metrics["train"]["audio_s_per_s"] > 0
 
 
 def test_a_run_leaves_its_log_its_curves_and_a_model_to_use(run):
@@ -286,11 +286,11 @@ def test_a_run_killed_at_any_time_ends_like_an_unbroken_one(
     run, finetune_run, killable, tmp_path
 ):
     settings = {"ckpt_interval_steps": 2, "num_workers": 2}
+    # The text is written anew, too.
+    settings["cache_folder"] = tmp_path / "cache"
     argv = runs.arguments("finetune", **finetune_run(tmp_path, **settings))
-    chance = random.Random(0)
-    for _ in range(3):
-        killable.run("librispeech", argv, after=chance.uniform(0.5, 3))
-    assert killable.run("librispeech", argv) == 0
+    wall = run[1]["train"]["wall_s"]
+    killable.run_killed_at_any_time("librispeech", argv, wall)
     check_equal(tmp_path / "run", run[0]["output_folder"])
 
 
@@ -344,6 +344,21 @@ def test_bad_settings_end_with_a_message_that_names_them(
 ):
     with pytest.raises(SystemExit, match=f"^error: {message}"):
         finetune(finetune_run(tmp_path, **others))
+
+
+def test_a_gpu_that_is_too_small_is_told_by_the_keys_to_lower(
+    finetune_run, tmp_path, monkeypatch
+):
+    def overflow(*arguments):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+
+    monkeypatch.setattr(finetune_module.FinetuneBrain, "compute_objectives", overflow)
+    message = "error: the GPU's memory is too small: lower batch_seconds .*CUDA out"
+    with pytest.raises(SystemExit, match=f"^{message}") as stopped:
+        finetune(finetune_run(tmp_path, text_ratio=0))
+    assert "\n" not in str(stopped.value)
+    cause = stopped.value.__cause__.__cause__
+    assert isinstance(cause, torch.cuda.OutOfMemoryError)
 
 
 def test_an_empty_text_is_named(finetune_run, tmp_path):

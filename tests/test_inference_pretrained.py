@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from ssr_plugin import SpeechLM, build
 from ssr_plugin.inference.card import model_card
 from ssr_plugin.inference.pretrained import read_settings
+from ssr_plugin.models import hub
 from ssr_plugin.segmenters.trained import TrainedSegmenter
 
 RNG = np.random.default_rng(0)
@@ -58,7 +59,7 @@ def test_only_what_was_trained_is_kept_and_as_safetensors_or_json(folder):
     assert kept == set(lm.connector.state_dict())
 
 
-def test_a_trained_segmenter_is_kept_too(folder, tmp_path):
+def test_a_trained_segmenter_is_kept_too(folder, tmp_path, monkeypatch):
     lm = SpeechLM.from_pretrained(folder)
     options = {"width": 8, "num_layers": 1, "num_heads": 2}
     trained = build.segmenter("boundary", lm.encoder, lm.llm, {"boundary": options})
@@ -67,8 +68,14 @@ def test_a_trained_segmenter_is_kept_too(folder, tmp_path):
     segmenters = {"forced": lm.segmenters["forced"], "predicted": trained}
     lm = SpeechLM(lm.encoder, lm.llm, lm.connector, segmenters, settings)
     lm.save_pretrained(tmp_path / "again")
+    asked, fingerprint = [], hub.fingerprint
+    monkeypatch.setattr(
+        hub, "fingerprint", lambda source: asked.append(source) or fingerprint(source)
+    )
     again = SpeechLM.from_pretrained(tmp_path / "again")
     assert again.embed(WAV).starts == lm.embed(WAV).starts
+    # Each model's weights are looked at once, whoever asks.
+    assert sorted(asked) == sorted([lm.encoder.source, lm.llm.source])
 
 
 def test_speechbrains_way_of_loading_reads_no_yaml(folder):

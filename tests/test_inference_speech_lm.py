@@ -1,5 +1,8 @@
 """SpeechLM: prompts of text and speech in, vectors, text and likelihoods out."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -7,7 +10,6 @@ import torch
 
 from ssr_plugin import SpeechLM
 from ssr_plugin.alignment.record import Alignment, Unit
-from ssr_plugin.inference.prompts import tokenize_inside
 from ssr_plugin.inference.speech import Speech, read_waveform
 
 
@@ -44,6 +46,55 @@ def test_a_file_samples_and_a_dict_of_them_are_the_same_speech(lm, tmp_path):
     assert len(spoken[0]) > 0
     for each in spoken:
         assert close(each, spoken[0])
+
+
+HOUR = """
+import sys
+import torch
+from ssr_plugin import SpeechLM
+from ssr_plugin.training.report import peak_rss_mb
+
+lm = SpeechLM.from_pretrained(sys.argv[1])
+for seconds in (60, 3600):
+    speech = lm.embed((torch.randn(16000 * seconds) / 10, 16000))
+    assert speech.seconds == seconds and speech.ends[-1] > 0.9 * seconds
+    print(peak_rss_mb())
+"""
+
+
+@pytest.mark.slow
+def test_an_hour_takes_a_few_times_the_memory_of_its_samples(tiny_speech_lm_folder):
+    done = subprocess.run(
+        [sys.executable, "-c", HOUR, tiny_speech_lm_folder],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    minute, hour = map(float, done.stdout.split())
+    samples = 4 * 16000 * 3600 / 1e6
+    # Read at once, the scores of attention alone would take a thousand times as much.
+    assert hour - minute < 8 * samples
+
+
+def test_frames_are_not_copied_on_their_way_to_the_connector(lm, monkeypatch):
+    places = []
+
+    def watch(part, name, position):
+        call = getattr(part, name)
+
+        def watched(*arguments):
+            made = call(*arguments)
+            x = made[0] if position is None else arguments[position]
+            places.append(x.data_ptr())
+            return made
+
+        monkeypatch.setattr(part, name, watched)
+
+    watch(lm.encoder, "forward", None)
+    watch(lm.segmenters["predicted"], "segment_frames", 0)
+    watch(lm.connector, "states", 0)
+    lm.embed([noise(1.0), noise(1.5)])
+    assert len(places) == 3 and len(set(places)) == 1
 
 
 def test_speech_of_another_rate_is_resampled(lm):
@@ -232,20 +283,6 @@ def test_a_chat_is_what_the_template_says(lm, monkeypatch):
 def test_without_a_template_there_is_no_chat(lm):
     with pytest.raises(ValueError, match="no chat template"):
         lm.chat([{"role": "user", "content": "the cat"}])
-
-
-def test_text_after_speech_gets_no_space_of_its_own():
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    pieces = ["<unk>", "▁a", "▁", "~", "a", "\n"]
-    vocabulary = [(piece, -float(i)) for i, piece in enumerate(pieces)]
-    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=0))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
-    for text, expected in {"\na": ["\n", "a"], " a": ["▁a"], "": []}.items():
-        found = tokenizer.convert_ids_to_tokens(tokenize_inside(tokenizer, text))
-        assert found == expected
 
 
 # --- Scores ------------------------------------------------------------------------

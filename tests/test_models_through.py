@@ -295,6 +295,17 @@ def test_transcription_loss_of_embeddings_is_that_of_their_ids(llm, heard, promp
     torch.testing.assert_close(loss, expected, **CLOSE)
 
 
+@pytest.mark.usefixtures("frozen")
+def test_a_prompt_gets_no_space_between_it_and_the_speech(
+    llm, heard, monkeypatch, spacing_tokenizer
+):
+    monkeypatch.setattr(llm, "tokenizer", spacing_tokenizer)
+    ids = [spacing_tokenizer.convert_tokens_to_ids("\n")]
+    loss = transcription_loss(llm, heard[1], COUNTS, TOKENS, "\n")
+    expected = torch.cat(plain_nlls(llm, heard[0], ids)).mean()
+    torch.testing.assert_close(loss, expected, **CLOSE)
+
+
 def test_padding_does_not_change_the_transcription_loss(llm, heard):
     vectors = heard[1]
     losses, sizes = [], []

@@ -76,6 +76,34 @@ def test_the_same_seed_draws_the_same_and_leaves_random_numbers_alone(llm):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+class Interrupted(Exception):
+    pass
+
+
+def test_drawing_goes_on_where_it_was_interrupted(llm, tmp_path, monkeypatch):
+    model, calls = llm.load_model(), []
+    generate = model.generate
+
+    def counted(*args, **options):
+        if len(calls) == 2:
+            raise Interrupted
+        calls.append(args)
+        return generate(*args, **options)
+
+    def draw(**options):
+        return sample_documents(llm, 150, 8, seed=1, batch_size=8, **options)
+
+    whole = draw()
+    monkeypatch.setattr(model, "generate", counted)
+    with pytest.raises(Interrupted):
+        draw(folder=tmp_path)
+    calls[:] = [None] * 3
+    assert draw(folder=tmp_path) == whole
+    # Two batches were there, and there were more to draw.
+    drawn = len(list(tmp_path.iterdir()))
+    assert len(calls) - 3 == drawn - 2 > 0
+
+
 def test_an_llm_that_writes_nothing_is_named(llm, monkeypatch):
     def generate(start, **options):
         return torch.cat([start, torch.full_like(start, 2)], 1)
@@ -94,6 +122,10 @@ def test_what_the_llm_wrote_is_kept_for_the_next_run(llm, settings, monkeypatch)
     assert all(map(torch.equal, first.parts, again.parts))
     assert len(first.parts) == len(again.parts) and first.heldout == again.heldout
     monkeypatch.setattr(text, "sample_documents", sampling.sample_documents)
+    (file.parent / f"{file.stem}.parts").mkdir()
+    make_text(settings(), llm)
+    # What a run was killed over is swept up.
+    assert list(file.parent.iterdir()) == [file]
     other = make_text(settings(seed=2), llm)
     assert other.heldout != first.heldout
 

@@ -157,6 +157,31 @@ transcript, at character 0, says 'Hi'
             "units": units,
         }
 
+    def at_speed(self, speed):
+        """The alignment of the same audio, played faster or slower.
+
+        Arguments
+        ---------
+        speed : float
+            Above 1 is faster.
+
+        Returns
+        -------
+        Alignment
+
+        Example
+        -------
+        >>> alignment = Alignment("a", "Hi", (Unit("Hi", 0.2, 0.4, 0),), "word", 1.0)
+        >>> alignment.at_speed(2.0).units
+        (Unit(text='Hi', start=0.1, end=0.2, offset=0),)
+        """
+        units = [
+            dataclasses.replace(u, start=u.start / speed, end=u.end / speed)
+            for u in self.units
+        ]
+        duration = self.duration / speed
+        return dataclasses.replace(self, units=units, duration=duration)
+
     @classmethod
     def from_json(cls, fields):
         """The alignment that :meth:`to_json` wrote.

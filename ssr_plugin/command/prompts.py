@@ -78,7 +78,17 @@ def read_prompts(lm, groups, options, problems):
     ------
     paths : list of pathlib.Path
     prompt : list of str or Speech
+
+    Raises
+    ------
+    ValueError
+        If a chat is wanted and the LLM has no template of one.
     """
+    if options.chat and lm.llm.tokenizer.chat_template is None:
+        # Told before hours of audio are read.
+        raise ValueError(
+            f"--chat: the LLM '{lm.llm.source}' has no chat template: leave --chat out"
+        )
     texts = unescape(options.prompt).split(PLACE)
     paths = [path for group in groups for path in group]
     speeches = read_speech(lm, paths, options.batch_seconds, problems)

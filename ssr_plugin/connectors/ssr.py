@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ssr_plugin.connectors.segment_list import place_vectors
 from ssr_plugin.connectors.segments import (
     contiguous_starts,
     pad_rows,
@@ -294,8 +295,7 @@ class SSRConnector(nn.Module):
             states, logits = states[:count], logits[:count]
         elif self.scores_tokens:
             states = self.head(states)
-        vectors = states.new_zeros(*boundaries.shape, states.shape[-1])
-        vectors = vectors.masked_scatter((boundaries >= 0).unsqueeze(-1), states)
+        vectors = place_vectors(states, boundaries)
         return vectors if logits is None else (vectors, logits)
 
     def states(self, features, boundaries, starts=None):

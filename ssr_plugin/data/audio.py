@@ -11,7 +11,7 @@ class AudioError(ValueError):
     """A file that holds no usable audio; the message names the file and the mend."""
 
 
-def read_audio(path, sample_rate, resample=True):
+def read_audio(path, sample_rate, resample=True, speed=1.0):
     """Reads an audio file.
 
     Arguments
@@ -22,6 +22,8 @@ def read_audio(path, sample_rate, resample=True):
         Wanted sampling rate, Hz.
     resample : bool
         Whether to resample a file of another rate rather than refuse it.
+    speed : float
+        How fast it is played: 1.1 is a tenth faster, and higher, as a tape would be.
 
     Returns
     -------
@@ -55,11 +57,10 @@ def read_audio(path, sample_rate, resample=True):
         raise AudioError(f"{path} holds no samples: leave it out")
     if not bool(wav.isfinite().all()):
         raise AudioError(f"{path} holds samples that are no numbers: replace it")
-    if rate == sample_rate:
-        return wav
-    if not resample:
+    if rate != sample_rate and not resample:
         raise AudioError(
             f"{path} is sampled at {rate} Hz, not {sample_rate}: convert it, or allow "
             f"resampling"
         )
-    return torchaudio.functional.resample(wav, rate, sample_rate)
+    # It gives back what has the rate already.
+    return torchaudio.functional.resample(wav, round(rate * speed), sample_rate)

@@ -4,6 +4,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.models.scoring import token_log_probs
+from ssr_plugin.nnet.groups import split_groups
 
 # Positions that go through the LLM at once, with padding.
 _POSITIONS = 4096
@@ -71,7 +72,7 @@ def document_losses(llm, documents, longest):
     ]
     parts.sort(key=lambda part: len(part[1]))
     losses = [0.0] * len(documents)
-    for group in _groups(parts):
+    for group in split_groups(parts, lambda x: len(x[1]), _POSITIONS, padded=True):
         rows = [ids for _, ids in group]
         targets = pad_sequence(rows, batch_first=True, padding_value=-1).to(device)
         start = targets.new_full((len(rows), 1), llm.start_id)
@@ -80,14 +81,3 @@ def document_losses(llm, documents, longest):
         for (i, _), score in zip(group, scores.double().sum(1).tolist(), strict=True):
             losses[i] -= score
     return losses
-
-
-def _groups(parts):
-    """Neighbours, the longest last, that fit into one batch."""
-    groups = []
-    for part in parts:
-        if groups and len(part[1]) * (len(groups[-1]) + 1) <= _POSITIONS:
-            groups[-1].append(part)
-        else:
-            groups.append([part])
-    return groups

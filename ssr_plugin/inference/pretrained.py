@@ -24,7 +24,6 @@ from ssr_plugin import __version__, build
 from ssr_plugin.files import atomic_path
 from ssr_plugin.inference.card import write_card
 from ssr_plugin.inference.speech_lm import SpeechLM
-from ssr_plugin.models import hub
 from ssr_plugin.models.encoder import SpeechEncoder
 from ssr_plugin.models.llm import TextLLM
 from ssr_plugin.registry import get_registry
@@ -81,13 +80,13 @@ def save_speech_lm(
         "version": __version__,
         "encoder": {
             "source": encoder_source or _name(lm.encoder.source),
-            "weights": hub.fingerprint(lm.encoder.source),
+            "weights": lm.encoder.fingerprint,
             "layer": lm.encoder.backbone.layer,
             "window": lm.encoder.window,
         },
         "llm": {
             "source": llm_source or _name(lm.llm.source),
-            "weights": hub.fingerprint(lm.llm.source),
+            "weights": lm.llm.fingerprint,
         },
     }
     weights = {k: v.contiguous().cpu() for k, v in lm.connector.state_dict().items()}
@@ -223,7 +222,7 @@ def load_speech_lm(
         lambda name: TextLLM(name, dtype=dtype),
     )
     for kind, model in (("encoder", encoder), ("llm", llm)):
-        if hub.fingerprint(model.source) != settings[kind]["weights"]:
+        if model.fingerprint != settings[kind]["weights"]:
             raise ValueError(
                 f"'{folder}' was trained with another {kind} than '{model.source}': "
                 f"give {kind}_source, the place of {settings[kind]['source']} as it "

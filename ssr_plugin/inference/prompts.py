@@ -6,6 +6,7 @@ A prompt is a string, or a list whose parts are strings and speech.
 import torch
 
 from ssr_plugin.inference.speech import Speech, is_speech
+from ssr_plugin.models.tokens import tokenize_inside
 
 
 def parse_prompts(prompts):
@@ -56,49 +57,6 @@ def _parts(prompt):
         elif not isinstance(part, str) or part:
             parts.append(part)
     return parts
-
-
-def tokenize_inside(tokenizer, text):
-    """The tokens of a text that does not begin where its document begins.
-
-    SentencePiece tokenizers put a space before any text they are given; between speech
-    and text there is none unless the text has it.
-
-    Arguments
-    ---------
-    tokenizer : transformers.PreTrainedTokenizerFast
-    text : str
-
-    Returns
-    -------
-    list of int
-
-    Example
-    -------
-    >>> tokenizer = getfixture("tiny_tokenizer")
-    >>> tokenizer.convert_ids_to_tokens(tokenize_inside(tokenizer, " the cat"))
-    ['the', 'cat']
-    """
-    if not text:
-        return []
-    encoded = tokenizer(
-        _BEFORE + text, add_special_tokens=False, return_offsets_mapping=True
-    )
-    inside = [
-        (token, first)
-        for token, (first, stop) in zip(
-            encoded.input_ids, encoded.offset_mapping, strict=True
-        )
-        if stop > len(_BEFORE)
-    ]
-    # A token that spans the seam tells nothing of the text alone.
-    if not inside or inside[0][1] < len(_BEFORE):
-        return tokenizer(text, add_special_tokens=False).input_ids
-    return [token for token, _ in inside]
-
-
-# No tokenizer joins it to what follows, unless that is a letter or another of it.
-_BEFORE = "~"
 
 
 def embed_prompt(llm, parts):

@@ -2,6 +2,7 @@
 
 import torch
 
+from ssr_plugin.connectors.segment_list import place_vectors
 from ssr_plugin.models.refine import refine
 
 
@@ -66,5 +67,4 @@ def read_segments(
     counts = kept.sum(1).tolist()
     score = connector.head.score
     found = refine(llm, score, states, counts, passes, weight, sharpness)
-    vectors = found.new_zeros(*boundaries.shape, found.shape[-1])
-    return vectors.masked_scatter(kept.unsqueeze(-1), found), kept
+    return place_vectors(found, boundaries.masked_fill(~kept, -1)), kept

@@ -10,10 +10,12 @@ from transformers import TextIteratorStreamer
 
 from ssr_plugin.connectors.segments import pad_segments
 from ssr_plugin.inference.chat import render_chat
-from ssr_plugin.inference.prompts import embed_prompt, parse_prompts, tokenize_inside
+from ssr_plugin.inference.prompts import embed_prompt, parse_prompts
 from ssr_plugin.inference.reading import read_segments
 from ssr_plugin.inference.speech import Speech, is_speech, read_waveform
 from ssr_plugin.models.choices import score_choices
+from ssr_plugin.models.tokens import tokenize_inside
+from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.nearest import nearest_tokens, squared_norms
 from ssr_plugin.segmenters.forced import Segments
 
@@ -210,9 +212,11 @@ class SpeechLM(nn.Module):
         True
         """
         rate = self.encoder.sample_rate
-        heard = {i: read_waveform(wav, rate) for i, wav in enumerate(wavs)}
+        heard = [read_waveform(wav, rate) for wav in wavs]
+        order = sorted(range(len(heard)), key=lambda i: -len(heard[i]))
+        most = batch_seconds * rate
         found = [None] * len(wavs)
-        for batch in _batches(heard, batch_seconds * rate):
+        for batch in split_groups(order, lambda i: len(heard[i]), most, padded=True):
             made = self._embed(
                 [heard[i] for i in batch], [alignments[i] for i in batch]
             )
@@ -222,8 +226,9 @@ class SpeechLM(nn.Module):
 
     def _embed(self, waveforms, alignments):
         lengths = torch.tensor([len(x) for x in waveforms])
-        padded = pad_sequence(waveforms, batch_first=True).to(self.device)
-        features, lengths = self.encoder(padded, lengths)
+        features, lengths = self.encoder(
+            pad_sequence(waveforms, batch_first=True).to(self.device), lengths
+        )
         results = [[None] * len(own) for own in alignments]
         cuts = [(i, j) for i, own in enumerate(alignments) for j in range(len(own))]
         for forced in (False, True):
@@ -233,13 +238,13 @@ class SpeechLM(nn.Module):
             if not chosen:
                 continue
             rows = [i for i, _ in chosen]
+            # An hour's frames are not copied, where all are read in one way.
+            every = rows == [*range(len(waveforms))]
+            own = features if every else features[rows]
             segments = self._segment(
-                features[rows],
-                lengths[rows],
-                [alignments[i][j] for i, j in chosen],
-                forced,
+                own, lengths[rows], [alignments[i][j] for i, j in chosen], forced
             )
-            spoken = self._read(features[rows], segments, forced)
+            spoken = self._read(own, segments, forced)
             for (i, j), speech in zip(chosen, spoken, strict=True):
                 speech.seconds = len(waveforms[i]) / self.encoder.sample_rate
                 results[i][j] = speech
@@ -533,15 +538,3 @@ def _sequences(options):
     config = options.get("generation_config")
     given = options.get("num_return_sequences")
     return given or getattr(config, "num_return_sequences", None) or 1
-
-
-def _batches(waveforms, most):
-    """Keys in batches of like length, of at most so many samples with padding."""
-    batches = []
-    for key in sorted(waveforms, key=lambda key: -len(waveforms[key])):
-        longest = len(waveforms[batches[-1][0]]) if batches else 0
-        if batches and longest * (len(batches[-1]) + 1) <= most:
-            batches[-1].append(key)
-        else:
-            batches.append([key])
-    return batches

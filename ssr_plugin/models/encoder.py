@@ -15,6 +15,7 @@ from ssr_plugin.models.dtypes import parse_dtype
 from ssr_plugin.models.frontends import FrontEnd
 from ssr_plugin.models.padding import PaddingGuard
 from ssr_plugin.models.precision import resolve_precision
+from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.windows import split_windows
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,8 @@ class SpeechEncoder(nn.Module):
         Frames a second, Hz.
     sample_rate : int
         Of the audio it takes, Hz.
+    fingerprint : str
+        Of :func:`ssr_plugin.models.hub.fingerprint`, found out when first asked for.
 
     Raises
     ------
@@ -118,6 +121,11 @@ class SpeechEncoder(nn.Module):
     def _takes_waveform(self):
         return self.frontend.takes_waveform
 
+    @functools.cached_property
+    def fingerprint(self):
+        """What tells the model's weights and settings from others."""
+        return hub.fingerprint(self.source)
+
     def train(self, mode=True):
         """As usual, but a frozen encoder stays in eval mode."""
         return super().train(mode and not self.freeze)
@@ -131,7 +139,7 @@ class SpeechEncoder(nn.Module):
             JSON-able. A model has the same weights under any path.
         """
         return {
-            "weights": hub.fingerprint(self.source),
+            "weights": self.fingerprint,
             "extractor": digest(self.frontend.extractor.to_dict()),
             "layer": self.backbone.layer,
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -263,14 +271,10 @@ class SpeechEncoder(nn.Module):
         """Indices of runs to encode together: of like length, within one pass."""
         device = next(self.backbone.parameters()).device.type
         most = _PASS.get(device, _PASS_ELSEWHERE) * self.sample_rate
-        groups = []
-        for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-            longest = self._padded(lengths[groups[-1][0]]) if groups else 0
-            if groups and (len(groups[-1]) + 1) * longest <= most:
-                groups[-1].append(i)
-            else:
-                groups.append([i])
-        return groups
+        order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+        return split_groups(
+            order, lambda i: self._padded(lengths[i]), most, padded=True
+        )
 
     def _encode(self, wavs):
         """Encodes runs of samples that fit one pass; returns frames [T, D] of each."""

@@ -23,6 +23,7 @@ from ssr_plugin.alignment.cache import parse_shard
 from ssr_plugin.data.audio import AudioError, read_audio
 from ssr_plugin.files import atomic_path, digest, file_identity
 from ssr_plugin.models.hub import safetensors_header
+from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.problems import Problems
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,8 @@ class FeatureCache:
         Arguments
         ---------
         rows : dict
-            Utterance id -> {"wav": path, "duration": seconds}.
+            Utterance id -> {"wav": path, "duration": seconds, and "speed" where the
+            audio is to be played at another than its own}.
         batch_seconds : float
             Audio of one batch, padding included, s. More is faster on a GPU.
         shard : str
@@ -110,21 +112,25 @@ class FeatureCache:
         keys = {}
         for name, row in rows.items():
             try:
-                keys[name] = digest(*file_identity(row["wav"]))
+                keys[name] = _key(row)
             except OSError as error:
                 problems.add(name, f"cannot read {row['wav']}: {error}")
         mine = {k: v for k, v in keys.items() if int(v, 16) % parts == part - 1}
         self._keys |= keys
         self._index()
+
+        def seconds(name):
+            return float(rows[name]["duration"])
+
         # The longest first: what does not fit the memory fails at once.
-        order = sorted(mine, key=lambda name: (-float(rows[name]["duration"]), name))
+        order = sorted(mine, key=lambda name: (-seconds(name), name))
         missing = {mine[name]: name for name in order if mine[name] not in self._places}
         waiting = set(missing.values())
         # Batched before what is there is left out: a run that was killed then goes on
         # with the batches, and so to the last bit the frames, of an unbroken one.
         batches = [
             [name for name in batch if name in waiting]
-            for batch in _batches({name: rows[name] for name in order}, batch_seconds)
+            for batch in split_groups(order, seconds, batch_seconds, padded=True)
         ]
         if waiting:
             self._encode(rows, [batch for batch in batches if batch], problems)
@@ -170,7 +176,8 @@ class FeatureCache:
         wavs, reasons = {}, {}
         for name in names:
             try:
-                wavs[name] = read_audio(rows[name]["wav"], self.encoder.sample_rate)
+                row, rate = rows[name], self.encoder.sample_rate
+                wavs[name] = read_audio(row["wav"], rate, speed=row.get("speed", 1.0))
             except AudioError as error:
                 reasons[name] = str(error)
         return wavs, reasons
@@ -258,6 +265,11 @@ class FeatureCache:
         return {**self.__dict__, "_open_files": {}, "encoder": None}
 
 
+def _key(row):
+    speed = row.get("speed", 1.0)
+    return digest(*file_identity(row["wav"]), *([speed] if speed != 1 else []))
+
+
 def _frames_of_file(path):
     """Key -> (file name, number of frames), for all that a file of the cache holds."""
     header = safetensors_header(path)
@@ -267,15 +279,3 @@ def _frames_of_file(path):
     if path.stat().st_size < 8 + len(header) + end:
         raise ValueError(f"{path} is cut short")
     return {key: (path.name, entry["shape"][0]) for key, entry in entries.items()}
-
-
-def _batches(rows, batch_seconds):
-    """Lists of ids, in the order given, of at most so much audio with padding."""
-    batches = []
-    for name in rows:
-        longest = float(rows[batches[-1][0]]["duration"]) if batches else 0.0
-        if batches and longest * (len(batches[-1]) + 1) <= batch_seconds:
-            batches[-1].append(name)
-        else:
-            batches.append([name])
-    return batches

@@ -1,5 +1,6 @@
 """A text LLM: tokenizer and input embeddings at once, the rest when asked for."""
 
+import functools
 import warnings
 
 import torch
@@ -37,6 +38,8 @@ class TextLLM(nn.Module):
     bos_id : int or None
         The token that the LLM's tokenizer puts before every text (Llama, Gemma, OPT);
         ``None`` where it puts none (GPT-2, Qwen), whatever its ``bos_token`` says.
+    fingerprint : str
+        Of :func:`ssr_plugin.models.hub.fingerprint`, found out when first asked for.
 
     Raises
     ------
@@ -83,6 +86,11 @@ class TextLLM(nn.Module):
             self.eval()
         self.vocab_size, self.hidden_size = self.embedding.weight.shape
         self.bos_id = _bos_id(self.tokenizer)
+
+    @functools.cached_property
+    def fingerprint(self):
+        """What tells the model's weights and settings from others."""
+        return hub.fingerprint(self.source)
 
     @torch.no_grad()
     def embed(self, ids):

@@ -4,6 +4,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.models.scoring import logits_at
+from ssr_plugin.nnet.groups import split_groups
 
 # Logits in memory at once: 256 MB in float32, a few times over.
 _LOGITS = 2**26
@@ -55,7 +56,7 @@ def refine(llm, score, states, counts, passes, weight, sharpness=1.0):
     most = max(_LOGITS // len(table), 1)
     found = []
     runs = [run for own in states.split(counts) for run in own.split(_LONGEST)]
-    for part in _groups(runs, most):
+    for part in split_groups(runs, len, most):
         heard = [score(x).float().log_softmax(-1) for x in part]
         found += _refine(llm, heard, table, passes, weight, sharpness)
     return torch.cat(found) if found else states.new_zeros(0, table.shape[1])
@@ -78,16 +79,3 @@ def _refine(llm, heard, table, passes, weight, sharpness):
             for x, prior in zip(heard, expected.split(counts), strict=True)
         ]
     return [(sharpness * x).softmax(-1).to(table.dtype) @ table for x in scores]
-
-
-def _groups(parts, most):
-    """Neighbours in groups of at most so many rows."""
-    groups, rows = [], 0
-    for part in parts:
-        if groups and rows + len(part) <= most:
-            groups[-1].append(part)
-            rows += len(part)
-        else:
-            groups.append([part])
-            rows = len(part)
-    return groups

@@ -1,11 +1,17 @@
 """Text that an LLM writes of itself: what it knows, where no other text is at hand."""
 
+import itertools
+import json
+import pathlib
+
 import torch
 from tqdm import tqdm
 from transformers import GenerationConfig
 
+from ssr_plugin.files import atomic_path
 
-def sample_documents(llm, num_tokens, longest, seed, batch_size=256):
+
+def sample_documents(llm, num_tokens, longest, seed, batch_size=256, folder=None):
     """Texts drawn from an LLM, word for word with its own probabilities.
 
     Each begins at the start token and goes on to the end-of-text token or to so many
@@ -22,6 +28,9 @@ def sample_documents(llm, num_tokens, longest, seed, batch_size=256):
         The same seed gives the same texts on the same machine.
     batch_size : int
         Texts that are drawn at once.
+    folder : path-like or None
+        Keeps each batch that was drawn: a call of the same arguments goes on where one
+        that was killed had come, and draws what it would have drawn.
 
     Returns
     -------
@@ -68,18 +77,48 @@ def sample_documents(llm, num_tokens, longest, seed, batch_size=256):
         tqdm(total=num_tokens, desc="the LLM writes", unit=" tokens") as bar,
     ):
         torch.manual_seed(seed)
-        while count < num_tokens:
-            written = model.generate(
-                start, attention_mask=torch.ones_like(start), generation_config=config
-            )
-            drawn = [_until(ids, end) for ids in written[:, 1:].tolist()]
-            drawn = [ids for ids in drawn if ids]
-            if not drawn:
-                raise ValueError(f"the LLM '{llm.source}' writes no text of itself")
+        for number in itertools.count():
+            if count >= num_tokens:
+                break
+            path = folder and pathlib.Path(folder) / f"{device.type}-{number:06d}.json"
+            if path and path.is_file():
+                drawn = _read(path, device)
+            else:
+                written = model.generate(
+                    start,
+                    attention_mask=torch.ones_like(start),
+                    generation_config=config,
+                )
+                drawn = [_until(ids, end) for ids in written[:, 1:].tolist()]
+                drawn = [ids for ids in drawn if ids]
+                if not drawn:
+                    raise ValueError(f"the LLM '{llm.source}' writes no text of itself")
+                if path:
+                    _write(path, drawn, device)
             texts += drawn
             count += sum(map(len, drawn))
             bar.update(sum(map(len, drawn)))
     return texts
+
+
+def _write(path, drawn, device):
+    """Keeps a batch of texts, and the state of the random numbers after it."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    states = [bytes(state.tolist()).hex() for state in states]
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps({"texts": drawn, "states": states}))
+
+
+def _read(path, device):
+    """The texts that :func:`_write` kept; draws go on as they did after them."""
+    kept = json.loads(path.read_text())
+    states = [torch.tensor(list(bytes.fromhex(x))).byte() for x in kept["states"]]
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)
+    return kept["texts"]
 
 
 def _until(ids, end):

@@ -5,6 +5,8 @@ import inspect
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from ssr_plugin.nnet.groups import split_groups
+
 # Positions whose logits are in memory at once: over 128k tokens they take 260 MB.
 # One sequence is never split.
 _POSITIONS = 512
@@ -44,15 +46,9 @@ def token_log_probs(model, embeds, mask, targets):
     """
     wanted = mask & (targets >= 0)
     scores = torch.zeros(targets.shape, device=embeds.device)
-    rows, positions = [], 0
-    for row, count in enumerate(wanted.sum(1).tolist()):
-        if rows and positions + count > _POSITIONS:
-            scores[rows] = _score(model, embeds[rows], mask[rows], targets[rows])
-            rows, positions = [], 0
-        if count:
-            rows.append(row)
-            positions += count
-    if rows:
+    counts = wanted.sum(1).tolist()
+    asked = [row for row, count in enumerate(counts) if count]
+    for rows in split_groups(asked, counts.__getitem__, _POSITIONS):
         scores[rows] = _score(model, embeds[rows], mask[rows], targets[rows])
     return scores
 

@@ -10,6 +10,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import GenerationConfig
 
 from ssr_plugin.models.scoring import logits_at, pad_rows
+from ssr_plugin.models.tokens import tokenize_inside
+from ssr_plugin.nnet.groups import split_groups
 
 # Logits in memory at once: 256 MB in float32, a few times over in the backward pass.
 # One sequence is never split.
@@ -79,7 +81,8 @@ def first_layers_kl(llm, z, h, mask, num_layers):
         return F.kl_div(predicted, truth, reduction="sum", log_target=True)
 
     total = 0.0
-    for rows in _groups(mask.sum(1).tolist(), _LOGITS // llm.vocab_size):
+    counts, most = mask.sum(1).tolist(), _LOGITS // llm.vocab_size
+    for rows in split_groups(range(len(counts)), counts.__getitem__, most):
         parts = (x[rows] for x in (z, h, seen, wanted))
         total = total + checkpoint(divergence, *parts, use_reentrant=False)
     return total / mask.sum().clamp_min(1)
@@ -257,22 +260,9 @@ def _replaced(holder, name, value):
         setattr(holder, name, kept)
 
 
-def _groups(counts, limit):
-    """Runs of rows, in order, of at most so many positions, or of one row alone."""
-    rows, positions = [], 0
-    for row, count in enumerate(counts):
-        if rows and positions + count > limit:
-            yield rows
-            rows, positions = [], 0
-        rows.append(row)
-        positions += count
-    if rows:
-        yield rows
-
-
 def _questions(llm, vectors, counts, prompt):
     """What comes before each transcript: start token, vectors, prompt."""
-    asked = llm.tokenizer(prompt, add_special_tokens=False).input_ids
+    asked = tokenize_inside(llm.tokenizer, prompt)
     ids = torch.tensor([llm.start_id, *asked], device=vectors.device)
     known = llm.embed(ids)
     vectors = vectors.to(known.dtype)

@@ -8,6 +8,7 @@ from ssr_plugin.alignment.audio import read_audio
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
 from ssr_plugin.models.encoder import SpeechEncoder
 from ssr_plugin.models.llm import TextLLM
+from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.trained import (
     load_segmenter,
@@ -115,14 +116,9 @@ class TrainedAligner(Aligner):
 
     def _batches(self, wavs):
         """Indices to encode together, of like length and within the limit."""
-        batches, most = [], self.batch_seconds * self._encoder.sample_rate
-        for i in sorted(wavs, key=lambda i: -len(wavs[i])):
-            longest = len(wavs[batches[-1][0]]) if batches else 0
-            if batches and (len(batches[-1]) + 1) * longest <= most:
-                batches[-1].append(i)
-            else:
-                batches.append([i])
-        return batches
+        order = sorted(wavs, key=lambda i: -len(wavs[i]))
+        most = self.batch_seconds * self._encoder.sample_rate
+        return split_groups(order, lambda i: len(wavs[i]), most, padded=True)
 
     @torch.no_grad()
     def _encode(self, wavs):

@@ -186,8 +186,10 @@ class SubwordCTCSegmenter(TrainedSegmenter):
     def _likeliest(self, states):
         """[L, width] to the likeliest of the blank, 0, and the tokens, 1 and up: [L]"""
         most = max(_SCORES // (len(self.token_ids) + 1), 1)
-        found = [
-            torch.cat([self.blank(part).float(), self.score(part)], -1).argmax(-1)
-            for part in states.split(most)
-        ]
+        found = []
+        for part in states.split(most):
+            # Many times faster than to put the blank beside and take the argmax.
+            best, token = self.score(part).max(-1)
+            blank = self.blank(part).squeeze(-1).float() >= best.float()
+            found.append(torch.where(blank, 0, token + 1))
         return torch.cat(found)

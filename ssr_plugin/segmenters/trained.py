@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.files import atomic_path, digest
-from ssr_plugin.models import hub
 from ssr_plugin.nnet.frames import FrameNetwork
+from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.windows import split_windows
 from ssr_plugin.registry import get_registry
 
@@ -153,8 +153,7 @@ class TrainedSegmenter(nn.Module):
             for window in split_windows(-(-length // self.stack), size, context)
         ]
         states = [[] for _ in lengths]
-        # About as many frames at once as one window has.
-        for batch in _batches(runs, size):
+        for batch in split_groups(runs, _length, 4 * size, padded=True):
             inputs = [
                 features[row, w.start * self.stack : lengths[row]][
                     : (w.stop - w.start) * self.stack
@@ -169,18 +168,9 @@ class TrainedSegmenter(nn.Module):
         return [torch.cat(parts) if parts else nothing for parts in states]
 
 
-def _batches(runs, size):
-    """Runs of windows, in their order, of about so many positions with padding."""
-    batches, longest = [], 0
-    for run in runs:
-        length = run[1].stop - run[1].start
-        longest = max(longest, length)
-        if batches and longest * (len(batches[-1]) + 1) <= 4 * size:
-            batches[-1].append(run)
-        else:
-            batches.append([run])
-            longest = length
-    return batches
+def _length(run):
+    """Positions of a run (row, window)."""
+    return run[1].stop - run[1].start
 
 
 def save_segmenter(folder, segmenter, name, options, encoder, llm, **notes):
@@ -207,7 +197,7 @@ def save_segmenter(folder, segmenter, name, options, encoder, llm, **notes):
         "segmenter": name,
         "options": {**options, **segmenter.symbols()},
         "encoder": {"source": encoder.source, **encoder.identity()},
-        "llm": {"source": llm.source, "weights": hub.fingerprint(llm.source)},
+        "llm": {"source": llm.source, "weights": llm.fingerprint},
         **notes,
     }
     with atomic_path(folder / SETTINGS) as path:
@@ -286,15 +276,14 @@ def load_segmenter(folder, encoder, llm):
         for another LLM's tokens, or weights that do not fit its settings.
     """
     settings = read_settings(folder)
-    now = {"encoder": encoder.identity()["weights"], "llm": hub.fingerprint(llm.source)}
-    for kind, mark in now.items():
-        if settings[kind]["weights"] != mark:
+    for kind, model in (("encoder", encoder), ("llm", llm)):
+        if settings[kind]["weights"] != model.fingerprint:
             raise ValueError(
                 f"the segmenter in '{folder}' was trained with another {kind} "
                 f"({settings[kind].get('source')}): use that one, or train a segmenter "
                 f"for this one with hparams/segmenter.yaml"
             )
-    if settings["encoder"]["layer"] != encoder.identity()["layer"]:
+    if settings["encoder"]["layer"] != encoder.backbone.layer:
         raise ValueError(
             f"the segmenter in '{folder}' reads layer {settings['encoder']['layer']} "
             f"of the encoder: set encoder_layer to it"

@@ -21,8 +21,8 @@ import contextlib
 
 import torch
 
-from ssr_plugin.inference.prompts import tokenize_inside
 from ssr_plugin.inference.speech import Speech
+from ssr_plugin.models.tokens import tokenize_inside
 from ssr_plugin.tasks.items import Spoken, is_heard
 
 #: In the order in which they are shown.

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ssr_plugin.connectors.segments import pad_segments
 from ssr_plugin.data.audio import read_audio
+from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.problems import Problems
 from ssr_plugin.segmenters.forced import SegmentationError
 
@@ -168,9 +169,12 @@ def make_dataset(rows, segments, features=None, sample_rate=16000):
     """
     dataset = DynamicItemDataset({k: row for k, row in rows.items() if k in segments})
     if features is None:
-        dataset.add_dynamic_item(
-            lambda wav: read_audio(wav, sample_rate), takes="wav", provides="input"
-        )
+
+        def read(name):
+            row = rows[name]
+            return read_audio(row["wav"], sample_rate, speed=row.get("speed", 1.0))
+
+        dataset.add_dynamic_item(read, takes="id", provides="input")
     else:
         dataset.add_dynamic_item(features.get, takes="id", provides="input")
     dataset.add_dynamic_item(segments.get, takes="id", provides="segments")
@@ -220,9 +224,5 @@ def evaluation_batches(dataset, batch_seconds):
         For a data loader's ``batch_sampler``.
     """
     durations = [dataset.data[name]["duration"] for name in dataset.data_ids]
-    batches = [[]]
-    for index in sorted(range(len(durations)), key=durations.__getitem__):
-        if batches[-1] and durations[index] * (len(batches[-1]) + 1) > batch_seconds:
-            batches.append([])
-        batches[-1].append(index)
-    return batches
+    order = sorted(range(len(durations)), key=durations.__getitem__)
+    return split_groups(order, durations.__getitem__, batch_seconds, padded=True)

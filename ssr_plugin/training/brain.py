@@ -1,24 +1,41 @@
 """What the Brains of all stages share: schedule, frozen parts, exact restarts."""
 
+import time
+
 import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import get_rank
 from torch.nn.parallel import DistributedDataParallel
 
 from ssr_plugin.files import digest
+from ssr_plugin.models.precision import resolve_precision
+from ssr_plugin.training.memory import told_what_to_lower
 from ssr_plugin.training.schedule import warmup_cosine
 
 
 class StageBrain(sb.Brain):
     """A SpeechBrain Brain that trains only what takes a gradient and restarts exactly.
 
-    It reads from ``hparams``: ``lr``, ``weight_decay``, ``warmup``,
-    ``number_of_epochs`` and ``epoch_counter``. A subclass gives ``compute_forward``,
-    ``compute_objectives`` and ``valid_stats``, and says in ``best`` of which of their
-    figures the best checkpoint has most ("max_key") or least ("min_key").
+    It reads from ``hparams``: ``lr``, ``weight_decay``, ``warmup``, ``precision``,
+    ``number_of_epochs``, ``epoch_counter``, ``history`` and ``seed``. A subclass gives
+    ``compute_forward``, ``compute_objectives`` and ``valid_stats``, and says in
+    ``best`` of which of their figures the best checkpoint has most ("max_key") or least
+    ("min_key").
+
+    Attributes
+    ----------
+    audio_seconds, train_seconds : float
+        Audio that this process has trained on, and the time that its steps took, s.
     """
 
     best = {"min_key": "loss"}
+
+    def __init__(self, *, hparams, run_opts=None, **kwargs):
+        device = (run_opts or {}).get("device")
+        precision = resolve_precision(hparams["precision"], device)
+        hparams = {**hparams, "precision": precision}
+        super().__init__(hparams=hparams, run_opts=run_opts, **kwargs)
+        self.audio_seconds = self.train_seconds = 0.0
 
     def part(self, name):
         """A module of that name, out of what DDP wraps it in."""
@@ -72,6 +89,20 @@ class StageBrain(sb.Brain):
             # DDP it would wait for the others for ever.
             if isinstance(module, DistributedDataParallel):
                 self.modules[name] = module.module
+
+    def fit_batch(self, batch):
+        """As SpeechBrain's, and clocks how much audio goes through."""
+        start = time.perf_counter()
+        with told_what_to_lower(vars(self.hparams)):
+            loss = super().fit_batch(batch)
+        self.train_seconds += time.perf_counter() - start
+        self.audio_seconds += sum(batch.seconds)
+        return loss
+
+    def evaluate_batch(self, batch, stage):
+        """As SpeechBrain's, and says what to do where the memory is too small."""
+        with told_what_to_lower(vars(self.hparams)):
+            return super().evaluate_batch(batch, stage)
 
     def on_fit_batch_start(self, batch, should_step):
         """Sets the learning rate and the random numbers of the step to come."""

@@ -1,7 +1,6 @@
 """Stage 1: the connector learns the LLM's own embeddings of the transcript."""
 
 import dataclasses
-import time
 
 import speechbrain as sb
 import torch
@@ -91,7 +90,6 @@ class DistillBrain(StageBrain):
         # What a test may ask for: segments from audio alone, and the LLM's help.
         self.predicts, self.passes = False, 0
         self.continuation = self.prompted = None
-        self.audio_seconds = self.train_seconds = 0.0
 
     def compute_forward(self, batch, stage):
         """Vectors of a batch, and what the loss or the scores need beside them.
@@ -255,14 +253,6 @@ class DistillBrain(StageBrain):
                 if self.predicts and (heard[row][valid] >= 0).all():
                     cascade = heard[row][valid & first]
                 self.continuation.add(vectors[kept & first], tokens, cascade)
-
-    def fit_batch(self, batch):
-        """As SpeechBrain's, and clocks how much audio goes through."""
-        start = time.perf_counter()
-        loss = super().fit_batch(batch)
-        self.train_seconds += time.perf_counter() - start
-        self.audio_seconds += sum(batch.seconds)
-        return loss
 
     def on_stage_start(self, stage, epoch=None):
         """Starts counting afresh for a validation or a test."""

@@ -9,7 +9,6 @@ from speechbrain.utils.distributed import if_main_process
 
 from ssr_plugin.inference.pretrained import save_speech_lm
 from ssr_plugin.inference.speech_lm import SpeechLM
-from ssr_plugin.models.precision import resolve_precision
 from ssr_plugin.segmenters.trained import read_settings
 from ssr_plugin.training import report
 from ssr_plugin.training.distill import DistillBrain
@@ -36,8 +35,6 @@ def run(hparams, run_opts, manifests):
         What is in ``metrics.json``.
     """
     started = time.time()
-    device = run_opts.get("device")
-    hparams["precision"] = resolve_precision(hparams["precision"], device)
     splits = make_splits(hparams, run_opts, manifests)
 
     seen = torch.zeros(hparams["llm"].vocab_size, dtype=torch.bool)
@@ -65,13 +62,7 @@ def run(hparams, run_opts, manifests):
                 brain, name, loader, skipped, hparams, predicted=True
             )
         metrics[name] = score(brain, name, loader, skipped, hparams)
-    metrics["train"] = {
-        "epochs": len(epochs),
-        "wall_s": time.time() - started,
-        "audio_s_per_s": brain.audio_seconds / max(brain.train_seconds, 1e-9),
-        "peak_rss_mb": report.peak_rss_mb(),
-        "skipped": len(splits["train"].skipped),
-    }
+    metrics["train"] = report.train_figures(brain, splits["train"], epochs, started)
     if if_main_process():
         folder = hparams["output_folder"]
         skipped = {name: split.skipped for name, split in splits.items()}

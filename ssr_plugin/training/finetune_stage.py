@@ -6,7 +6,6 @@ import time
 from speechbrain.utils.distributed import if_main_process
 
 from ssr_plugin.inference.pretrained import save_speech_lm
-from ssr_plugin.models.precision import resolve_precision
 from ssr_plugin.training import report
 from ssr_plugin.training.finetune import FinetuneBrain
 from ssr_plugin.training.loop import make_loaders, train
@@ -35,11 +34,9 @@ def run(hparams, run_opts, manifests):
         What is in ``metrics.json``.
     """
     started = time.time()
-    device = run_opts.get("device")
-    hparams["precision"] = resolve_precision(hparams["precision"], device)
     lm = load_stage1(
         hparams["stage1"],
-        device,
+        run_opts.get("device"),
         dtype=hparams["llm_dtype"],
         encoder_dtype=hparams["encoder_dtype"],
     )
@@ -85,11 +82,8 @@ def run(hparams, run_opts, manifests):
         "tokens": sum(map(len, text.heldout)),
     }
     metrics["train"] = {
-        "epochs": len(epochs),
+        **report.train_figures(brain, splits["train"], epochs, started),
         "trained_parameters": sum(x.numel() for x in tuned.state_dict().values()),
-        "wall_s": time.time() - started,
-        "peak_rss_mb": report.peak_rss_mb(),
-        "skipped": len(splits["train"].skipped),
     }
     if if_main_process():
         folder = hparams["output_folder"]

@@ -52,7 +52,7 @@ def main(dataset_class=None, argv=None):
             dataset_class = get_registry().datasets.get(hparams["dataset"])
         manifests = prepare_on_main(dataset_class(hparams["data_folder"]), hparams)
         return hparams["stage"](hparams, run_opts, manifests)
-    except (OSError, ValueError, TooManyProblems) as error:
+    except (OSError, ValueError, MemoryError, TooManyProblems) as error:
         logger.debug("The run stopped", exc_info=True)
         raise SystemExit(f"error: {error}") from error
 

@@ -4,6 +4,7 @@ import json
 import logging
 import pathlib
 import sys
+import time
 
 import torch
 
@@ -34,6 +35,35 @@ def write_json(folder, **contents):
     for name, content in contents.items():
         with atomic_path(pathlib.Path(folder) / f"{name}.json") as path:
             path.write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
+def train_figures(brain, split, epochs, started):
+    """What is told of the training itself in ``metrics.json``.
+
+    Arguments
+    ---------
+    brain : ssr_plugin.training.brain.StageBrain
+    split : ssr_plugin.training.splits.Split
+        The training data.
+    epochs : list of dict
+        Of :class:`ssr_plugin.training.history.History`.
+    started : float
+        When the run began, as ``time.time`` gives it.
+
+    Returns
+    -------
+    dict
+        "audio_s_per_s", the audio that this process trained on in a second of its
+        steps, and "wall_s" are those of this run alone, not of one that it goes on
+        with.
+    """
+    return {
+        "epochs": len(epochs),
+        "wall_s": time.time() - started,
+        "audio_s_per_s": brain.audio_seconds / max(brain.train_seconds, 1e-9),
+        "peak_rss_mb": peak_rss_mb(),
+        "skipped": len(split.skipped),
+    }
 
 
 def show_readings(split, readings, count):

@@ -5,7 +5,6 @@ import time
 
 from speechbrain.utils.distributed import if_main_process
 
-from ssr_plugin.models.precision import resolve_precision
 from ssr_plugin.segmenters.trained import save_segmenter
 from ssr_plugin.training import report
 from ssr_plugin.training.loop import make_loaders, train
@@ -43,8 +42,6 @@ def run(hparams, run_opts, manifests):
             f"segmenter '{hparams['segmenter']}' has nothing to be trained: name "
             f"another, or use it as it is in hparams/distill.yaml"
         )
-    device = run_opts.get("device")
-    hparams["precision"] = resolve_precision(hparams["precision"], device)
     splits = make_splits(hparams, run_opts, manifests)
     segmenter.learn_symbols(splits["train"].segments.values())
     brain = SegmentBrain(
@@ -71,12 +68,7 @@ def run(hparams, run_opts, manifests):
             **scores.summary(),
             "skipped": skipped,
         }
-    metrics["train"] = {
-        "epochs": len(epochs),
-        "wall_s": time.time() - started,
-        "peak_rss_mb": report.peak_rss_mb(),
-        "skipped": len(splits["train"].skipped),
-    }
+    metrics["train"] = report.train_figures(brain, splits["train"], epochs, started)
     if if_main_process():
         folder = hparams["output_folder"]
         skipped = {name: split.skipped for name, split in splits.items()}

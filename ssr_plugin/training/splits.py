@@ -12,6 +12,7 @@ from ssr_plugin.alignment.cache import align
 from ssr_plugin.data.manifest import read_manifest
 from ssr_plugin.models.features import FeatureCache
 from ssr_plugin.training.batches import make_dataset, other_rates, segment_all
+from ssr_plugin.training.speeds import add_speeds
 
 
 @dataclasses.dataclass
@@ -65,6 +66,9 @@ def make_splits(hparams, run_opts, manifests):
     for split, part in rows.items():
         alignments[split], problems = align_rows(part, hparams)
         skipped[split] |= problems.reasons
+    rows["train"], alignments["train"] = add_speeds(
+        rows["train"], alignments["train"], hparams["speeds"]
+    )
     splits = {}
     for split, part in rows.items():
         features = None

@@ -5,8 +5,8 @@ import re
 
 import torch
 
-from ssr_plugin.inference.prompts import tokenize_inside
 from ssr_plugin.models.through import end_id
+from ssr_plugin.models.tokens import tokenize_inside
 
 _TEMPLATE = re.compile(r"(.*?)\{speech\}(?:(.*)\{text\})?", re.DOTALL)
 

@@ -4,13 +4,13 @@ import dataclasses
 import json
 import logging
 import pathlib
+import shutil
 
 import torch
 from speechbrain.utils.distributed import run_on_main
 
 from ssr_plugin.data.text import read_documents
 from ssr_plugin.files import atomic_path, digest
-from ssr_plugin.models import hub
 from ssr_plugin.models.sampling import sample_documents
 
 logger = logging.getLogger(__name__)
@@ -198,15 +198,18 @@ def cut_documents(documents, start, end, size, unfinished=None):
 
 
 def _write(llm, count, longest, seed, cache_folder):
-    """Documents that the LLM wrote, kept in the cache."""
-    name = digest(hub.fingerprint(llm.source), llm.dtype, count, longest, seed)
+    """Documents that the LLM wrote, kept in the cache: batch by batch, then whole."""
+    name = digest(llm.fingerprint, llm.dtype, count, longest, seed)
     path = pathlib.Path(cache_folder) / "text" / f"{name}.json"
+    parts = path.with_suffix(".parts")
 
     def write():
         if not path.is_file():
-            documents = sample_documents(llm, count, longest, seed)
+            documents = sample_documents(llm, count, longest, seed, folder=parts)
             with atomic_path(path) as partial:
                 partial.write_text(json.dumps(documents))
+        if parts.is_dir():
+            shutil.rmtree(parts)
 
     run_on_main(write)
     logger.info("Text that the LLM wrote is in %s", path)

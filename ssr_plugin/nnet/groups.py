@@ -1,0 +1,41 @@
+"""What goes through a network together, in bounded memory."""
+
+
+def split_groups(items, size, most, padded=False):
+    """Neighbours in groups of at most so much, or of one that is more by itself.
+
+    Arguments
+    ---------
+    items : iterable
+    size : callable
+        Item -> what it takes (samples, frames, tokens, seconds).
+    most : float
+        What a group may take.
+    padded : bool
+        Whether each item of a group takes what the largest does. Items that come in
+        order of their size then waste little.
+
+    Returns
+    -------
+    list of list
+        The items in their order; no group is empty.
+
+    Example
+    -------
+    >>> split_groups(["a", "bc", "d", "efgh", "i"], len, most=4)
+    [['a', 'bc', 'd'], ['efgh'], ['i']]
+    >>> split_groups(["a", "bc", "d", "efgh", "i"], len, most=4, padded=True)
+    [['a', 'bc'], ['d'], ['efgh'], ['i']]
+    """
+    groups, largest, total = [], 0, 0
+    for item in items:
+        own = size(item)
+        largest, total = max(largest, own), total + own
+        if groups and padded:
+            total = largest * (len(groups[-1]) + 1)
+        if groups and total <= most:
+            groups[-1].append(item)
+        else:
+            groups.append([item])
+            largest = total = own
+    return groups
