@@ -21,6 +21,7 @@ import yaml
 from speechbrain.utils.distributed import infer_device
 
 from ssr_plugin.evaluation.segmentation import SegmentationMetrics
+from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.trained import load_segmenter, read_settings
 from ssr_plugin.training.loop import make_loaders
 from ssr_plugin.training.main import load_hparams, prepare_on_main
@@ -60,6 +61,13 @@ def main():
     parser.add_argument("--recipe", default="librispeech", choices=list(DATA_SETS))
     options, rest = parser.parse_known_args()
     settings = read_settings(options.folders[0])
+    for folder in options.folders:
+        name = read_settings(folder)["segmenter"]
+        if get_registry().segmenters.get(name).forced:
+            parser.error(
+                f"{folder}: {name} aligns a known text and finds no segments in audio "
+                f"alone; compare its alignments by ssr_plugin.alignment.compare"
+            )
     _, _, overrides = sb.parse_arguments(["hparams/segmenter.yaml", *rest])
     given = {
         "encoder_source": settings["encoder"]["source"],
