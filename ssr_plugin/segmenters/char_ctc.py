@@ -9,7 +9,6 @@ from torch import nn
 from ssr_plugin.alignment.characters import character_times
 from ssr_plugin.alignment.ctc import viterbi, with_star
 from ssr_plugin.alignment.record import Alignment, Unit
-from ssr_plugin.nnet.frames import frame_mask
 from ssr_plugin.segmenters.characters import (
     CharacterSegmenter,
     check_fit,
@@ -23,8 +22,6 @@ from ssr_plugin.segmenters.forced import (
 from ssr_plugin.segmenters.spikes import runs_of_labels
 
 BLANK = 0
-# How far the mean probabilities move towards those of a batch.
-_MOVE = 0.01
 
 
 class CharCTCSegmenter(CharacterSegmenter):
@@ -34,17 +31,10 @@ class CharCTCSegmenter(CharacterSegmenter):
     the LLM's tokenizer cuts it into tokens, and the characters' times cut the frames.
     Where the text is known, :meth:`align_text` finds it with Viterbi's search.
 
-    Plain CTC puts all of a character into one state and calls the rest blank, which
-    says little of when it is spoken. So labels are worth less the more often they are
-    given (Huang et al., arXiv 2406.02560): the score of a label is its log-probability
-    less ``prior`` times the logarithm of its mean probability in training.
-
     Arguments
     ---------
     input_size, llm, frame_rate, **options
         Of :class:`ssr_plugin.segmenters.characters.CharacterSegmenter`.
-    prior : float
-        0 is plain CTC.
 
     Example
     -------
@@ -57,26 +47,17 @@ class CharCTCSegmenter(CharacterSegmenter):
     [0, 2, 3]
     """
 
-    def __init__(self, input_size, llm, frame_rate, prior=0.3, **options):
+    def __init__(self, input_size, llm, frame_rate, **options):
         super().__init__(input_size, llm, frame_rate, **options)
-        self.prior = prior
         self._cut = ForcedSegmenter(self.tokenizer, frame_rate, text_case="as_is")
 
     def make_symbols(self):
         """See :meth:`CharacterSegmenter.make_symbols`."""
-        count = len(self.alphabet) + 1
-        self.output = nn.Linear(self.network.width, count)
-        # Of each label, over the last hundreds of batches.
-        self.register_buffer("mean_probs", torch.full((count,), 1 / count))
+        self.output = nn.Linear(self.network.width, len(self.alphabet) + 1)
 
     def log_probs(self, states):
-        """[..., width] to [..., C] float32, of the scores."""
-        return self.scores(states)[0].log_softmax(-1)
-
-    def scores(self, states):
-        """[..., width] to [..., C] float32: scores, and log-probabilities."""
-        log_probs = self.output(states).float().log_softmax(-1)
-        return log_probs - self.prior * self.mean_probs.log(), log_probs
+        """[..., width] to [..., C] float32."""
+        return self.output(states).float().log_softmax(-1)
 
     def loss(self, features, lengths, boundaries, starts, tokens):
         """See :meth:`TrainedSegmenter.loss`: CTC, per character."""
@@ -84,25 +65,16 @@ class CharCTCSegmenter(CharacterSegmenter):
         texts = [self.spell(row[row >= 0]) for row in tokens]
         targets = [[self.labels[c] for c in t if c in self.labels] for t in texts]
         counts = torch.tensor([len(t) for t in targets], device=states.device)
-        scores, log_probs = self.scores(states)
-        mask = frame_mask(lengths, states.shape[1])
-        # PyTorch's loss takes log-probabilities: the sums are taken out and put back.
-        sums = scores.logsumexp(-1)
-        losses = F.ctc_loss(
-            (scores - sums[..., None]).transpose(0, 1),
+        loss = F.ctc_loss(
+            self.log_probs(states).transpose(0, 1),
             torch.tensor(sum(targets, []), device=states.device),
             lengths,
             counts,
             blank=BLANK,
-            reduction="none",
+            reduction="sum",
             zero_infinity=True,
         )
-        # It is zero where a text does not fit.
-        losses = torch.where(losses == 0, 0, losses - (sums * mask).sum(1))
-        if self.training and mask.any():
-            with torch.no_grad():
-                self.mean_probs.lerp_(log_probs[mask].exp().mean(0), _MOVE)
-        return losses.sum() / counts.sum().clamp_min(1)
+        return loss / counts.sum().clamp_min(1)
 
     def find(self, states, labels):
         """See :meth:`CharacterSegmenter.find`."""
