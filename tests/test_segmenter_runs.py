@@ -82,12 +82,7 @@ def distill_run(trained, small_run):
         cache = trained["boundary"][0]["cache_folder"]
         if segmenter in trained:
             segmenter = trained[segmenter][0]["output_folder"]
-        settings = {
-            "number_of_epochs": 2,
-            "predicted_share": 0.5,
-            "score_with_llm": False,
-            **others,
-        }
+        settings = {"number_of_epochs": 2, "score_with_llm": False, **others}
         return small_run(folder, segmenter=segmenter, cache_folder=cache, **settings)
 
     return overrides
