@@ -26,6 +26,20 @@ def llm(tiny_llm_folder):
     return llm
 
 
+@pytest.fixture
+def passes(llm, monkeypatch):
+    """A list that gets the [B, L] of each pass through the model."""
+    model, seen = llm.load_model().model, []
+    forward = model.forward
+
+    def count(*args, **kwargs):
+        seen.append(kwargs["inputs_embeds"].shape[:2])
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model, "forward", count)
+    return seen
+
+
 def score(llm, contexts, choices, **options):
     embedded = [llm.embed(torch.tensor(ids)) for ids in contexts]
     return score_choices(llm.load_model(), llm.embed, embedded, choices, **options)
@@ -69,18 +83,10 @@ def test_little_memory_changes_no_score(llm, monkeypatch, name):
     close(score(llm, CONTEXTS, CHOICES), expected(llm.load_model()))
 
 
-def test_a_context_goes_through_the_model_once(llm, monkeypatch):
-    model, seen = llm.load_model(), []
-    forward = model.model.forward
-
-    def count(*args, **kwargs):
-        seen.append(kwargs["inputs_embeds"].shape[:2])
-        return forward(*args, **kwargs)
-
-    monkeypatch.setattr(model.model, "forward", count)
+def test_a_context_goes_through_the_model_once(llm, passes):
     score(llm, [[1, *range(4, 24)]], [[[5], [6], [7, 8], [9]]])
     # 20 positions of the context, then its last with all but the last of each text.
-    assert seen == [(1, 20), (4, 2)]
+    assert passes == [(1, 20), (4, 2)]
 
 
 @pytest.mark.parametrize("batch_size", [1, 64])
@@ -97,26 +103,13 @@ def test_what_contexts_have_in_common_changes_no_score(llm, batch_size):
     close(found, wanted)
 
 
-def test_what_contexts_have_in_common_goes_through_the_model_once(llm, monkeypatch):
-    model, seen = llm.load_model(), []
-    forward = model.model.forward
-
-    def count(*args, **kwargs):
-        seen.append(kwargs["inputs_embeds"].shape[:2])
-        return forward(*args, **kwargs)
-
-    monkeypatch.setattr(model.model, "forward", count)
+def test_what_contexts_have_in_common_goes_through_the_model_once(llm, passes):
     score(llm, ALIKE[:3], LETTERS)
     # Then the questions, each once: one position tells of all three letters.
-    assert seen == [(1, len(HEAD)), (3, 3)]
+    assert passes == [(1, len(HEAD)), (3, 3)]
 
 
-def test_a_hundred_items_take_few_passes(llm, monkeypatch):
-    model, passes = llm.load_model(), []
-    forward = model.model.forward
-    monkeypatch.setattr(
-        model.model, "forward", lambda *a, **k: passes.append(1) or forward(*a, **k)
-    )
+def test_a_hundred_items_take_few_passes(llm, passes):
     score(llm, [[1, 5, 6]] * 100, [[[5], [6, 7]]] * 100)
     assert len(passes) <= 10
 
