@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from ssr_plugin.alignment.align import main, make_aligner
 from ssr_plugin.alignment.aligner import Aligner, AlignmentItem
-from ssr_plugin.alignment.cache import align, take_shard
+from ssr_plugin.alignment.cache import Alignments, align, take_shard
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
 from ssr_plugin.data.manifest import write_manifest
 from ssr_plugin.problems import TooManyProblems
@@ -240,3 +240,10 @@ def test_the_commands_explain_themselves():
             check=True,
         )
         assert f"python -m ssr_plugin.alignment.{module}" in shown.stdout
+
+
+def test_which_utterances_are_there_is_known_without_reading_them():
+    alignments = Alignments({"a": ("no such file", 0)})
+    assert "a" in alignments and "b" not in alignments
+    with pytest.raises(FileNotFoundError):
+        alignments["a"]

@@ -50,6 +50,10 @@ class Alignments(collections.abc.Mapping):
             file.seek(offset)
             return Alignment.from_json(json.loads(file.readline())["alignment"])
 
+    def __contains__(self, id):
+        # Mapping's own would read the file.
+        return id in self._places
+
     def __iter__(self):
         return iter(self._places)
 

@@ -66,7 +66,12 @@ class _AtSpeeds(collections.abc.Mapping):
 
     def __getitem__(self, name):
         original, speed = self._places[name]
-        return self._alignments[original].at_speed(speed)
+        alignment = self._alignments[original]
+        return alignment if speed == 1 else alignment.at_speed(speed)
+
+    def __contains__(self, name):
+        # Mapping's own would make the alignment.
+        return name in self._places
 
     def __iter__(self):
         return iter(self._places)
