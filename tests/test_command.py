@@ -18,7 +18,7 @@ from ssr_plugin.alignment.formats import read_file
 from ssr_plugin.command import main
 from ssr_plugin.inference.vectors import load_speech
 
-COMMANDS = ["transcribe", "generate", "align", "embed", "export", "speak"]
+COMMANDS = ["transcribe", "generate", "align", "embed", "export", "speak", "compare"]
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
 """Reports and comparisons, made of answers that are known."""
 
-import json
-
 import pytest
 
-from ssr_plugin.tasks import compare, report
+from ssr_plugin.command import main
+from ssr_plugin.tasks import report
+from ssr_plugin.tasks.compare import compare_runs
 from ssr_plugin.tasks.examples import show_won_and_lost, show_written
 from ssr_plugin.tasks.items import Item, Spoken
 from ssr_plugin.tasks.measures import Measure
@@ -88,7 +88,8 @@ def test_nothing_of_a_text_becomes_markup(tmp_path):
 
 def test_a_comparison_tells_a_difference_and_how_sure_it_is(tmp_path, capsys):
     one, two = (make_run(tmp_path / n, k) for n, k in (("one", 10), ("two", 30)))
-    compare.main([str(one), str(two), "--save", str(tmp_path / "both")])
+    line = ["compare", str(one), str(two), "--save", str(tmp_path / "both")]
+    assert main(line) == 0
     text = capsys.readouterr().out
     (line,) = [line for line in text.splitlines() if line.startswith("| predicted")]
     assert line.startswith("| predicted | 25.0 | 75.0 | +50.0 (+")
@@ -144,7 +145,7 @@ def test_what_is_measured_has_a_table_of_its_own(tmp_path):
 
 def test_a_measure_is_compared_as_the_ratio_that_it_is(tmp_path, capsys):
     one, two = (make_measured_run(tmp_path / str(n), n) for n in (2, 1))
-    compare.main([str(one), str(two)])
+    main(["compare", str(one), str(two)])
     lines = capsys.readouterr().out.splitlines()
     (line,) = [line for line in lines if line.startswith("| forced")]
     assert line.startswith("| forced | 19.0 | 9.5 | -9.5 (-")
@@ -152,20 +153,32 @@ def test_a_measure_is_compared_as_the_ratio_that_it_is(tmp_path, capsys):
 
 def test_only_items_that_both_answered_are_compared(tmp_path):
     one, two = (make_run(tmp_path / str(n), 10, count=n) for n in (20, 40))
-    blocks = compare.compare_runs([one, two])
+    blocks = compare_runs([one, two])
     assert any("20 items in common" in str(block) for block in blocks)
 
 
-@pytest.mark.parametrize("damage", ["no folder", "no evaluation", "other tasks"])
-def test_what_cannot_be_compared_is_named(tmp_path, damage):
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (None, "'.*two' holds no evaluation, since it has no metrics.json"),
+        ("{", "'.*two' holds no evaluation, since its metrics.json cannot be read"),
+        ('{"test": {}}', "two' holds .* since its metrics.json is of something else"),
+        ('{"model": "a", "tasks": [1]}', "its metrics.json is of something else"),
+        ('{"model": "a", "tasks": {}}', "have no task in common"),
+    ],
+)
+def test_what_cannot_be_compared_is_named_in_one_line(tmp_path, written, told):
     one, two = make_run(tmp_path / "one", 10), tmp_path / "two"
-    if damage == "no evaluation":
-        two.mkdir()
-        (two / "metrics.json").write_text('{"test": {}}')
-    elif damage == "other tasks":
-        make_run(two, 10)
-        metrics = json.loads((two / "metrics.json").read_text())
-        metrics["tasks"] = {"other": metrics["tasks"]["toy"]}
-        (two / "metrics.json").write_text(json.dumps(metrics))
-    with pytest.raises(SystemExit, match="no task in common|two' holds no evaluation"):
-        compare.main([str(one), str(two)])
+    two.mkdir()
+    if written is not None:
+        (two / "metrics.json").write_text(written)
+    with pytest.raises(SystemExit, match=f"^error: .*{told}[^\n]*$"):
+        main(["compare", str(one), str(two)])
+
+
+def test_there_must_be_two_folders_to_compare(tmp_path):
+    one = make_run(tmp_path / "one", 10)
+    with pytest.raises(SystemExit, match="^error: name two evaluations or more$"):
+        main(["compare", str(one)])
+    with pytest.raises(SystemExit, match="^error: there is no folder '.*two'$"):
+        main(["compare", str(one), str(tmp_path / "two")])

@@ -40,6 +40,7 @@ def make_parser():
         _add_embed,
         _add_export,
         _add_speak,
+        _add_compare,
     ):
         add(commands)
     return parser
@@ -283,6 +284,29 @@ id. What is there already is not spoken again, so a run that was stopped goes on
     )
     parser.add_argument(
         "--num-workers", type=int, metavar="N", help="spoken at once (default: cores)"
+    )
+
+
+def _add_compare(commands):
+    parser = _add(
+        commands,
+        "compare",
+        "tell how evaluations differ, and how sure that is",
+        """
+  ssr compare results/a results/b
+  ssr compare results/a results/b results/c --save results/compared
+
+Each figure of the later evaluations comes with its difference to the first one's, and
+the 95 % interval of that, by bootstrap over the items that both answered.""",
+    )
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        metavar="FOLDER",
+        help="output folders of evaluations, two or more",
+    )
+    parser.add_argument(
+        "--save", metavar="FOLDER", help="write compare.md and compare.html here, too"
     )
 
 

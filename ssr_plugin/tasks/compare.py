@@ -1,10 +1,9 @@
-"""Runs side by side: python -m ssr_plugin.tasks.compare results/a results/b
+"""Evaluations side by side, item by item (the command ``ssr compare``).
 
 Each figure of the later runs comes with its difference to the first, and the 95 %
 interval of that, by bootstrap over the items that both answered.
 """
 
-import argparse
 import json
 import pathlib
 
@@ -35,8 +34,11 @@ def compare_runs(folders):
     Raises
     ------
     ValueError
-        If a folder holds no evaluation, or they have no task in common.
+        If there are fewer than two folders, one holds no evaluation, or they have no
+        task in common.
     """
+    if len(folders) < 2:
+        raise ValueError("name two evaluations or more")
     folders = [pathlib.Path(folder) for folder in folders]
     runs = [_read_metrics(folder) for folder in folders]
     blocks = [Heading("Runs compared", 1)]
@@ -65,17 +67,40 @@ def compare_runs(folders):
     return blocks
 
 
+def write_comparison(blocks, folder):
+    """Writes a comparison: ``compare.md`` and ``compare.html``.
+
+    Arguments
+    ---------
+    blocks : list
+        What :func:`compare_runs` gives.
+    folder : path-like
+    """
+    for name, text in (
+        ("compare.md", to_markdown(blocks, folder)),
+        ("compare.html", to_html(blocks, "Runs compared")),
+    ):
+        with atomic_path(pathlib.Path(folder) / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
 def _read_metrics(folder):
-    path = folder / "metrics.json"
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder '{folder}'")
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         metrics["model"], [own["measure"] for own in metrics["tasks"].values()]
         return metrics
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"'{folder}' holds no evaluation: give the output_folder of "
-            f"hparams/evaluate.yaml ({type(error).__name__}: {error})"
-        ) from error
+    except FileNotFoundError as error:
+        reason, cause = "it has no metrics.json", error
+    except (OSError, ValueError) as error:
+        reason, cause = f"its metrics.json cannot be read ({error})", error
+    except (KeyError, TypeError, AttributeError) as error:
+        reason, cause = "its metrics.json is of something else", error
+    raise ValueError(
+        f"'{folder}' holds no evaluation, since {reason}: give the output_folder of "
+        f"hparams/evaluate.yaml"
+    ) from cause
 
 
 def _common_records(folders, task):
@@ -114,32 +139,3 @@ def _difference(first, other, column, figures):
     ends = interval(gain(resample_sums(values, clusters).T))
     between = f" ({ends[0]:+.1f} to {ends[1]:+.1f})" if ends else ""
     return f"{gain(values.sum(0)):+.1f}{between}"
-
-
-def main(argv=None):
-    """The command; see the head of this module."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ssr_plugin.tasks.compare",
-        description="Compares evaluations, item by item.",
-    )
-    parser.add_argument("folder", nargs="+", help="output folders of evaluations")
-    parser.add_argument("--save", help="folder for compare.md and compare.html")
-    options = parser.parse_args(argv)
-    if len(options.folder) < 2:
-        raise SystemExit("error: name two evaluations or more")
-    try:
-        blocks = compare_runs(options.folder)
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from error
-    print(to_markdown(blocks, options.save or "."))
-    if options.save:
-        for name, text in (
-            ("compare.md", to_markdown(blocks, options.save)),
-            ("compare.html", to_html(blocks, "Runs compared")),
-        ):
-            with atomic_path(pathlib.Path(options.save) / name) as partial:
-                partial.write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
