@@ -16,9 +16,8 @@ from safetensors import safe_open
 from ssr_plugin import SpeechLM, __version__
 from ssr_plugin.alignment.formats import read_file
 from ssr_plugin.command import main
+from ssr_plugin.command.parser import COMMANDS
 from ssr_plugin.inference.vectors import load_speech
-
-COMMANDS = ["transcribe", "generate", "align", "embed", "export", "speak", "compare"]
 
 
 @pytest.fixture(scope="module")

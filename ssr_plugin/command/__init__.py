@@ -1,16 +1,12 @@
 """The command ``ssr``: speech read by an LLM, timed, kept, or made, from a shell.
 
-Each command's work is in the module of its name, which is imported only when the
-command is given: ``ssr --help`` loads no torch.
+Each subcommand is the module of its name: see :mod:`ssr_plugin.command.parser`.
 """
 
-import importlib
-import logging
 import os
 import sys
 
 from ssr_plugin.command.parser import make_parser
-from ssr_plugin.problems import TooManyProblems
 
 
 def main(argv=None):
@@ -39,10 +35,14 @@ def main(argv=None):
     SystemExit: error: there is no folder '/no/such/folder'
     """
     options = make_parser().parse_args(argv)
+    # Late, like all that help does not need.
+    import logging
+
+    from ssr_plugin.problems import TooManyProblems
+
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    command = importlib.import_module(f"{__name__}.{options.command}")
     try:
-        problems = command.run(options)
+        problems = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read has had enough (head); nothing can be flushed at the exit.

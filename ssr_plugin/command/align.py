@@ -1,25 +1,65 @@
 """``ssr align``: when each word of a transcript was said."""
 
-import dataclasses
-import json
 import pathlib
-import tempfile
 
-from ssr_plugin.alignment.align import make_aligner
-from ssr_plugin.alignment.aligner import AlignmentItem
-from ssr_plugin.alignment.cache import align
-from ssr_plugin.alignment.record import AlignmentError
-from ssr_plugin.alignment.writers import to_ctm, words, write_textgrid
-from ssr_plugin.command.files import find_audio, read_transcript
-from ssr_plugin.files import atomic_path
-from ssr_plugin.problems import Problems
+from ssr_plugin.command.arguments import add_files
+
+WHAT = "find when each word of a transcript was said"
+HOW = """
+  ssr align talk.wav --text "good morning"      start and end in s, word
+  ssr align talks/ --format textgrid --output grids/
+  ssr align talks/ --aligner ctc --aligner-option source=facebook/wav2vec2-base-960h
+
+No model of this package is needed. Without --text the transcript of talk.wav is read
+from talk.txt or talk.lab beside it, or from a *.trans.txt there (id, blank, text)."""
 
 # Not .txt: that is where transcripts are.
 _SUFFIXES = {"text": ".tsv", "json": ".json", "ctm": ".ctm", "textgrid": ".TextGrid"}
 
 
+def add_arguments(parser):
+    """What it can be told."""
+    add_files(parser)
+    parser.add_argument("--text", help="the transcript, of one file")
+    parser.add_argument(
+        "--aligner",
+        default="pocketsphinx",
+        help="a registered name: pocketsphinx (English; the default), ctc, even, ...",
+    )
+    parser.add_argument(
+        "--aligner-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the aligner; may be repeated",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("text", "json", "ctm", "textgrid"),
+        default="text",
+        help="json keeps all; every form but text is read again by --aligner files",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FOLDER",
+        help="a file here for each recording, named after it, rather than all printed",
+    )
+    parser.add_argument(
+        "--num-workers", type=int, metavar="N", help="processes (default: all cores)"
+    )
+
+
 def run(options):
     """Prints or writes each recording's words; returns the problems."""
+    import tempfile
+
+    from ssr_plugin.alignment.align import make_aligner
+    from ssr_plugin.alignment.aligner import AlignmentItem
+    from ssr_plugin.alignment.cache import align
+    from ssr_plugin.alignment.record import AlignmentError
+    from ssr_plugin.command.files import find_audio, read_transcript
+    from ssr_plugin.problems import Problems
+
     paths = list(dict.fromkeys(find_audio(options.files)))
     _check(options, paths)
     aligner = make_aligner(options.aligner, _as_arguments(options.aligner_option))
@@ -83,6 +123,12 @@ def _as_arguments(given):
 
 def _give(path, alignment, options, many):
     """Prints an alignment, or writes it to a file of its own."""
+    import dataclasses
+    import json
+
+    from ssr_plugin.alignment.writers import to_ctm, words, write_textgrid
+    from ssr_plugin.files import atomic_path
+
     alignment = dataclasses.replace(alignment, id=path.stem)
     place = None
     if options.output is not None:

@@ -1,13 +1,32 @@
 """``ssr embed``: recordings kept as vectors."""
 
-from ssr_plugin.command.files import find_audio
-from ssr_plugin.command.model import load_model, read_speech
-from ssr_plugin.inference.vectors import save_speech
-from ssr_plugin.problems import Problems
+from ssr_plugin.command.arguments import add_files, add_model
+
+WHAT = "keep recordings as vectors in the LLM's embedding space"
+HOW = """
+  ssr embed talks/ --output talks.safetensors
+
+The file holds a tensor [N, H] for each path, with tokens, times and texts as JSON in
+its metadata. In Python, ssr_plugin.inference.vectors.load_speech reads it, and what it
+gives goes into any prompt."""
+
+
+def add_arguments(parser):
+    """What it can be told."""
+    add_files(parser)
+    parser.add_argument(
+        "--output", metavar="FILE.safetensors", required=True, help="where vectors go"
+    )
+    add_model(parser)
 
 
 def run(options):
     """Writes the vectors of all recordings into one file; returns the problems."""
+    from ssr_plugin.command.files import find_audio
+    from ssr_plugin.command.model import load_model, read_speech
+    from ssr_plugin.inference.vectors import save_speech
+    from ssr_plugin.problems import Problems
+
     paths = list(dict.fromkeys(find_audio(options.files)))
     lm = load_model(options)
     problems = Problems("embedding", max_share=1.0)

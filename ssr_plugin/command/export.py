@@ -2,16 +2,38 @@
 
 import sys
 
-from ssr_plugin.command.model import batches, load_model
-from ssr_plugin.command.prompts import group_files, read_prompts
-from ssr_plugin.command.show import show_json
-from ssr_plugin.inference.export import completion_request, save_prompts, serving
-from ssr_plugin.inference.pretrained import find_folder
-from ssr_plugin.problems import Problems
+from ssr_plugin.command.arguments import add_length, add_model, add_prompt
+
+WHAT = "write prompts with recordings in them for vLLM"
+HOW = r"""
+  ssr export --prompt "{audio}\nIn short:" talks/ --output prompts.safetensors
+  ssr export --prompt "{audio}\nIn short:" talk.wav |
+      curl localhost:8000/v1/completions -H "Content-Type: application/json" -d @-
+
+A stock vLLM with prompt embeddings switched on writes after them; how to start it is
+told on stderr. The file holds a tensor [L, H] for each prompt, in the order of their
+names; without --output each is printed as a request to vLLM's server."""
+
+
+def add_arguments(parser):
+    """What it can be told."""
+    add_prompt(parser)
+    add_length(parser)
+    parser.add_argument(
+        "--output", metavar="FILE.safetensors", help="a file rather than requests"
+    )
+    add_model(parser)
 
 
 def run(options):
     """Writes or prints each prompt; returns the problems."""
+    from ssr_plugin.command.model import batches, load_model
+    from ssr_plugin.command.prompts import group_files, read_prompts
+    from ssr_plugin.command.show import show_json
+    from ssr_plugin.inference.export import completion_request, save_prompts, serving
+    from ssr_plugin.inference.pretrained import find_folder
+    from ssr_plugin.problems import Problems
+
     groups = group_files(options.prompt, options.files)
     lm = load_model(options)
     model, command = serving(lm, find_folder(options.model, options.revision))

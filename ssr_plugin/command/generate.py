@@ -1,15 +1,54 @@
 """``ssr generate``: what the LLM writes after a prompt."""
 
-import torch
+from ssr_plugin.command.arguments import add_length, add_model, add_prompt
 
-from ssr_plugin.command.model import batches, load_model
-from ssr_plugin.command.prompts import group_files, read_prompts
-from ssr_plugin.command.show import show_json, show_text
-from ssr_plugin.problems import Problems
+WHAT = "let the LLM write after a prompt with recordings in it"
+HOW = r"""
+  ssr generate --prompt "{audio}\nQuestion: who called?\nAnswer:" call.wav
+  ssr generate --chat --prompt "Sum this up: {audio}" talk.wav --stream
+  ssr generate --prompt "{audio}\nIn short:" talks/ --json > talks.jsonl
+  ssr generate --prompt "{audio} means yes.\n{audio} means" one.wav two.wav"""
+
+
+def add_arguments(parser):
+    """What it can be told."""
+    add_prompt(parser)
+    options = parser.add_argument_group("how it writes")
+    add_length(options)
+    options.add_argument(
+        "--sample",
+        action="store_true",
+        help="draw tokens, rather than take the likeliest",
+    )
+    options.add_argument(
+        "--temperature", type=float, help="implies --sample; higher: more varied"
+    )
+    options.add_argument(
+        "--top-p", type=float, help="implies --sample; share of probability drawn from"
+    )
+    options.add_argument(
+        "--num-beams", type=int, default=1, help="beams searched (default %(default)s)"
+    )
+    options.add_argument("--seed", type=int, help="the same again with the same seed")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--stream", action="store_true", help="of one prompt: print while it is written"
+    )
+    form.add_argument(
+        "--json", action="store_true", help="a line of JSON for each prompt"
+    )
+    add_model(parser)
 
 
 def run(options):
     """Prints what is written after each prompt; returns the problems."""
+    import torch
+
+    from ssr_plugin.command.model import batches, load_model
+    from ssr_plugin.command.prompts import group_files, read_prompts
+    from ssr_plugin.command.show import show_json, show_text
+    from ssr_plugin.problems import Problems
+
     groups = group_files(options.prompt, options.files)
     alone = len(groups) == 1
     if options.stream and not alone:

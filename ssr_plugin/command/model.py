@@ -6,7 +6,7 @@ import pathlib
 import torch
 from tqdm import tqdm
 
-from ssr_plugin.command.parser import DEFAULT_MODEL
+from ssr_plugin.command.arguments import DEFAULT_MODEL
 from ssr_plugin.data.audio import AudioError
 from ssr_plugin.inference.speech import read_waveform
 from ssr_plugin.inference.speech_lm import SpeechLM

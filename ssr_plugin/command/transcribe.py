@@ -1,20 +1,49 @@
 """``ssr transcribe``: what was said."""
 
-from ssr_plugin.command.files import find_audio
-from ssr_plugin.command.model import batches, load_model, read_speech
-from ssr_plugin.command.prompts import unescape
-from ssr_plugin.command.show import (
-    show,
-    show_json,
-    show_text,
-    spell_tokens,
-    timed_words,
-)
-from ssr_plugin.problems import Problems
+from ssr_plugin.command.arguments import add_files, add_length, add_model
+
+WHAT = "write down what was said"
+HOW = """
+  ssr transcribe talk.wav                       the text alone
+  ssr transcribe talks/ --json > talks.jsonl    all that is known of each recording
+  ssr transcribe "talks/**/*.flac" --times      when each word was said
+
+Text is that of the tokens whose embeddings are nearest to the vectors of speech, or,
+with --prompt, what the LLM writes after them (for an LLM tuned to transcribe). Of many
+files each line is path, tab, text. A file that cannot be read is named and left out;
+the exit status is then 1."""
+
+
+def add_arguments(parser):
+    """What it can be told."""
+    add_files(parser)
+    parser.add_argument(
+        "--prompt", metavar="TEXT", help="let the LLM write after vectors and this text"
+    )
+    add_length(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json",
+        action="store_true",
+        help="a line of JSON for each file: path, text, the segmenter's hypothesis, "
+        "tokens with times, seconds, segments",
+    )
+    form.add_argument(
+        "--times",
+        action="store_true",
+        help="a line for each word heard: start and end in s, word",
+    )
+    add_model(parser)
 
 
 def run(options):
     """Prints what was said in each recording; returns the problems."""
+    from ssr_plugin.command.files import find_audio
+    from ssr_plugin.command.model import batches, load_model, read_speech
+    from ssr_plugin.command.prompts import unescape
+    from ssr_plugin.command.show import show, show_json, show_text, timed_words
+    from ssr_plugin.problems import Problems
+
     prompt = options.prompt
     if prompt is not None:
         if options.times:
@@ -48,6 +77,8 @@ def run(options):
 
 def _record(path, text, speech, tokenizer):
     """All that is known of a recording."""
+    from ssr_plugin.command.show import spell_tokens
+
     spelt = spell_tokens(tokenizer, speech.tokens)
     times = zip(speech.tokens, spelt, speech.starts, speech.ends, strict=True)
     return {

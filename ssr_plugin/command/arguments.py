@@ -1,0 +1,67 @@
+"""What several subcommands can be told alike. Nothing here loads torch."""
+
+DEFAULT_MODEL = "results/distill"
+
+_FILES = "audio files, folders of them, or globs in quotes"
+_PROMPT = (
+    "what the LLM reads: {audio} is where a recording goes, \\n a new line; with more "
+    "files than places, each group of files makes a prompt of its own"
+)
+
+
+def add_files(parser):
+    """Recordings, one or more."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help=_FILES)
+
+
+def add_prompt(parser):
+    """A prompt with recordings in it."""
+    parser.add_argument("files", nargs="*", metavar="FILE", help=_FILES)
+    parser.add_argument("--prompt", metavar="TEXT", required=True, help=_PROMPT)
+    parser.add_argument(
+        "--chat",
+        action="store_true",
+        help="put the prompt, as the user's turn, into the LLM's chat template",
+    )
+
+
+def add_length(parser):
+    """How much is written."""
+    parser.add_argument(
+        "--max-new-tokens",
+        type=int,
+        default=128,
+        metavar="N",
+        help="tokens written by the LLM at most (default %(default)s)",
+    )
+
+
+def add_model(parser):
+    """Which model it is, where it runs, and how much goes through it at a time."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help="folder of a run or of save_pretrained, or hub id (default %(default)s)",
+    )
+    group.add_argument("--revision", help="commit, tag or branch on the hub")
+    group.add_argument(
+        "--encoder-source", metavar="SOURCE", help="the encoder, if it was moved"
+    )
+    group.add_argument(
+        "--llm-source", metavar="SOURCE", help="the LLM, if it was moved"
+    )
+    group.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if any)")
+    group.add_argument(
+        "--dtype",
+        default="float32",
+        help="of the LLM: float32, bfloat16 or float16 (default %(default)s)",
+    )
+    group.add_argument(
+        "--batch-seconds",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="audio that goes through together; less: less memory (default "
+        "%(default)s)",
+    )
