@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 
+from ssr_plugin.data.audio import read_row
 from ssr_plugin.models import features
 from ssr_plugin.models.encoder import SpeechEncoder
 from ssr_plugin.models.features import FeatureCache
@@ -45,7 +46,7 @@ def test_the_cache_gives_what_the_encoder_gives(tmp_path, encoder, rows):
     cache = FeatureCache(tmp_path / "cache", encoder)
     assert not cache.build(rows, batch_seconds=1.5).reasons
     for name, row in rows.items():
-        wav = features.read_audio(row["wav"], 16000)
+        wav = read_row(row, 16000)
         frames, lengths = encoder(wav[None], torch.tensor([len(wav)]))
         assert name in cache
         assert cache.num_frames(name) == lengths[0]

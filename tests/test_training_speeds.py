@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ssr_plugin import build
-from ssr_plugin.data.audio import read_audio
+from ssr_plugin.data.audio import read_audio, read_row
 from ssr_plugin.data.manifest import write_manifest
 from ssr_plugin.models.encoder import SpeechEncoder
 from ssr_plugin.models.llm import TextLLM
@@ -102,7 +102,8 @@ def test_one_cache_serves_any_choice_of_speeds(splits, monkeypatch):
 
 def test_faster_speech_is_shorter_and_higher(tmp_path, write_audio):
     path = write_audio(tmp_path / "tone.wav", seconds=1)
-    own, fast = read_audio(path, 16000), read_audio(path, 16000, speed=1.25)
+    row = {"wav": path, "speed": 1.25}
+    own, fast = read_audio(path, 16000), read_row(row, 16000)
     assert len(fast) == 12800
 
     def pitch(wav):

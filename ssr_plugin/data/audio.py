@@ -64,3 +64,39 @@ def read_audio(path, sample_rate, resample=True, speed=1.0):
         )
     # It gives back what has the rate already.
     return torchaudio.functional.resample(wav, round(rate * speed), sample_rate)
+
+
+def row_speed(row):
+    """How fast a manifest row's audio is played: 1 unless the row says.
+
+    Example
+    -------
+    >>> row_speed({"wav": "a.wav"}), row_speed({"wav": "a.wav", "speed": 0.9})
+    (1.0, 0.9)
+    """
+    return row.get("speed", 1.0)
+
+
+def read_row(row, sample_rate):
+    """Reads the audio of a manifest row, at its speed.
+
+    Arguments
+    ---------
+    row : dict
+        With "wav" and, where it is not 1, "speed".
+    sample_rate : int
+        Of :func:`read_audio`, as are what is returned and raised.
+
+    Returns
+    -------
+    torch.Tensor
+        [S]
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "tone.wav"
+    >>> soundfile.write(path, [0.1] * 8000, 8000)
+    >>> [len(read_row({"wav": path, "speed": speed}, 8000)) for speed in (1, 2)]
+    [8000, 4000]
+    """
+    return read_audio(row["wav"], sample_rate, speed=row_speed(row))

@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from ssr_plugin.alignment.cache import parse_shard
-from ssr_plugin.data.audio import AudioError, read_audio
+from ssr_plugin.data.audio import AudioError, read_row, row_speed
 from ssr_plugin.files import atomic_path, digest, file_identity
 from ssr_plugin.models.hub import safetensors_header
 from ssr_plugin.nnet.groups import split_groups
@@ -176,8 +176,7 @@ class FeatureCache:
         wavs, reasons = {}, {}
         for name in names:
             try:
-                row, rate = rows[name], self.encoder.sample_rate
-                wavs[name] = read_audio(row["wav"], rate, speed=row.get("speed", 1.0))
+                wavs[name] = read_row(rows[name], self.encoder.sample_rate)
             except AudioError as error:
                 reasons[name] = str(error)
         return wavs, reasons
@@ -266,7 +265,7 @@ class FeatureCache:
 
 
 def _key(row):
-    speed = row.get("speed", 1.0)
+    speed = row_speed(row)
     return digest(*file_identity(row["wav"]), *([speed] if speed != 1 else []))
 
 

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from ssr_plugin.connectors.segments import pad_segments
-from ssr_plugin.data.audio import read_audio
+from ssr_plugin.data.audio import read_row
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.problems import Problems
 from ssr_plugin.segmenters.forced import SegmentationError
@@ -171,8 +171,7 @@ def make_dataset(rows, segments, features=None, sample_rate=16000):
     if features is None:
 
         def read(name):
-            row = rows[name]
-            return read_audio(row["wav"], sample_rate, speed=row.get("speed", 1.0))
+            return read_row(rows[name], sample_rate)
 
         dataset.add_dynamic_item(read, takes="id", provides="input")
     else:

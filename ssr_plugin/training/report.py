@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from ssr_plugin.data.audio import read_audio
+from ssr_plugin.data.audio import read_row
 from ssr_plugin.evaluation.pictures import (
     draw_learning_curves,
     draw_similarity,
@@ -140,7 +140,7 @@ def draw_example(folder, brain, dataset, row):
     frame_rate = brain.modules.encoder.frame_rate
     draw_utterance(
         folder / "utterance.png",
-        read_audio(dataset.data[name]["wav"], sample_rate),
+        read_row(dataset.data[name], sample_rate),
         sample_rate,
         torch.as_tensor(segments.starts) / frame_rate,
         (torch.as_tensor(segments.boundaries) + 1) / frame_rate,
