@@ -252,7 +252,7 @@ def test_a_chat_is_the_users_turn(ssr, talks, tiny_llm_folder, tmp_path):
 def test_without_a_template_there_is_no_chat_and_nothing_is_read(
     talks, tiny_speech_lm_folder, monkeypatch, command
 ):
-    monkeypatch.setattr(SpeechLM, "embed", pytest.fail)
+    monkeypatch.setattr(SpeechLM, "embed_each", pytest.fail)
     line = [talks / "a.wav", "--prompt", "{audio}", "--model", tiny_speech_lm_folder]
     told = error(command, *line, "--chat")
     assert re.fullmatch(r"error: --chat: the LLM '.*' has no chat template: .*", told)

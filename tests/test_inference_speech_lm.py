@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import torch
 
 from ssr_plugin import SpeechLM
 from ssr_plugin.alignment.record import Alignment, Unit
+from ssr_plugin.data.audio import AudioError
+from ssr_plugin.inference import speech as speech_module
 from ssr_plugin.inference.speech import Speech, read_waveform
 
 
@@ -74,6 +77,49 @@ def test_an_hour_takes_a_few_times_the_memory_of_its_samples(tiny_speech_lm_fold
     samples = 4 * 16000 * 3600 / 1e6
     # Read at once, the scores of attention alone would take a thousand times as much.
     assert hour - minute < 8 * samples
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """A list that gets, for each recording read, the seconds still held of others."""
+    read, seconds = [], []
+
+    def watch(speech, rate):
+        seconds.append(sum(len(own()) / rate for own in read if own() is not None))
+        wav = read_waveform(speech, rate)
+        read.append(weakref.ref(wav))
+        return wav
+
+    monkeypatch.setattr(speech_module, "read_waveform", watch)
+    return seconds
+
+
+def test_of_a_long_list_a_few_batches_are_in_memory(lm, write_audio, tmp_path, held):
+    paths = [write_audio(tmp_path / f"{i}.wav", 1.0, seed=i) for i in range(7)]
+    # Eight batches of a quarter of a second: two files.
+    spoken = lm.embed(paths, batch_seconds=0.25)
+    assert held == [0, 1, 0, 1, 0, 1, 0]
+    for path, speech in zip(paths, spoken, strict=True):
+        assert close(lm.embed(path), speech)
+    held.clear()
+    lm.transcribe(paths * 100)  # 700 s; a batch is of 60 s by default
+    assert max(held) == 8 * 60 - 1
+    held.clear()
+    lm.generate([["the ", path] for path in paths * 100], max_new_tokens=1)
+    assert max(held) == 8 * 60 - 1
+
+
+def test_what_cannot_be_read_keeps_no_other_from_being_heard(
+    lm, write_audio, tmp_path, held
+):
+    path = write_audio(tmp_path / "a.wav", 1.0)
+    spoken = lm.embed_each(iter([path, tmp_path / "no.wav", path]), batch_seconds=0.125)
+    assert close(next(spoken), lm.embed(path)) and len(held) == 2
+    error, last = spoken
+    assert isinstance(error, AudioError) and "no.wav" in str(error)
+    assert close(last, lm.embed(path))
+    with pytest.raises(AudioError, match="no.wav"):
+        lm.embed([path, tmp_path / "no.wav", path])
 
 
 def test_frames_are_not_copied_on_their_way_to_the_connector(lm, monkeypatch):

@@ -8,11 +8,8 @@ from tqdm import tqdm
 
 from ssr_plugin.command.arguments import DEFAULT_MODEL
 from ssr_plugin.data.audio import AudioError
-from ssr_plugin.inference.speech import read_waveform
 from ssr_plugin.inference.speech_lm import SpeechLM
 
-# Batches whose recordings are read before they are sorted by length.
-_AHEAD = 8
 # Prompts that go through the LLM together.
 _PROMPTS = 16
 
@@ -56,7 +53,7 @@ def load_model(options):
 
 
 def read_speech(lm, paths, batch_seconds, problems):
-    """Reads recordings as the LLM does, in bounded memory, with a bar over many.
+    """Reads recordings as the LLM does, with a bar over many.
 
     Arguments
     ---------
@@ -84,32 +81,14 @@ def read_speech(lm, paths, batch_seconds, problems):
     >>> problems.reasons
     {'no.wav': 'there is no audio file no.wav'}
     """
-    rate = lm.encoder.sample_rate
+    spoken = lm.embed_each(paths, batch_seconds)
     with tqdm(total=len(paths), unit="file", disable=len(paths) < 2) as bar:
-        for group in _groups(paths, rate, _AHEAD * batch_seconds * rate, problems):
-            heard = [(wav, rate) for _, wav in group if wav is not None]
-            spoken = iter(lm.embed(heard, batch_seconds=batch_seconds))
-            for path, wav in group:
-                yield path, None if wav is None else next(spoken)
-                bar.update()
-
-
-def _groups(paths, rate, most, problems):
-    """Recordings in groups of about so many samples; None for what is unreadable."""
-    group, samples = [], 0
-    for path in paths:
-        try:
-            wav = read_waveform(path, rate)
-            samples += len(wav)
-        except AudioError as error:
-            problems.add(path, error)
-            wav = None
-        group.append((path, wav))
-        if samples >= most:
-            yield group
-            group, samples = [], 0
-    if group:
-        yield group
+        for path, speech in zip(paths, spoken, strict=True):
+            if isinstance(speech, AudioError):
+                problems.add(path, speech)
+                speech = None
+            yield path, speech
+            bar.update()
 
 
 def batches(found, size=_PROMPTS):

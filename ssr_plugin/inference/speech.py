@@ -118,3 +118,42 @@ def read_waveform(speech, sample_rate):
     if rate == sample_rate:
         return samples
     return torchaudio.functional.resample(samples, int(rate), sample_rate)
+
+
+def read_groups(speeches, sample_rate, most):
+    """Audio read as it is asked for, in groups of about so many samples.
+
+    Arguments
+    ---------
+    speeches : iterable of path-like, (array, rate) or dict
+        As :func:`read_waveform` takes them.
+    sample_rate : int
+        Wanted, Hz.
+    most : float
+        A group is complete with so many samples, or more.
+
+    Yields
+    ------
+    list of (torch.Tensor or AudioError)
+        In order; the error is why a recording cannot be read.
+
+    Example
+    -------
+    >>> speeches = [([0.0] * 60, 16000), "no.wav", ([0.0] * 40, 16000), ([0.0], 16000)]
+    >>> for group in read_groups(speeches, 16000, most=100):
+    ...     print([str(x) if isinstance(x, AudioError) else len(x) for x in group])
+    [60, 'there is no audio file no.wav', 40]
+    [1]
+    """
+    group, samples = [], 0
+    for speech in speeches:
+        try:
+            group.append(read_waveform(speech, sample_rate))
+            samples += len(group[-1])
+        except AudioError as error:
+            group.append(error)
+        if samples >= most:
+            yield group
+            group, samples = [], 0
+    if group:
+        yield group

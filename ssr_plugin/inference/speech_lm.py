@@ -1,6 +1,7 @@
 """A text LLM that reads speech: what users import."""
 
 import contextlib
+import itertools
 import threading
 
 import torch
@@ -9,16 +10,19 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import TextIteratorStreamer
 
 from ssr_plugin.connectors.segments import pad_segments
+from ssr_plugin.data.audio import AudioError
 from ssr_plugin.inference.chat import render_chat
 from ssr_plugin.inference.prompts import embed_prompt, parse_prompts
 from ssr_plugin.inference.reading import read_segments
-from ssr_plugin.inference.speech import Speech, is_speech, read_waveform
+from ssr_plugin.inference.speech import Speech, is_speech, read_groups
 from ssr_plugin.models.choices import score_choices
 from ssr_plugin.models.tokens import tokenize_inside
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.nearest import nearest_tokens, squared_norms
 from ssr_plugin.segmenters.forced import Segments
 
+# Batches whose recordings are read before they are sorted by length.
+_AHEAD = 8
 # How many tokens are written if nobody says.
 _NEW_TOKENS = 128
 
@@ -134,12 +138,12 @@ class SpeechLM(nn.Module):
 
     # --- Speech to vectors -------------------------------------------------------
 
-    @torch.no_grad()
     def embed(self, wav, alignment=None, batch_seconds=60.0):
         """Speech as vectors in the LLM's embedding space.
 
         Audio of any length goes through encoder, segmenter and connector in windows
-        with context. Audio without speech gives no vectors.
+        with context. Audio without speech gives no vectors. Of a list, files are read
+        a few batches ahead, so that it may be of any length, too.
 
         Arguments
         ---------
@@ -157,7 +161,8 @@ class SpeechLM(nn.Module):
         Raises
         ------
         ValueError
-            If there is no alignment, and no segmenter that does without.
+            If there is no alignment, and no segmenter that does without; an
+            :class:`~ssr_plugin.data.audio.AudioError` if a recording cannot be read.
 
         Example
         -------
@@ -180,7 +185,37 @@ class SpeechLM(nn.Module):
             found[i] = speech
         return found[0] if single else found
 
-    @torch.no_grad()
+    def embed_each(self, wavs, batch_seconds=60.0):
+        """Speech as vectors, one recording after another, whatever others are like.
+
+        Arguments
+        ---------
+        wavs : iterable of speech
+            None of them embedded yet. They are read as they are needed.
+        batch_seconds : float
+            Of :meth:`embed`.
+
+        Yields
+        ------
+        Speech or ssr_plugin.data.audio.AudioError
+            In order; the error is why a recording cannot be read.
+
+        Raises
+        ------
+        ValueError
+            If there is no segmenter that does without alignments.
+
+        Example
+        -------
+        >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
+        >>> for found in lm.embed_each([(torch.rand(8000), 16000), "no.wav"]):
+        ...     print(type(found).__name__)
+        Speech
+        AudioError
+        """
+        for found in self._embed_groups(wavs, itertools.repeat([None]), batch_seconds):
+            yield found if isinstance(found, AudioError) else found[0]
+
     def embed_cuts(self, wavs, alignments, batch_seconds=60.0):
         """Speech cut in several ways, of one pass of each recording's encoding.
 
@@ -211,18 +246,33 @@ class SpeechLM(nn.Module):
         >>> torch.equal(one.vectors, two.vectors)
         True
         """
-        rate = self.encoder.sample_rate
-        heard = [read_waveform(wav, rate) for wav in wavs]
-        order = sorted(range(len(heard)), key=lambda i: -len(heard[i]))
-        most = batch_seconds * rate
-        found = [None] * len(wavs)
-        for batch in split_groups(order, lambda i: len(heard[i]), most, padded=True):
-            made = self._embed(
-                [heard[i] for i in batch], [alignments[i] for i in batch]
-            )
-            for i, cuts in zip(batch, made, strict=True):
-                found[i] = cuts
+        found = []
+        for cuts in self._embed_groups(wavs, iter(alignments), batch_seconds):
+            if isinstance(cuts, AudioError):
+                raise cuts
+            found.append(cuts)
         return found
+
+    @torch.no_grad()
+    def _embed_groups(self, wavs, alignments, batch_seconds):
+        """Of each recording its cuts, or why it cannot be read; group by group."""
+        most = batch_seconds * self.encoder.sample_rate
+        for heard in read_groups(wavs, self.encoder.sample_rate, _AHEAD * most):
+            cuts = list(itertools.islice(alignments, len(heard)))
+            lengths = {
+                i: len(wav)
+                for i, wav in enumerate(heard)
+                if not isinstance(wav, AudioError)
+            }
+            order = sorted(lengths, key=lambda i: -lengths[i])
+            found = list(heard)
+            for batch in split_groups(order, lengths.get, most, padded=True):
+                made = self._embed([heard[i] for i in batch], [cuts[i] for i in batch])
+                for i, own in zip(batch, made, strict=True):
+                    found[i] = own
+            # Else it would be held while the next is read.
+            heard.clear()
+            yield from found
 
     def _embed(self, waveforms, alignments):
         lengths = torch.tensor([len(x) for x in waveforms])
