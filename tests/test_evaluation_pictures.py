@@ -123,6 +123,18 @@ def test_a_figure_that_some_epochs_lack_has_a_panel_all_the_same(tmp_path):
     assert two > one
 
 
+def test_of_one_epoch_the_learning_rate_has_no_panel(tmp_path):
+    epochs = [{"epoch": 0, "loss": 2.0}, {"epoch": 1, "loss": 1.0}]
+    draw_learning_curves(tmp_path / "without.png", epochs)
+    epochs[1]["lr"] = 0.0
+    draw_learning_curves(tmp_path / "one.png", epochs)
+    draw_learning_curves(tmp_path / "two.png", [*epochs, {"epoch": 2, "lr": 0.0}])
+    without, one, two = (
+        pixels(tmp_path / f"{n}.png").shape for n in ("without", "one", "two")
+    )
+    assert without == one and two[1] > one[1]
+
+
 def test_labels_show_where_words_begin_for_both_kinds_of_tokenizer():
     def fast(pieces, decoder):
         vocab = {piece: i for i, piece in enumerate(pieces)}

@@ -120,6 +120,19 @@ def test_a_run_leaves_its_log_its_curves_and_a_model_to_use(run):
     assert isinstance(lm.transcribe((torch.rand(16000), 16000), prompt="\n"), str)
 
 
+def test_the_curves_begin_with_the_llm_as_it_was(run):
+    overrides, metrics = run
+    (path, *_) = (overrides["output_folder"] / "checkpoints").glob("*/history.ckpt")
+    first, second, *_ = json.loads(path.read_text())
+    assert first.pop("epoch") == 0 and second.pop("epoch") == 1
+    assert second.keys() - first.keys() == {"lr", "train_loss"}
+    before = metrics["text"]["before"]["perplexity"]
+    assert first["text_perplexity"] == pytest.approx(before, rel=1e-4)
+    before = metrics["valid"]["before"]["speech_loss"]
+    assert first["listening_loss"] == pytest.approx(before, rel=1e-4)
+    assert "epoch 0: loss " in (overrides["output_folder"] / "log.txt").read_text()
+
+
 def test_the_model_of_the_best_epoch_is_the_one_that_is_kept(run):
     folder = run[0]["output_folder"]
     losses = {

@@ -252,6 +252,7 @@ def draw_learning_curves(path, epochs, title=""):
     """Draws each figure of :class:`ssr_plugin.training.history.History` over epochs.
 
     The losses of training and validation share a panel; each other figure has its own.
+    What was validated before training stands at epoch 0.
 
     Arguments
     ---------
@@ -270,9 +271,9 @@ def draw_learning_curves(path, epochs, title=""):
     """
     keys = dict.fromkeys(key for figures in epochs for key in figures)
     losses = [key for key in ("train_loss", "loss") if key in keys]
-    others = [key for key in keys if key not in ("epoch", *losses)]
-    # The rate follows from the options, so it comes last.
-    others.sort(key=lambda key: key == "lr")
+    others = [key for key in keys if key not in ("epoch", "lr", *losses)]
+    # The rate follows from the options: it comes last, and of one epoch tells nothing.
+    others += ["lr"] * (sum("lr" in figures for figures in epochs) > 1)
     panels = [losses] * bool(losses) + [[key] for key in others]
     num_columns = min(max(len(panels), 1), 3)
     num_rows = max(math.ceil(len(panels) / num_columns), 1)

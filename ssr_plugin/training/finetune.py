@@ -247,6 +247,26 @@ class FinetuneBrain(StageBrain):
         loss = document_loss(llm, self.text.heldout, self.hparams.text_block)
         return math.exp(min(loss, 700.0))
 
+    # --- Before the first step -------------------------------------------------------
+
+    def fit_epochs(self, loader, valid_loader):
+        """As in every stage; what is validated first is the LLM as it was."""
+        self.valid_loader = valid_loader
+        super().fit_epochs(loader, valid_loader)
+
+    def on_fit_start(self):
+        """Validates a run that begins, as its epoch 0: one epoch is a curve, too."""
+        super().on_fit_start()
+        if not self.hparams.history.epochs:
+            self._fit_valid(self.valid_loader, epoch=0, enable=False)
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """As in every stage; of epoch 0 there is nothing to keep but its figures."""
+        if epoch == 0:
+            self.hparams.history.add(0, loss=stage_loss, **self.valid_stats())
+        else:
+            super().on_stage_end(stage, stage_loss, epoch)
+
     # --- Scores ----------------------------------------------------------------------
 
     def score(self, loader, predicted=False):

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 @register_checkpoint_hooks
 class History:
-    """Keeps one dict of figures for each epoch, across restarts.
+    """Keeps one dict of figures for each epoch, across restarts; 0 is before training.
 
     Arguments
     ---------

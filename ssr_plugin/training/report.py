@@ -58,7 +58,7 @@ def train_figures(brain, split, epochs, started):
         with.
     """
     return {
-        "epochs": len(epochs),
+        "epochs": max((figures["epoch"] for figures in epochs), default=0),
         "wall_s": time.time() - started,
         "audio_s_per_s": brain.audio_seconds / max(brain.train_seconds, 1e-9),
         "peak_rss_mb": peak_rss_mb(),
