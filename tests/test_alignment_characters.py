@@ -5,7 +5,12 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssr_plugin.alignment.characters import character_times, spell
+from ssr_plugin.alignment.characters import (
+    PAUSE,
+    character_times,
+    label_times,
+    spell,
+)
 
 STAR, DELIMITER = 90, 91
 VOCABULARY = {c: i for i, c in enumerate(string.ascii_uppercase + "'")}
@@ -66,3 +71,19 @@ def test_times_are_ordered_and_inside_the_audio_whatever_the_offsets(
     edges = [edge for _, start, end in found for edge in (start, end)]
     assert edges == sorted(edges)
     assert edges[0] >= 0 and edges[-1] <= time + 1e-6
+
+
+def test_a_label_lasts_until_the_next_unless_there_is_a_pause():
+    near, far = PAUSE - 0.01, PAUSE + 0.01
+    ((_, end), (start, _)) = label_times([(0, 1), (1 + near, 9)], 1.0)
+    assert end == start
+    ((_, end), _) = label_times([(0, 1), (1 + far, 9)], 1.0)
+    assert end == 1.0
+
+
+def test_an_end_before_a_pause_moves_up_to_the_next_start_at_most():
+    runs = [(0, 2), (22, 24)]
+    ((_, end), _) = label_times(runs, 0.01, end_offset=50.0)
+    assert round(end, 6) == 0.07
+    ((_, end), (start, _)) = label_times(runs, 0.01, -30.0, end_offset=500.0)
+    assert end == start == 0.19

@@ -141,14 +141,15 @@ def test_characters_are_found_where_they_are_emitted(layer_model, items):
     aligner._load()
     emission = torch.full((50, len(LETTERS)), -8.0)
     emission[:, 0] = 0.0
-    for frame, letter in ((10, "H"), (11, "H"), (20, "I")):
+    for frame, letter in ((10, "H"), (11, "H"), (18, "I")):
         emission[frame, 0], emission[frame, LETTERS.index(letter)] = -8.0, 0.0
     item = AlignmentItem("utt-1", "utt-1.wav", "hi")
     h, i = aligner._align(item, emission, 1.0).units
-    assert (h.start, h.end, i.start, i.end) == (0.2, 0.24, 0.4, 0.42)
+    # Nothing is told for less than a pause: the first letter goes on.
+    assert (h.start, h.end, i.start, i.end) == (0.2, 0.36, 0.36, 0.38)
     aligner.start_offset, aligner.end_offset = -30, 10
     h, i = aligner._align(item, emission, 1.0).units
-    assert (h.start, h.end, i.start, i.end) == (0.17, 0.25, 0.37, 0.43)
+    assert (h.start, h.end, i.start, i.end) == (0.17, 0.33, 0.33, 0.39)
 
 
 def test_a_star_takes_the_frames_that_nothing_else_explains():

@@ -174,15 +174,16 @@ def ctc(llm):
 
 def test_ctc_finds_characters_where_they_are_told(ctc):
     found = ctc.align_text(torch.zeros(9, 4), "Cät")
-    assert found == [(0, 0.02, 0.06), (1, 0.1, 0.12), (2, 0.12, 0.14)]
+    # A character lasts until the next is told.
+    assert found == [(0, 0.02, 0.1), (1, 0.1, 0.12), (2, 0.12, 0.14)]
     assert isinstance(ctc.align_text(torch.zeros(9, 4), "c at"), list)
 
 
 def test_offsets_move_ctc_with_and_without_a_text(ctc):
     ctc.start_offset, ctc.end_offset = -10.0, 30.0
     found = ctc.align_text(torch.zeros(9, 4), "cat")
-    # Where two overlap they meet half-way.
-    assert found == [(0, 0.01, 0.09), (1, 0.09, 0.13), (2, 0.13, 0.17)]
+    # The end is moved where no other character follows.
+    assert found == [(0, 0.01, 0.09), (1, 0.09, 0.11), (2, 0.11, 0.17)]
     assert ctc.symbols() == {
         "alphabet": " act",
         "start_offset": -10.0,

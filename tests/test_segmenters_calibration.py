@@ -36,6 +36,13 @@ def test_a_word_that_went_wrong_moves_nothing():
     assert calibrate({"a": found}, reference) == (-20.0, -10.0)
 
 
+def test_ends_that_are_the_next_words_starts_do_not_count():
+    # The first two words meet; were they counted, the median would be theirs.
+    found = alignment(STARTS, [2.0, 3.0, 3.45, 4.45])
+    reference = {"a": alignment(STARTS, ENDS)}
+    assert calibrate({"a": found}, reference) == (0.0, 50.0)
+
+
 def test_characters_count_as_the_words_they_make():
     units = [
         Unit(letter, 1.0 + i / 4, 1.25 + i / 4, i) for i, letter in enumerate("hi")

@@ -1,7 +1,11 @@
 """Transcripts as a character CTC model spells them, and times back to characters."""
 
 import dataclasses
+import itertools
 import unicodedata
+
+# Seconds in which CTC tells no label that are a pause, rather than the label before.
+PAUSE = 0.15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +23,28 @@ class Spelling:
 
     tokens: tuple[int, ...]
     spans: tuple[tuple[int, int] | None, ...]
+
+    def spoken(self, found):
+        """Drops the delimiters.
+
+        Arguments
+        ---------
+        found : list
+            One thing for each label.
+
+        Returns
+        -------
+        spans, found : list
+            Of the labels that stand for characters.
+
+        Example
+        -------
+        >>> Spelling((5, 0, 6), ((0, 1), None, (2, 3))).spoken(["a", " ", "b"])
+        ([(0, 1), (2, 3)], ['a', 'b'])
+        """
+        both = zip(self.spans, found, strict=True)
+        kept = [(span, own) for span, own in both if span is not None]
+        return [span for span, _ in kept], [own for _, own in kept]
 
 
 def spell(text, vocabulary, delimiter, star):
@@ -81,6 +107,43 @@ def _label(character, vocabulary, star):
             if cased in vocabulary:
                 return vocabulary[cased]
     return star if unicodedata.category(character)[0] in "LN" else None
+
+
+def label_times(runs, step, start_offset=0.0, end_offset=0.0):
+    """Times of the labels that CTC finds.
+
+    CTC tells where a label is surest, not how long it is heard: one lasts until the
+    next begins, or, where a pause follows, a little longer than it is told.
+
+    Arguments
+    ---------
+    runs : iterable of (int, int)
+        Half-open range of states of each label, those between words left out.
+    step : float
+        Seconds of a state.
+    start_offset, end_offset : float
+        Added to every start, and to the ends before pauses, in ms.
+
+    Returns
+    -------
+    list of (float, float)
+        Start and end in s.
+
+    Example
+    -------
+    >>> times = label_times([(5, 6), (10, 11), (30, 32)], 0.02, -10.0, 40.0)
+    >>> [(round(start, 2), round(end, 2)) for start, end in times]
+    [(0.09, 0.19), (0.19, 0.26), (0.59, 0.68)]
+    """
+    runs = [(first * step, stop * step) for first, stop in runs]
+    times = []
+    for (start, end), after in itertools.zip_longest(runs, runs[1:]):
+        following = after[0] if after else float("inf")
+        last = following + start_offset / 1000
+        if following - end > PAUSE:
+            last = min(end + end_offset / 1000, last)
+        times.append((start + start_offset / 1000, last))
+    return times
 
 
 def character_times(spans, times, duration):

@@ -9,7 +9,12 @@ from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 
 from ssr_plugin.alignment.aligner import Aligner
 from ssr_plugin.alignment.audio import read_audio
-from ssr_plugin.alignment.characters import character_times, spell
+from ssr_plugin.alignment.characters import (
+    PAUSE,
+    character_times,
+    label_times,
+    spell,
+)
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
 from ssr_plugin.files import digest, file_identity
 from ssr_plugin.sources import address, pin
@@ -36,7 +41,8 @@ class CTCAligner(Aligner):
     source : str
         Hub id or folder of a model with a CTC head (wav2vec2, HuBERT, WavLM ...).
     start_offset, end_offset : float
-        Added to every start and end, in ms. CTC emits a character inside its sound:
+        Added to every start, and to ends before pauses, in ms. CTC emits a character
+        inside its sound (:func:`ssr_plugin.alignment.characters.label_times`):
         compare with trusted boundaries (``python -m ssr_plugin.alignment.compare``)
         and set what that finds against the bias.
     batch_seconds : float
@@ -78,6 +84,7 @@ class CTCAligner(Aligner):
             "version": version,
             "start_offset": self.start_offset,
             "end_offset": self.end_offset,
+            "pause": PAUSE,
         }
 
     def align(self, items):
@@ -236,16 +243,8 @@ class CTCAligner(Aligner):
             )
         found = viterbi(with_star(emission), spelling.tokens, self._blank)
         hop = self._hop / self._sample_rate if self._hop else duration / frames
-        spans, times = [], []
-        for span, (first, last) in zip(spelling.spans, found, strict=True):
-            if span is not None:
-                spans.append(span)
-                times.append(
-                    (
-                        first * hop + self.start_offset / 1000,
-                        last * hop + self.end_offset / 1000,
-                    )
-                )
+        spans, runs = spelling.spoken(found)
+        times = label_times(runs, hop, self.start_offset, self.end_offset)
         units = tuple(
             Unit(item.text[i], start, end, i)
             for i, start, end in character_times(spans, times, duration)

@@ -10,7 +10,8 @@ def calibrate(found, reference):
     """What is to be added to an aligner's starts and ends.
 
     The medians over the words that both have, so that an utterance that went wrong
-    does not count for more than another. Take speakers that it was not trained on.
+    does not count for more than another; of ends, over those that the aligner did not
+    take from the start of the next word. Take speakers that it was not trained on.
 
     Arguments
     ---------
@@ -36,15 +37,18 @@ def calibrate(found, reference):
     >>> calibrate({"a": found}, {"a": reference})
     (-30.0, 10.0)
     """
-    differences = []
+    starts, ends = [], []
     for id in sorted(found.keys() & reference.keys()):
         ours, theirs = words_of(found[id]), words_of(reference[id])
         for i, j in match_words(ours, theirs):
-            differences.append(np.subtract(theirs[j][1:], ours[i][1:]))
-    if not differences:
+            starts.append(theirs[j][1] - ours[i][1])
+            if ours[i][2] not in (word[1] for word in ours[i + 1 : i + 2]):
+                ends.append(theirs[j][2] - ours[i][2])
+    if not starts:
         raise ValueError("no word in common to calibrate an aligner by")
-    start, end = np.round(1000 * np.median(differences, axis=0), 1).tolist()
-    return start, end
+    return tuple(
+        round(1000 * float(np.median(x)), 1) if x else 0.0 for x in (starts, ends)
+    )
 
 
 def words_of(alignment):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssr_plugin.alignment.characters import character_times
+from ssr_plugin.alignment.characters import character_times, label_times
 from ssr_plugin.alignment.ctc import viterbi, with_star
 from ssr_plugin.alignment.record import Alignment, Unit
 from ssr_plugin.segmenters.characters import (
@@ -83,17 +83,22 @@ class CharCTCSegmenter(CharacterSegmenter):
         check_memory(len(states) * (2 * len(labels) + 1))
         return viterbi(with_star(self.log_probs(states)).cpu(), labels, BLANK)
 
+    def times(self, runs):
+        """See :meth:`CharacterSegmenter.times`, and :func:`label_times`."""
+        step = self.stack / self.frame_rate
+        return label_times(runs, step, self.start_offset, self.end_offset)
+
     def segment_states(self, states, num_frames):
         """See :meth:`TrainedSegmenter.segment_states`."""
         labels, first, last = runs_of_labels(self.log_probs(states).argmax(-1), BLANK)
         text = "".join(self.alphabet[i - 1] for i in labels)
-        times = self.times((a, b + 1) for a, b in zip(first, last, strict=True))
         spoken = [i for i, character in enumerate(text) if not character.isspace()]
+        times = self.times([(first[i], last[i] + 1) for i in spoken])
         duration = num_frames / self.frame_rate
         units = tuple(
             Unit(text[i], start, end, i)
             for i, start, end in character_times(
-                [(i, i + 1) for i in spoken], [times[i] for i in spoken], duration
+                [(i, i + 1) for i in spoken], times, duration
             )
         )
         try:

@@ -22,8 +22,7 @@ class CharacterSegmenter(TrainedSegmenter):
     alphabet : str
         The characters; learnt from the training text where empty.
     start_offset, end_offset : float
-        Added to every start and end, in ms (see
-        :mod:`ssr_plugin.segmenters.calibration`).
+        Added to starts and ends, in ms (see :mod:`ssr_plugin.segmenters.calibration`).
     """
 
     def __init__(
@@ -141,21 +140,16 @@ class CharacterSegmenter(TrainedSegmenter):
             runs = self.find(states, spelling.tokens)
         except AlignmentError as error:
             raise AlignmentError(id, error.reason) from None
-        found = [
-            (span, time)
-            for span, time in zip(spelling.spans, self.times(runs), strict=True)
-            if span is not None
-        ]
-        spans, times = zip(*found, strict=True)
-        return character_times(spans, times, len(features) / self.frame_rate)
+        spans, runs = spelling.spoken(runs)
+        return character_times(spans, self.times(runs), len(features) / self.frame_rate)
 
     def times(self, runs):
-        """Start and end in s of runs of states, the offsets added.
+        """Start and end in s of characters, the offsets added.
 
         Arguments
         ---------
         runs : list of (int, int)
-            Half-open.
+            Half-open range of states of each.
 
         Returns
         -------
