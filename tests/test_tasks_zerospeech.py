@@ -1,5 +1,7 @@
 """sWUGGY and sBLIMP, in the layout of ZeroSpeech 2021."""
 
+import types
+
 import pytest
 import torch
 
@@ -7,10 +9,11 @@ from ssr_plugin import SpeechLM
 from ssr_plugin.tasks.answering import answer_items
 from ssr_plugin.tasks.choosing import share_right
 from ssr_plugin.tasks.columns import choose_columns
+from ssr_plugin.tasks.items import spell
 from ssr_plugin.tasks.summary import summarise
 from ssr_plugin.tasks.zerospeech import SBLIMP, SWUGGY
 
-LEXICAL = """id,filename,voice,frequency,word,phones,length_phones,correct
+LEXICAL = """id,filename,voice,frequency,word,phones,length,correct
 1,aa,A,7,cat,K AE T,3,1
 1,ab,A,,cag,K AE G,3,0
 1,ba,B,7,cat,K AE T,3,1
@@ -49,6 +52,36 @@ def test_a_pair_is_a_word_and_its_like_in_one_voice(folder):
         stems = [choice.wav.rpartition("/")[2] for choice in item.choices]
         assert item.answer == 0 and [s[1:] for s in stems] == ["a.wav", "b.wav"]
     assert [choice.text for choice in items[2].choices] == ["sat", "sag"]
+
+
+def test_a_non_word_is_not_spelled_and_is_judged_by_its_sound(lm, folder):
+    path = folder / "lexical" / "dev" / "gold.csv"
+    # As the release has it: phones, and neither a spelling nor a frequency.
+    path.write_text(LEXICAL.replace(",cag,", ",,").replace(",sag,", ",,"))
+    items = SWUGGY(folder).items(align=None)
+    assert [[x.text for x in item.choices] for item in items][1:] == [
+        ["cat", ""],
+        ["sat", ""],
+    ]
+    assert spell(items[0].choices[1]) == "K AE G"
+    columns, notes = choose_columns(lm, items)
+    assert columns == ["cascade", "predicted"]
+    assert "does not tell all that is said" in notes[0]
+    records, _ = answer_items(lm, items, columns, align=None)
+    (first, *_) = records
+    assert set(first["sums"]) <= {"cascade", "predicted"}
+    assert len(first["sums"]["predicted"]) == 2
+    figures = SWUGGY(folder).figures(records, columns, seed=0)["swuggy"]
+    assert figures["items"] == 3 and "kept" not in figures["columns"]["predicted"]
+    assert SWUGGY(folder).examples(items, records, 5) is not None
+
+
+def test_sound_alone_needs_a_segmenter(folder):
+    path = folder / "lexical" / "dev" / "gold.csv"
+    path.write_text(LEXICAL.replace(",cag,", ",,"))
+    without = types.SimpleNamespace(tuned=None, segmenters={"forced": None})
+    with pytest.raises(ValueError, match="no column is left.*no segmenter"):
+        choose_columns(without, SWUGGY(folder).items(align=None))
 
 
 def test_sentences_are_told_apart_by_type_and_number(folder):

@@ -52,6 +52,11 @@ def choose_columns(lm, items):
     columns : list of str
     notes : list of str
         Why others are missing.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
     """
     contexts = [p for item in items for p in item.context if isinstance(p, Spoken)]
     columns, notes = {"text"}, []
@@ -71,6 +76,14 @@ def choose_columns(lm, items):
             notes.append(
                 "no predicted columns: this model has no segmenter for audio alone"
             )
+    choices = [x for item in items for x in getattr(item, "choices", ())]
+    if any(isinstance(choice, Spoken) and not choice.text for choice in choices):
+        columns &= {"cascade", "predicted"}
+        notes.append(
+            "no text and no forced columns: the set does not tell all that is said"
+        )
+    if not columns:
+        raise ValueError(f"no column is left: {'; '.join(notes)}")
     return [column for column in COLUMNS if column in columns], notes
 
 

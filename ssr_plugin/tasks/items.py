@@ -14,7 +14,7 @@ class Spoken:
     ---------
     text : str
         Its transcript: what is said. Where it is read as text, it is in the case in
-        which the model reads transcripts.
+        which the model reads transcripts. Empty where the set does not tell.
     wav : str or None
         The audio file; None where there is none.
     seconds : float or None
@@ -45,7 +45,8 @@ class Item:
     choices : tuple of (str or Spoken)
         Two or more. A ``str`` is scored as it stands, with the blank before it if there
         is one; a ``Spoken`` one by the tokens of its transcript, given the context. One
-        that has audio is heard, too, by the columns that listen.
+        that has audio is heard, too, by the columns that listen; without a transcript,
+        by those alone that need none.
     answer : int
         Which choice is right.
     cluster : str or None
@@ -152,10 +153,10 @@ def spell(part):
 
     Example
     -------
-    >>> spell(Spoken("the cat")), spell(" sat")
-    ('the cat', ' sat')
+    >>> spell(Spoken("the cat")), spell(" sat"), spell(Spoken("", written="S AE G"))
+    ('the cat', ' sat', 'S AE G')
     """
-    return part if isinstance(part, str) else part.text
+    return part if isinstance(part, str) else part.text or part.written or ""
 
 
 def draw_names(names, max_items=None):

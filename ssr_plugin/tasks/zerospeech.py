@@ -14,8 +14,10 @@ class SWUGGY(ChoiceTask):
     """Spot-the-word of ZeroSpeech 2021 (Nguyen et al., arXiv 2011.11588).
 
     The layout: ``lexical/dev/`` with ``gold.csv`` (columns ``id``, ``filename``,
-    ``voice``, ``correct`` and ``word``) and the recordings. Each pair is spoken in
-    several voices, which count as one item in the intervals.
+    ``voice``, ``word``, ``phones`` and ``correct``, among others) and the recordings.
+    Each pair is spoken in several voices, which count as one item in the intervals. A
+    non-word is not spelled there: it has phones alone, so that only what needs no
+    transcript can be measured (predicted, cascade).
 
     Arguments
     ---------
@@ -36,7 +38,8 @@ class SWUGGY(ChoiceTask):
     about = (
         "Both recordings are heard and each is scored as it is heard: by the tokens of "
         "its transcript (forced) or those that its vectors read as (predicted), each "
-        "given the vectors before it; the cascade by its hypothesis as text. sWUGGY of "
+        "given the vectors before it; the cascade by its hypothesis as text. Without a "
+        "transcript nothing is forced or read as text. sWUGGY of "
         "ZeroSpeech 2021, arXiv 2011.11588; ties as half as there."
     )
 
@@ -85,7 +88,9 @@ class SWUGGY(ChoiceTask):
             stem = row["filename"].strip().removesuffix(".wav")
             if stem not in files:
                 raise ValueError(f"data: there is no recording {stem} in {self.folder}")
-            choices.append(Spoken(spoken_form(row[self.column]), files[stem]))
+            text = spoken_form(row[self.column])
+            phones = None if text else row.get("phones")
+            choices.append(Spoken(text, files[stem], written=phones))
         cluster = "-".join(pair["1"][x].strip() for x in self.pair if x != "voice")
         return Item(name, (), tuple(choices), answer=0, cluster=cluster)
 
