@@ -24,10 +24,22 @@ def folder(tmp_path, write_audio):
                     write_audio(place / f"{name}.wav", 0.6, seed=number)
                     names.append(name)
                     texts.append(f"{name}\tThe *cat* sat {number}.")
-        # Parts of long recordings have times; they have no labels of their own here.
-        names.append("ex01_default_longform_00001\t(0.0, 60.0)")
+        # A comment, and pieces of long recordings and of dialogues, as in the release.
+        names = [
+            '# If only one segment is extracted, it will have the format: "{filename}"',
+            "ex01-ex02_happy_008\t(,60.0s)",
+            "ex01_default_longform_00001\t(16.49s,32.98s)",
+            *names,
+        ]
         (tmp_path / "splits").mkdir(exist_ok=True)
         (tmp_path / "splits" / f"{split}.txt").write_text("\n".join(names) + "\n")
+    (tmp_path / "splits" / "README").write_text("EXPRESSO SPLITS\n")
+    read = tmp_path / "audio_48khz" / "read"
+    long = read / "ex01" / "default" / "longform" / "ex01_default_longform_00001.wav"
+    write_audio(long, 0.6)
+    talks = tmp_path / "audio_48khz" / "conversational" / "ex01-ex02" / "happy"
+    write_audio(talks / "ex01-ex02_happy_008.wav", 0.6)
+    texts.append("ex01_default_longform_00001\tOnce upon a time.")
     (tmp_path / "read_transcriptions.txt").write_text("\n".join(texts) + "\n")
     return tmp_path
 
@@ -40,6 +52,23 @@ def test_an_utterances_style_is_that_of_its_folder(folder):
         assert f"/{item.choices[item.answer].strip()}/base/" in item.heard()[0].wav
         assert item.id.endswith(("00004", "00005"))
     assert {item.answer for item in items} == {0, 1}
+
+
+def test_emphasis_and_essentials_are_of_the_style_in_whose_folder_they_are(
+    folder, write_audio
+):
+    place = folder / "audio_48khz" / "read" / "ex01" / "default"
+    names = ["ex01_default_00358", "ex01_default_emphasis_00183"]
+    names.append("ex01_default_essentials_00037")
+    for name in names:
+        write_audio(place / "base" / f"{name}.wav", 0.6)
+        for path in ("read_transcriptions.txt", "splits/test.txt"):
+            text = "\tThe *cat* sat." if path.startswith("read") else ""
+            with open(folder / path, "a") as file:
+                file.write(f"{name}{text}\n")
+    task = Expresso(folder, styles=["default", "happy"], shots=0)
+    items = task.items(align=None)
+    assert [item.id for item in items if item.answer == 0] == names
 
 
 def test_the_prompt_ends_where_the_style_is_asked_for(folder):

@@ -16,7 +16,8 @@ class Expresso(ChoiceTask):
     The layout: ``read_transcriptions.txt`` (id, tab, text), ``splits/<split>.txt`` (an
     id first in each line) and
     ``audio_48khz/read/<speaker>/<style>/base/<id>.wav``. The style is that of the
-    folder.
+    folder. Long recordings and dialogues are left alone. ``ylacombe/expresso`` of the
+    Hugging Face hub, whose one split is ``train``, is not read.
 
     Arguments
     ---------
