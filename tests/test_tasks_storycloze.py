@@ -96,7 +96,7 @@ def test_what_is_to_be_heard_must_be_there(folder):
     assert len(StoryCloze(folder).items(align=None)) == 2
     with pytest.raises(ValueError, match="1_correct.wav, a recording"):
         StoryCloze(folder, form="S").items(align=None)
-    with pytest.raises(ValueError, match="'T->T' is none of T, S, S->T, T->S"):
+    with pytest.raises(ValueError, match="'T->T' is none of T, S, S->T, T->S, whole"):
         StoryCloze(folder, form="T->T")
 
 
@@ -111,6 +111,57 @@ def test_a_lacking_transcript_is_named(folder):
     (folder / "1_incorrect.txt").unlink()
     with pytest.raises(ValueError, match="1_incorrect.txt"):
         StoryCloze(folder).items(align=None)
+
+
+@pytest.fixture
+def release(tmp_path, write_audio):
+    """Whole stories, named as in slp-rl's release: number, story, ending."""
+    for number, story in (("0", "31"), ("1", "7")):
+        for seed, ending in enumerate(("correct", "incorrect")):
+            write_audio(tmp_path / f"{number}_{story}_{ending}.wav", 1.0, seed=seed)
+    return tmp_path
+
+
+def test_whole_stories_are_judged_by_their_sound(lm, release):
+    task = StoryCloze(release, form="whole")
+    items = task.items(align=None)
+    assert [(item.id, item.context) for item in items] == [("31", ()), ("7", ())]
+    right, wrong = (x.wav.rpartition("/")[2] for x in items[0].choices)
+    assert (right, wrong) == ("0_31_correct.wav", "0_31_incorrect.wav")
+    columns, _ = choose_columns(lm, items)
+    assert columns == ["cascade", "predicted"]
+    records, _ = answer_items(lm, items, columns, align=None)
+    for item, record in zip(items, records, strict=True):
+        tokens = [len(lm.embed(choice.wav).tokens) for choice in item.choices]
+        assert record["counts"]["predicted"] == tokens
+    assert "from start to end, and is scored" in task.about
+
+
+def test_whole_stories_with_transcripts_are_read_as_text_too(lm, release):
+    for path in release.glob("*.wav"):
+        path.with_suffix(".txt").write_text("The cat sat.\n")
+    items = StoryCloze(release, form="whole").items(align=None)
+    assert items[0].choices[0].text == "the cat sat"
+    assert {"text", "forced"} <= set(choose_columns(lm, items)[0])
+
+
+def test_a_part_of_a_story_is_no_whole_one(folder):
+    with pytest.raises(ValueError, match="1_mutual.wav is a part"):
+        StoryCloze(folder, form="whole").items(align=None)
+
+
+def test_whole_stories_come_in_pairs(release, write_audio):
+    (release / "1_7_incorrect.wav").unlink()
+    task = StoryCloze(release, form="whole")
+    assert len(task.items(align=None)) == 1
+    assert task.notes == ["1 recordings without a partner"]
+    write_audio(release / "5_31_correct.wav")
+    with pytest.raises(ValueError, match="31 has two correct endings"):
+        StoryCloze(release, form="whole").items(align=None)
+    for path in release.glob("*.wav"):
+        path.unlink()
+    with pytest.raises(ValueError, match="no pair of <id>_correct.wav"):
+        StoryCloze(release, form="whole").items(align=None)
 
 
 def test_the_release_without_transcripts_is_told_apart(tmp_path, write_audio):

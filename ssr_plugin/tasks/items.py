@@ -79,7 +79,7 @@ class Item:
                 f"item '{self.id}': {len(self.choices)} choice; there must be two or "
                 f"more"
             )
-        if not all(spell(choice).strip() for choice in self.choices):
+        if not all(spell(x).strip() or is_heard(x) for x in self.choices):
             raise ValueError(f"item '{self.id}': a choice is empty")
         if not 0 <= self.answer < len(self.choices):
             raise ValueError(
