@@ -43,7 +43,7 @@ def speech(folder, tmp_path, write_audio):
     return tmp_path / "speech"
 
 
-def test_premise_and_alternative_are_put_together_as_others_do(folder):
+def test_premise_and_alternative_are_put_together_to_one_sentence(folder):
     first, second = COPA(folder).items(align=None)
     assert first.context[0].written == "My body cast a shadow over the grass"
     assert first.context[0].text == "my body cast a shadow over the grass"

@@ -38,7 +38,8 @@ class COPA(TextTask):
     name = "copa"
     about = (
         'The premise is heard; "because" or "so" and the alternative are text, put '
-        "together as the LM Evaluation Harness does (COPA, Roemmele et al. 2011)."
+        'together as the LM Evaluation Harness does, whose word is "therefore" (COPA, '
+        "Roemmele et al. 2011)."
     )
 
     def __init__(self, data, split="dev", speech=None, max_items=None, rule=None):
