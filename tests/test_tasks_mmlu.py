@@ -30,7 +30,7 @@ def read(item):
     return "".join(parts)
 
 
-def test_the_prompt_is_the_originals(folder):
+def test_the_prompt_is_that_of_the_harness(folder):
     item = MMLU(folder, subjects=["world*"]).items(align=None)[0]
     assert read(item) == (
         "The following are multiple choice questions (with answers) about world law."

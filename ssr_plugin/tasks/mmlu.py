@@ -19,7 +19,8 @@ class MMLU(TextTask):
 
     The layout: ``<split>/<subject>_<split>.csv`` without a header (question, four
     answers, the right one's letter), examples in ``dev``; or ``cais/mmlu`` of the
-    Hugging Face hub, by ``datasets``.
+    Hugging Face hub, by ``datasets``. The prompt is that of the LM Evaluation Harness,
+    which has one blank before the subject where the original has two.
 
     Arguments
     ---------
@@ -85,8 +86,8 @@ class MMLU(TextTask):
         )
         return (
             f"The {questions} heard, with {self.shots} examples before it; the four "
-            f"answers and the letter to choose are text, in the prompt of the original "
-            f"(MMLU, arXiv 2009.03300)."
+            f"answers and the letter to choose are text, in the prompt of the LM "
+            f"Evaluation Harness (MMLU, arXiv 2009.03300)."
         )
 
     def _are_heard(self):
