@@ -18,7 +18,7 @@ from ssr_plugin.nnet.frames import FrameNetwork
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters import subword_ctc, trained
 from ssr_plugin.segmenters.forced import Segments
-from ssr_plugin.segmenters.spikes import peaks, runs_of_labels
+from ssr_plugin.segmenters.spikes import peaks, runs_of_labels, told_once
 from ssr_plugin.segmenters.trained import load_segmenter, save_segmenter
 
 SETUPS = {
@@ -586,6 +586,31 @@ def test_tokens_that_frames_plainly_mark_are_found_after_a_few_steps(llm, setup)
 
 
 # --- From labels and probabilities to places ---------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("_burning ning ing _then", "_burning _then"),
+        ("_burning _ing", "_burning _ing"),  # a word of its own
+        ("_burn ing s ing", "_burn ing s ing"),  # nothing ends so
+        ("_dress s", "_dress s"),  # a letter is too little to go by
+        ("_ha ha", "_ha ha"),  # as long as that before it
+        ("ing", "ing"),
+        ("", ""),
+    ],
+)
+def test_the_end_of_a_token_is_not_told_again(words, kept):
+    words = words.split()
+
+    class Tokenizer:
+        def decode(self, tokens):
+            return "".join(words[token] for token in tokens).replace("_", " ")
+
+    found = told_once(list(range(len(words))), Tokenizer())
+    assert [word for word, keep in zip(words, found, strict=True) if keep] == (
+        kept.split()
+    )
 
 
 @settings(max_examples=100, deadline=None)

@@ -29,6 +29,47 @@ def runs_of_labels(labels, blank=0):
     return tuple(run.tolist() for run in runs)
 
 
+def told_once(tokens, tokenizer):
+    """Which tokens do not repeat the end of the token before them.
+
+    Where a model wavers between two ways to cut a word, it may tell both: "burning",
+    then "ning".
+
+    Arguments
+    ---------
+    tokens : list of int
+    tokenizer : transformers.PreTrainedTokenizerBase
+
+    Returns
+    -------
+    list of bool
+        False for a token of two letters or more that goes on with a word, and with
+        which the last longer one ends.
+
+    Example
+    -------
+    >>> from transformers import AutoTokenizer
+    >>> tokenizer = AutoTokenizer.from_pretrained("recipes/sample/llm")
+    >>> words = ["\u2581nations", "ations", "\u2581an"]
+    >>> tokens = tokenizer.convert_tokens_to_ids(words)
+    >>> told_once(tokens, tokenizer)
+    [True, False, True]
+    """
+    texts = [tokenizer.decode([token]) for token in tokens]
+    kept, last = [], None
+    for place, text in enumerate(texts):
+        repeats = (
+            last is not None
+            and 1 < len(text) < len(texts[last].strip())
+            and texts[last].endswith(text)
+            # No blank between: the decoder knows how its tokens tell words apart.
+            and tokenizer.decode([tokens[last], tokens[place]]) == texts[last] + text
+        )
+        kept.append(not repeats)
+        last = last if repeats else place
+    return kept
+
+
 def peaks(probabilities, threshold, min_distance):
     """The places of the highest probabilities, the likeliest first, none too near.
 

@@ -9,7 +9,7 @@ from ssr_plugin.nnet.candidates import distance_logits, draw_candidates
 from ssr_plugin.nnet.frames import frame_mask
 from ssr_plugin.nnet.spelling import VocabularyHead
 from ssr_plugin.segmenters.forced import Segments
-from ssr_plugin.segmenters.spikes import runs_of_labels
+from ssr_plugin.segmenters.spikes import runs_of_labels, told_once
 from ssr_plugin.segmenters.trained import TrainedSegmenter
 
 OUTPUTS = ("spelling", "distance", "linear")
@@ -175,12 +175,13 @@ class SubwordCTCSegmenter(TrainedSegmenter):
         if not labels:
             return Segments.none()
         within = self.within(states).argmax(-1).cpu().numpy()
-        first = np.asarray(first)
+        tokens = self.token_ids[torch.tensor(labels) - 1].numpy()
+        kept = told_once(tokens.tolist(), self.tokenizer)
+        tokens, first = tokens[kept], np.asarray(first)[kept]
         starts = np.minimum(first * self.stack + within[first], num_frames - 1)
         # A state begins one token at most, so that these can only meet at the end.
         starts = np.minimum(starts, num_frames - len(starts) + np.arange(len(starts)))
         boundaries = np.append(starts[1:] - 1, num_frames - 1)
-        tokens = self.token_ids[torch.tensor(labels) - 1].numpy()
         return Segments(tokens, starts, boundaries)
 
     def _likeliest(self, states):
