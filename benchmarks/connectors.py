@@ -41,7 +41,7 @@ from ssr_plugin.training.splits import make_splits
 
 PROJECT = pathlib.Path(__file__).parents[1]
 HIDDEN = {"hidden_size": 2048}
-PAPER = {"form": "frame", "head": "direct"}
+PAPER = {"form": "frame", "head": "direct", "num_layers": 4}
 DISTIL = {"llm_weight": 0.0}
 PUBLISHED = {**DISTIL, "ce_weight": 0.0, "centered": False}
 THROUGH = {"mse_weight": 0.0, "cosine_weight": 0.0, "ce_weight": 0.0, "llm_weight": 1.0}
@@ -70,9 +70,7 @@ class Contender:
 
 CONTENDERS = {
     "SSR": Contender("ssr", DISTIL, {"dropout": 0.2, "gram_dropout": 0.2}),
-    "SSR as published": Contender(
-        "ssr", PUBLISHED, {"form": "frame", "head": "direct"}
-    ),
+    "SSR as published": Contender("ssr", PUBLISHED, PAPER),
     "mean, distilled": Contender("mean", DISTIL, HIDDEN),
     "CIF, distilled": Contender("cif", DISTIL, HIDDEN),
     "mean (CTC-compress), LLM": Contender("mean", THROUGH, HIDDEN),

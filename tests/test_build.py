@@ -38,7 +38,7 @@ def test_a_part_takes_its_own_options_and_not_those_of_others():
 
 @pytest.mark.parametrize("options", [None, {}, {"ssr": None}])
 def test_options_may_be_left_out(options):
-    assert len(build.connector("ssr", ENCODER, LLM, options).layers) == 4
+    assert len(build.connector("ssr", ENCODER, LLM, options).layers) == 2
 
 
 def test_an_unknown_name_lists_the_known_ones():

@@ -186,7 +186,7 @@ class SSRConnector(nn.Module):
     form : str
         "token" or "frame".
     num_layers : int
-        Decoder layers.
+        Decoder layers; 4 as published.
     context : str
         What a position sees besides itself: "causal" (all before it), "block" (frame
         form: its segment and the boundary frame before it; token form: the token
@@ -217,7 +217,7 @@ class SSRConnector(nn.Module):
     ...     intermediate_size=16,
     ... )
     >>> llm = SimpleNamespace(config=config, table=lambda: torch.rand(10, 8))
-    >>> connector = SSRConnector(6, llm, num_layers=2, head="direct")
+    >>> connector = SSRConnector(6, llm, head="direct")
     >>> boundaries = torch.tensor([[3, 7, 9], [4, 5, -1]])
     >>> connector(torch.rand(2, 10, 6), boundaries).shape
     torch.Size([2, 3, 8])
@@ -228,7 +228,7 @@ class SSRConnector(nn.Module):
         input_size,
         llm,
         form="token",
-        num_layers=4,
+        num_layers=2,
         context="causal",
         stack=1,
         dropout=0.0,
