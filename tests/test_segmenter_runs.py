@@ -75,7 +75,8 @@ def trained(tmp_path_factory, segmenter_run):
 def distill_run(trained, small_run):
     """``distill_run(folder, segmenter, **overrides)``: those of hparams/distill.yaml.
 
-    ``segmenter`` is that of ``trained``, or any other value of the key.
+    ``segmenter`` is that of ``trained``, or any other value of the key. Half of the
+    utterances are trained on what it finds.
     """
 
     def overrides(folder, segmenter, **others):
@@ -83,6 +84,7 @@ def distill_run(trained, small_run):
         if segmenter in trained:
             segmenter = trained[segmenter][0]["output_folder"]
         settings = {"number_of_epochs": 2, "score_with_llm": False, **others}
+        settings.setdefault("predicted_share", 0.5)
         return small_run(folder, segmenter=segmenter, cache_folder=cache, **settings)
 
     return overrides
