@@ -362,7 +362,7 @@ def test_bad_settings_end_with_a_message_that_names_them(
 def test_a_gpu_that_is_too_small_is_told_by_the_keys_to_lower(
     finetune_run, tmp_path, monkeypatch
 ):
-    def overflow(*arguments):
+    def overflow(*arguments, **stage):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate")
 
     monkeypatch.setattr(finetune_module.FinetuneBrain, "compute_objectives", overflow)
