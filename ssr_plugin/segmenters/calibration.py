@@ -42,7 +42,7 @@ def calibrate(found, reference):
         ours, theirs = words_of(found[id]), words_of(reference[id])
         for i, j in match_words(ours, theirs):
             starts.append(theirs[j][1] - ours[i][1])
-            if ours[i][2] not in (word[1] for word in ours[i + 1 : i + 2]):
+            if i + 1 == len(ours) or ours[i][2] != ours[i + 1][1]:
                 ends.append(theirs[j][2] - ours[i][2])
     if not starts:
         raise ValueError("no word in common to calibrate an aligner by")
