@@ -62,15 +62,30 @@ def test_a_hypothesis_that_is_the_transcript_gives_what_text_gives(llm):
 
 def test_what_is_kept_is_the_share_of_the_gain_of_text(llm):
     loss = ContinuationLoss(llm)
-    loss.sums = {"text": 2.0, "speech": 4.0, "none": 10.0, "cascade": 3.0}
-    loss.count = 4
+    loss.losses = {"text": [2.0], "speech": [4.0], "none": [10.0], "cascade": [3.0]}
+    loss.counts = [4]
     nll = loss.summary()
     assert nll["text"] == 0.5 and nll["none"] == 2.5
     assert nll["gain_kept"] == pytest.approx(75.0)
     assert nll["cascade_kept"] == pytest.approx(87.5)
     # A text that does not help leaves nothing to keep.
-    loss.sums["text"] = 11.0
-    assert loss.summary()["gain_kept"] is None
+    loss.losses["text"] = [11.0]
+    nll = loss.summary()
+    assert nll["gain_kept"] is nll["gain_kept_interval"] is nll["ahead"] is None
+
+
+def test_how_sure_it_is_depends_on_how_utterances_differ(llm):
+    loss = ContinuationLoss(llm)
+    loss.losses = {"text": [1.0] * 50, "none": [2.0] * 50, "speech": [1.25] * 50}
+    loss.losses["cascade"] = [1.0, 2.0] * 25
+    loss.counts = [3] * 50
+    nll = loss.summary()
+    assert nll["gain_kept"] == pytest.approx(75.0)
+    assert nll["gain_kept_interval"] == pytest.approx([75.0, 75.0])
+    # Ahead of a hypothesis that helps in one half of the utterances, not in the other.
+    assert nll["ahead"] == pytest.approx(25.0)
+    low, high = nll["ahead_interval"]
+    assert 8 < low < 15 and 35 < high < 42
 
 
 def test_an_utterance_without_a_vector_is_read_as_if_there_were_none(llm):

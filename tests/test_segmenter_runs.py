@@ -244,6 +244,7 @@ def test_what_used_the_transcript_says_forced_and_the_rest_predicted(mixture):
         assert set(scores["nll"]) >= {"text", "speech", "none", "gain_kept"}
         # What a hypothesis gives is known without transcript alone.
         assert ("cascade" in scores["nll"]) == predicted
+        assert ("ahead_interval" in scores["nll"]) == predicted
     log = (overrides["output_folder"] / "log.txt").read_text()
     assert "test-a (forced) " in log and "test-a (predicted) " in log
     assert "test-a (forced segments): " in log

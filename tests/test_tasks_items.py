@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssr_plugin.evaluation.intervals import interval, kept_share, resample_means
 from ssr_plugin.tasks.choosing import share_right
-from ssr_plugin.tasks.intervals import interval, kept_share, resample_means
 from ssr_plugin.tasks.items import Item, Spoken
 from ssr_plugin.tasks.measures import Measure
 from ssr_plugin.tasks.summary import summarise, summarise_measure

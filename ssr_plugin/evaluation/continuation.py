@@ -1,8 +1,12 @@
 """What the LLM makes of the vectors: its loss on the second half of an utterance."""
 
+import math
+
+import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from ssr_plugin.evaluation.intervals import interval, kept_share, resample_sums
 from ssr_plugin.models.scoring import token_log_probs
 
 CONTEXTS = ("text", "speech", "none")
@@ -36,9 +40,9 @@ class ContinuationLoss:
         self.llm = llm
         self.model = llm.load_model()
         self.batch_size = batch_size
-        self.sums = dict.fromkeys(CONTEXTS, 0.0)
-        self.count = 0
-        self._all_have_cascade = True
+        # Of each utterance, in nats, and the tokens of its second half.
+        self.losses = {context: [] for context in CONTEXTS}
+        self.counts = []
         self._waiting = []
 
     def add(self, speech, tokens, cascade=None):
@@ -66,12 +70,10 @@ class ContinuationLoss:
         }
         if cascade is not None:
             firsts["cascade"] = self.llm.embed(cascade)
-        self._all_have_cascade &= cascade is not None
         for context, first in firsts.items():
             embeddings = torch.cat([start, first, end])
             self._waiting.append((context, embeddings, tokens[half:]))
-            self.sums.setdefault(context, 0.0)
-        self.count += len(tokens) - half
+        self.counts.append(len(tokens) - half)
         if len(self._waiting) >= self.batch_size:
             self._score()
 
@@ -92,7 +94,8 @@ class ContinuationLoss:
             padded.to(device),
         )
         for context, row in zip(contexts, scores, strict=True):
-            self.sums[context] -= row.double().sum().item()
+            losses = self.losses.setdefault(context, [])
+            losses.append(-row.double().sum().item())
 
     def summary(self):
         """The losses over all utterances so far.
@@ -102,21 +105,48 @@ class ContinuationLoss:
         dict
             "text", "speech", "none", and "cascade" if all had one: nats per token,
             None without any; "gain_kept" and "cascade_kept": the share of text's gain
-            over nothing that the vectors and the cascade give, in %.
+            over nothing that the vectors and the cascade give, in %; "ahead": how many
+            of those points the vectors are ahead of the cascade. Of "gain_kept" and
+            "ahead" the 95 % "..._interval", too, by bootstrap over utterances.
         """
         if self._waiting:
             self._score()
-        if not self.count:
+        if not self.counts:
             return dict.fromkeys((*CONTEXTS, "gain_kept"))
-        nll = {context: total / self.count for context, total in self.sums.items()}
-        if not self._all_have_cascade:
-            nll.pop("cascade", None)
-        gain = nll["none"] - nll["text"]
-        for context, key in (("speech", "gain_kept"), ("cascade", "cascade_kept")):
-            if context in nll:
-                kept = 100 * (nll["none"] - nll[context]) / gain if gain > 0 else None
-                nll[key] = kept
-        return nll
+        # A cascade that some utterances lack would be divided by the tokens of all.
+        losses = {
+            context: own
+            for context, own in self.losses.items()
+            if len(own) == len(self.counts)
+        }
+        values = np.array([*losses.values(), self.counts]).T
+        draws = resample_sums(values, range(len(values)))
+        nll, likely = (
+            dict(zip(losses, (sums[..., :-1] / sums[..., -1:]).T, strict=True))
+            for sums in (values.sum(0), draws)
+        )
+        found = {context: float(loss) for context, loss in nll.items()}
+        kept, drawn = _kept(nll), _kept(likely)
+        found["gain_kept"] = _number(kept["speech"])
+        found["gain_kept_interval"] = interval(drawn["speech"])
+        if "cascade" in kept:
+            found["cascade_kept"] = _number(kept["cascade"])
+            found["ahead"] = _number(kept["speech"] - kept["cascade"])
+            found["ahead_interval"] = interval(drawn["speech"] - drawn["cascade"])
+        return found
+
+
+def _kept(nll):
+    """The share of text's gain over nothing that each context keeps, in %."""
+    return {
+        context: kept_share(-loss, -nll["text"], -nll["none"])
+        for context, loss in nll.items()
+    }
+
+
+def _number(value):
+    """None for what is no number, as in JSON."""
+    return None if math.isnan(value) else float(value)
 
 
 def first_half(starts, boundaries, reference):

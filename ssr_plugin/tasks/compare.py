@@ -9,10 +9,10 @@ import pathlib
 
 import numpy as np
 
+from ssr_plugin.evaluation.intervals import interval, resample_sums
 from ssr_plugin.files import atomic_path
 from ssr_plugin.tasks.columns import COLUMNS
 from ssr_plugin.tasks.document import Heading, Paragraph, Table, to_html, to_markdown
-from ssr_plugin.tasks.intervals import interval, resample_sums
 from ssr_plugin.tasks.measures import Measure
 from ssr_plugin.tasks.records import Records
 from ssr_plugin.tasks.summary import sides

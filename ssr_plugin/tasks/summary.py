@@ -4,14 +4,14 @@ import dataclasses
 
 import numpy as np
 
-from ssr_plugin.tasks.choosing import choice_scores, share_right
-from ssr_plugin.tasks.columns import SEGMENTS
-from ssr_plugin.tasks.intervals import (
+from ssr_plugin.evaluation.intervals import (
     interval,
     kept_share,
     resample_means,
     resample_sums,
 )
+from ssr_plugin.tasks.choosing import choice_scores, share_right
+from ssr_plugin.tasks.columns import SEGMENTS
 from ssr_plugin.tasks.measures import ACCURACY
 
 #: What speech is measured against.

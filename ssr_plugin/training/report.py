@@ -107,11 +107,15 @@ def show_summary(metrics):
             "gain kept %": nll.get("gain_kept"),
             "cascade %": nll.get("cascade_kept"),
         }
+        parts = [f"{key} {x:.3g}" for key, x in shown.items() if x is not None]
+        if nll.get("ahead_interval"):
+            low, high = nll["ahead_interval"]
+            parts.append(f"ahead by {nll['ahead']:.1f} ({low:.1f} to {high:.1f})")
         logger.info(
             "%s (%s segments): %s",
             split.removesuffix(" predicted"),
             figures["segments"],
-            "  ".join(f"{k} {v:.3g}" for k, v in shown.items() if v is not None),
+            "  ".join(parts),
         )
 
 

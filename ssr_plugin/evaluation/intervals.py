@@ -17,7 +17,7 @@ def resample_sums(values, clusters, seed=0, resamples=RESAMPLES):
     ---------
     values : array-like
         [I, C], of each item in each column; all columns are drawn alike.
-    clusters : list of str
+    clusters : sequence of str or int
         [I], the cluster of each item.
     seed : int
     resamples : int
@@ -100,8 +100,9 @@ def kept_share(values, best, chance):
     Arguments
     ---------
     values, best : array-like
-        Accuracies, and those of the topline; the same units as chance.
-    chance : float
+        Accuracies, and those of the topline: the higher the better.
+    chance : array-like
+        What is to be had for nothing, in the same units.
 
     Returns
     -------
