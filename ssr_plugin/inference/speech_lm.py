@@ -291,14 +291,21 @@ class SpeechLM(nn.Module):
             # An hour's frames are not copied, where all are read in one way.
             every = rows == [*range(len(waveforms))]
             own = features if every else features[rows]
-            segments = self._segment(
-                own, lengths[rows], [alignments[i][j] for i, j in chosen], forced
-            )
-            spoken = self._read(own, segments, forced)
+            wanted = [alignments[i][j] for i, j in chosen]
+            # The LLM helps as it was when the connector learnt from it.
+            with self._untouched():
+                segments = self._segment(own, lengths[rows], wanted, forced)
+                spoken = self._read(own, segments, forced)
             for (i, j), speech in zip(chosen, spoken, strict=True):
                 speech.seconds = len(waveforms[i]) / self.encoder.sample_rate
                 results[i][j] = speech
         return results
+
+    def _untouched(self):
+        """The LLM without what stage 2 made of it."""
+        return (
+            contextlib.nullcontext() if self.tuned is None else self.tuned.untouched()
+        )
 
     def _segment(self, features, lengths, alignments, forced):
         if not forced:
@@ -318,16 +325,15 @@ class SpeechLM(nn.Module):
 
     def _read(self, features, segments, forced):
         boundaries, starts, _ = pad_segments(segments, self.device)
-        with contextlib.nullcontext() if self.tuned is None else self.tuned.untouched():
-            vectors, kept = read_segments(
-                self.connector,
-                self.llm,
-                features,
-                boundaries,
-                starts,
-                predicted=not forced,
-                **self.settings["reading"],
-            )
+        vectors, kept = read_segments(
+            self.connector,
+            self.llm,
+            features,
+            boundaries,
+            starts,
+            predicted=not forced,
+            **self.settings["reading"],
+        )
         table = self.llm.table()
         if self._norms is None or self._norms.device != table.device:
             self._norms = squared_norms(table)

@@ -50,7 +50,7 @@ class FixedSegmenter(torch.nn.Module):
             )
         self.size = max(1, round(frame_rate / vectors_per_second))
 
-    def segment_frames(self, features, lengths):
+    def segment_frames(self, features, lengths, quick=False):
         """Cuts utterances of which only the frames are known.
 
         Arguments
@@ -59,6 +59,8 @@ class FixedSegmenter(torch.nn.Module):
             [B, T, D]. Not read.
         lengths : torch.Tensor
             [B] int, frames of each utterance.
+        quick : bool
+            Without a say.
 
         Returns
         -------

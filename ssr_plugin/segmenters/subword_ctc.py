@@ -5,9 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ssr_plugin.models.prefixes import GrowingTexts
 from ssr_plugin.nnet.candidates import distance_logits, draw_candidates
 from ssr_plugin.nnet.frames import frame_mask
 from ssr_plugin.nnet.spelling import VocabularyHead
+from ssr_plugin.segmenters.beam import Emissions, search_prefixes
 from ssr_plugin.segmenters.forced import Segments
 from ssr_plugin.segmenters.spikes import runs_of_labels, told_once
 from ssr_plugin.segmenters.trained import TrainedSegmenter
@@ -15,6 +17,9 @@ from ssr_plugin.segmenters.trained import TrainedSegmenter
 OUTPUTS = ("spelling", "distance", "linear")
 # Scores in memory at once: 256 MB in float32, a few times over.
 _SCORES = 2**26
+# With the LLM's help: log-probability of a blank that is sure, and the tokens that are
+# thought of at each other state.
+_SURE, _TOKENS = -0.002, 8
 
 
 class SubwordCTCSegmenter(TrainedSegmenter):
@@ -23,6 +28,10 @@ class SubwordCTCSegmenter(TrainedSegmenter):
     CTC alone is free to tell a token anywhere. Here forced segments say where, too: the
     states in which tokens begin are taught their tokens, all others the blank, so that
     boundaries come out right, and training takes a fraction of the time.
+
+    The frozen LLM, whose tokens these are, can help to search for what was said
+    (:func:`ssr_plugin.segmenters.beam.search_prefixes`): a better hypothesis, though no
+    better vectors.
 
     Arguments
     ---------
@@ -40,6 +49,10 @@ class SubwordCTCSegmenter(TrainedSegmenter):
         Of the loss for where tokens begin, beside CTC's.
     gram_dropout : float
         With "spelling": share of a token's letter groups left out in training.
+    beam_size : int
+        Hypotheses among which the LLM helps to choose; 1 does without.
+    llm_weight, token_bonus : float
+        Of the LLM's log-probability in that search, and of each token.
     token_ids : list of int or None
         With "linear": those tokens; learnt from the training text.
 
@@ -61,6 +74,9 @@ class SubwordCTCSegmenter(TrainedSegmenter):
         num_candidates=6000,
         place_weight=0.5,
         gram_dropout=0.2,
+        beam_size=1,
+        llm_weight=0.4,
+        token_bonus=2.0,
         token_ids=None,
         stack=4,
         **network,
@@ -72,6 +88,11 @@ class SubwordCTCSegmenter(TrainedSegmenter):
         self.num_candidates = num_candidates
         self.place_weight = place_weight
         self.gram_dropout = gram_dropout
+        self.beam_size = beam_size
+        self.llm_weight = llm_weight
+        self.token_bonus = token_bonus
+        # Not a module of this one: it is frozen, and in no checkpoint.
+        self._llm = (llm,)
         self._table = llm.table
         self.token_ids = torch.arange(llm.vocab_size)
         self.set_tokens(token_ids or [])
@@ -172,17 +193,53 @@ class SubwordCTCSegmenter(TrainedSegmenter):
         if not len(states):
             return Segments.none()
         labels, first, _ = runs_of_labels(self._likeliest(states))
-        if not labels:
+        tokens = self.token_ids[torch.tensor(labels, dtype=torch.long) - 1].tolist()
+        return self._cut(states, tokens, first, num_frames)
+
+    def segment_all(self, states, lengths, quick):
+        """See :meth:`TrainedSegmenter.segment_all`: with the LLM's help, if it can."""
+        (llm,) = self._llm
+        if quick or self.beam_size == 1 or not GrowingTexts.can_read(llm):
+            return super().segment_all(states, lengths, quick)
+        found = search_prefixes(
+            [self._emissions(own) for own in states],
+            llm,
+            self.beam_size,
+            self.llm_weight,
+            self.token_bonus,
+        )
+        return [
+            self._cut(own, *heard, length)
+            for own, heard, length in zip(states, found, lengths, strict=True)
+        ]
+
+    def _cut(self, states, tokens, first, num_frames):
+        """Segments of tokens, given the states [L, width] in which they begin."""
+        if not tokens:
             return Segments.none()
+        kept = told_once(tokens, self.tokenizer)
+        tokens, first = np.asarray(tokens)[kept], np.asarray(first)[kept]
         within = self.within(states).argmax(-1).cpu().numpy()
-        tokens = self.token_ids[torch.tensor(labels) - 1].numpy()
-        kept = told_once(tokens.tolist(), self.tokenizer)
-        tokens, first = tokens[kept], np.asarray(first)[kept]
         starts = np.minimum(first * self.stack + within[first], num_frames - 1)
         # A state begins one token at most, so that these can only meet at the end.
         starts = np.minimum(starts, num_frames - len(starts) + np.arange(len(starts)))
         boundaries = np.append(starts[1:] - 1, num_frames - 1)
         return Segments(tokens, starts, boundaries)
+
+    def _emissions(self, states):
+        """What is heard at the states [L, width] that are not surely blank."""
+        most = max(_SCORES // (len(self.token_ids) + 1), 1)
+        found = Emissions([], [], [], [])
+        for i, part in enumerate(states.split(most)):
+            scores, blank = self.score(part), self.blank(part).squeeze(-1).float()
+            total = torch.logaddexp(scores.logsumexp(-1), blank)
+            unsure = torch.nonzero(blank - total < _SURE).squeeze(1)
+            best, place = scores[unsure].topk(min(_TOKENS, scores.shape[1]))
+            found.states += (i * most + unsure).tolist()
+            found.blanks += (blank - total)[unsure].tolist()
+            found.tokens += self.token_ids.to(place)[place].tolist()
+            found.scores += (best - total[unsure, None]).tolist()
+        return found
 
     def _likeliest(self, states):
         """[L, width] to the likeliest of the blank, 0, and the tokens, 1 and up: [L]"""

@@ -104,8 +104,28 @@ class TrainedSegmenter(nn.Module):
         """
         raise NotImplementedError
 
+    def segment_all(self, states, lengths, quick):
+        """Cuts utterances; where there is more to it than to cut each alone.
+
+        Arguments
+        ---------
+        states : list of torch.Tensor
+            Of :meth:`segment_states`.
+        lengths : list of int
+        quick : bool
+            Of :meth:`segment_frames`.
+
+        Returns
+        -------
+        list of ssr_plugin.segmenters.forced.Segments
+        """
+        return [
+            self.segment_states(x, length)
+            for x, length in zip(states, lengths, strict=True)
+        ]
+
     @torch.no_grad()
-    def segment_frames(self, features, lengths):
+    def segment_frames(self, features, lengths, quick=False):
         """Cuts utterances of which only the frames are known.
 
         Audio of any length goes through in windows with context, in bounded memory.
@@ -116,6 +136,9 @@ class TrainedSegmenter(nn.Module):
             [B, T, D]
         lengths : torch.Tensor
             [B] int, frames of each.
+        quick : bool
+            Whether to do without the LLM's help where a segmenter asks for it, as in
+            training.
 
         Returns
         -------
@@ -123,11 +146,7 @@ class TrainedSegmenter(nn.Module):
             One of each utterance, maybe without any segment.
         """
         lengths = torch.as_tensor(lengths).tolist()
-        states = self.read(features, lengths)
-        return [
-            self.segment_states(x, length)
-            for x, length in zip(states, lengths, strict=True)
-        ]
+        return self.segment_all(self.read(features, lengths), lengths, quick)
 
     def read(self, features, lengths):
         """The network's states of each utterance, read in windows.

@@ -103,7 +103,8 @@ class DistillBrain(StageBrain):
         segments = (batch.boundaries, batch.starts, batch.tokens)
         if stage != sb.Stage.TRAIN:
             if self.predicts:
-                found = self.segmenter.segment_frames(features, lengths)
+                quick = stage == sb.Stage.VALID
+                found = self.segmenter.segment_frames(features, lengths, quick=quick)
                 segments = pad_segments(found, self.device)
             return self._read(features, segments)
         features = augment.augment_frames(features, lengths, self.hparams)
@@ -152,7 +153,7 @@ class DistillBrain(StageBrain):
         rows = torch.nonzero(torch.rand(len(boundaries)) < share).squeeze(1)
         if not len(rows):
             return segments
-        found = self.segmenter.segment_frames(features[rows], lengths[rows])
+        found = self.segmenter.segment_frames(features[rows], lengths[rows], quick=True)
         null = len(self.table)
         wanted = [batch.segments[row] for row in rows.tolist()]
         found = [

@@ -121,7 +121,7 @@ class FinetuneBrain(StageBrain):
         rows = [i for i, task in enumerate(drawn) if task.answers and chosen[i]]
         if rows:
             own = [x[rows] for x in reference]
-            found = self._hear_found(features[rows], lengths[rows], own)
+            found = self._hear_found(features[rows], lengths[rows], own, quick=True)
             for row, own in zip(rows, found, strict=True):
                 heard[row] = own
         logits, targets = self._predict(list(zip(drawn, heard, strict=True)))
@@ -164,9 +164,10 @@ class FinetuneBrain(StageBrain):
             found.append(Heard(vectors[row][keep], first[keep], tokens[valid]))
         return found
 
-    def _hear_found(self, features, lengths, reference):
+    def _hear_found(self, features, lengths, reference, quick=False):
         """Utterances as vectors of segments that are found in the audio alone."""
-        found = self.segmenter.segment_frames(features, lengths)
+        with self.part("tuned").untouched():
+            found = self.segmenter.segment_frames(features, lengths, quick=quick)
         boundaries, starts, _ = pad_segments(found, self.device)
         return self.hear(features, (boundaries, starts), reference, predicted=True)
 

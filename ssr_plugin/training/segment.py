@@ -38,13 +38,14 @@ class SegmentBrain(StageBrain):
         loss = self.modules.segmenter(features, lengths, *segments)
         if stage == sb.Stage.TRAIN:
             return loss, None
-        return loss, self._find(batch, features, lengths)
+        quick = stage == sb.Stage.VALID
+        return loss, self._find(batch, features, lengths, quick)
 
-    def _find(self, batch, features, lengths):
+    def _find(self, batch, features, lengths, quick):
         """The segments of a batch, where need be with the help of its transcripts."""
         segmenter = self.part("segmenter")
         if not segmenter.forced:
-            return segmenter.segment_frames(features, lengths)
+            return segmenter.segment_frames(features, lengths, quick=quick)
         found = []
         for name, x, length, own in zip(
             batch.ids, features, lengths.tolist(), batch.segments, strict=True
