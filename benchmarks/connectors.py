@@ -257,6 +257,7 @@ def draw(path, results, split):
             for key in ("NLL text", "NLL none"):
                 value = look_up(first, split, COLUMNS[key])
                 axes.axvline(value, color="gray", linestyle=":")
+                axes.text(value, -0.6, key.split()[-1], fontsize=7, ha="center")
             axes.set_xlim(left=0.9 * look_up(first, split, COLUMNS["NLL text"]))
     figure.savefig(path, dpi=110)
 
