@@ -16,7 +16,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from ssr_plugin.connectors.ssr import SSRConnector
+from ssr_plugin.connectors.ssr import PUBLISHED, SSRConnector
 from ssr_plugin.connectors.stack_mlp import StackMLPConnector
 from ssr_plugin.models.llm import TextLLM
 from ssr_plugin.models.precision import resolve_precision
@@ -27,12 +27,11 @@ from ssr_plugin.training.losses import cosine_distance, squared_error
 FRAME_RATE = 50
 TOKENS_PER_SECOND = 3.3
 RIVAL = "stack + MLP, through the LLM"
-PAPER = {"form": "frame", "head": "direct", "num_layers": 4}
 # Name, options of the connector.
 VARIANTS = (
-    ("frame form (published)", PAPER),
-    ("frame form, 2 frames stacked", {**PAPER, "stack": 2}),
-    ("token form", {**PAPER, "form": "token"}),
+    ("frame form (published)", PUBLISHED),
+    ("frame form, 2 frames stacked", {**PUBLISHED, "stack": 2}),
+    ("token form", {**PUBLISHED, "form": "token"}),
     ("token form, 2 layers", {"head": "direct"}),
     ("the same, vocabulary head", {}),  # as hparams/distill.yaml has it
 )

@@ -29,6 +29,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from ssr_plugin import build
+from ssr_plugin.connectors.ssr import PUBLISHED
 from ssr_plugin.evaluation.prompted import PromptedWER
 from ssr_plugin.segmenters.fixed import FixedSegmenter
 from ssr_plugin.training.batches import collate, training_sampler
@@ -41,9 +42,8 @@ from ssr_plugin.training.splits import make_splits
 
 PROJECT = pathlib.Path(__file__).parents[1]
 HIDDEN = {"hidden_size": 2048}
-PAPER = {"form": "frame", "head": "direct", "num_layers": 4}
 DISTIL = {"llm_weight": 0.0}
-PUBLISHED = {**DISTIL, "ce_weight": 0.0, "centered": False}
+PUBLISHED_LOSS = {**DISTIL, "ce_weight": 0.0, "centered": False}
 THROUGH = {"mse_weight": 0.0, "cosine_weight": 0.0, "ce_weight": 0.0, "llm_weight": 1.0}
 
 
@@ -70,7 +70,7 @@ class Contender:
 
 CONTENDERS = {
     "SSR": Contender("ssr", DISTIL, {"dropout": 0.2, "gram_dropout": 0.2}),
-    "SSR as published": Contender("ssr", PUBLISHED, PAPER),
+    "SSR as published": Contender("ssr", PUBLISHED_LOSS, PUBLISHED),
     "mean, distilled": Contender("mean", DISTIL, HIDDEN),
     "CIF, distilled": Contender("cif", DISTIL, HIDDEN),
     "mean (CTC-compress), LLM": Contender("mean", THROUGH, HIDDEN),

@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: tiny audio files and a tiny corpus.
+"""Fixtures that all tests share: tiny audio files, a tiny corpus, a tiny LLM.
 
 All are functions, so that a test says what it needs; the same call makes the same
 bytes.
@@ -13,6 +13,7 @@ import zlib
 import numpy as np
 import pytest
 import soundfile
+import torch
 from speechbrain.utils.importutils import LazyModule
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "saw", "seven", "birds", "old", "house"]
@@ -138,6 +139,19 @@ def small_run(small_corpus, tiny_encoder_folder, tiny_llm_folder):
         }
 
     return overrides
+
+
+@pytest.fixture(scope="module")
+def llm(tiny_llm_folder):
+    """An LLM that expects some tokens much more than others."""
+    from ssr_plugin.models.llm import TextLLM
+
+    llm = TextLLM(tiny_llm_folder)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        for parameter in llm.load_model().parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    return llm
 
 
 @pytest.fixture

@@ -4,20 +4,8 @@ import pytest
 import torch
 
 from ssr_plugin.evaluation.continuation import ContinuationLoss, first_half
-from ssr_plugin.models.llm import TextLLM
 
 TOKENS = [torch.tensor(x) for x in ([5, 6, 7, 8, 9], [10, 11], [12, 13, 14])]
-
-
-@pytest.fixture(scope="module")
-def llm(tiny_llm_folder):
-    """An LLM that expects some tokens much more than others."""
-    llm = TextLLM(tiny_llm_folder)
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
-        for parameter in llm.load_model().parameters():
-            parameter += 0.3 * torch.randn_like(parameter)
-    return llm
 
 
 def halved(llm, tokens):

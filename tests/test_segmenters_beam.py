@@ -6,24 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ssr_plugin.models.llm import TextLLM
 from ssr_plugin.models.prefixes import GrowingTexts
 from ssr_plugin.segmenters import beam
 from ssr_plugin.segmenters.beam import Emissions, search_prefixes
 from ssr_plugin.segmenters.subword_ctc import SubwordCTCSegmenter
 
 TOKENS = [5, 9, 20]
-
-
-@pytest.fixture(scope="module")
-def llm(tiny_llm_folder):
-    """An LLM that expects some tokens much more than others."""
-    llm = TextLLM(tiny_llm_folder)
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
-        for parameter in llm.load_model().parameters():
-            parameter += 0.3 * torch.randn_like(parameter)
-    return llm
 
 
 def log_probs_after(llm, tokens):

@@ -18,6 +18,8 @@ from ssr_plugin.nnet.spelling import VocabularyHead
 from ssr_plugin.nnet.windows import split_windows
 
 CONTEXTS = ("causal", "block", "full")
+#: Options of the published form.
+PUBLISHED = {"form": "frame", "head": "direct", "num_layers": 4}
 # Outside training, most segments that the layers see at once, more than a minute of
 # speech, and those on either side of them that are read for their sake only.
 _WINDOW, _CONTEXT = 256, 64

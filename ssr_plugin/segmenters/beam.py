@@ -137,8 +137,8 @@ def _search(emissions, llm, beam_size, weight, bonus):
             if step and own.states[step] > own.states[step - 1] + 1:
                 for prefix in beam.values():
                     prefix.blank, prefix.token = prefix.heard, -math.inf
-            rows = [prefix.row for prefix in beam.values()]
-            expected = texts.log_probs[rows][:, own.tokens[step]]
+            rows = [[prefix.row] for prefix in beam.values()]
+            expected = texts.log_probs[rows, own.tokens[step]]
             gains = (weight * expected + bonus).tolist()
             beams[i] = _extend(beam, own, step, gains, beam_size)
         # Texts that are of no use any more are left behind with the next that grow.

@@ -228,14 +228,12 @@ class SubwordCTCSegmenter(TrainedSegmenter):
 
     def _emissions(self, states):
         """What is heard at the states [L, width] that are not surely blank."""
-        most = max(_SCORES // (len(self.token_ids) + 1), 1)
         found = Emissions([], [], [], [])
-        for i, part in enumerate(states.split(most)):
-            scores, blank = self.score(part), self.blank(part).squeeze(-1).float()
+        for first, scores, blank in self._scored(states):
             total = torch.logaddexp(scores.logsumexp(-1), blank)
             unsure = torch.nonzero(blank - total < _SURE).squeeze(1)
             best, place = scores[unsure].topk(min(_TOKENS, scores.shape[1]))
-            found.states += (i * most + unsure).tolist()
+            found.states += (first + unsure).tolist()
             found.blanks += (blank - total)[unsure].tolist()
             found.tokens += self.token_ids.to(place)[place].tolist()
             found.scores += (best - total[unsure, None]).tolist()
@@ -243,11 +241,16 @@ class SubwordCTCSegmenter(TrainedSegmenter):
 
     def _likeliest(self, states):
         """[L, width] to the likeliest of the blank, 0, and the tokens, 1 and up: [L]"""
-        most = max(_SCORES // (len(self.token_ids) + 1), 1)
         found = []
-        for part in states.split(most):
+        for _, scores, blank in self._scored(states):
             # Many times faster than to put the blank beside and take the argmax.
-            best, token = self.score(part).max(-1)
-            blank = self.blank(part).squeeze(-1).float() >= best.float()
-            found.append(torch.where(blank, 0, token + 1))
+            best, token = scores.max(-1)
+            found.append(torch.where(blank >= best.float(), 0, token + 1))
         return torch.cat(found)
+
+    def _scored(self, states):
+        """Parts of [L, width]: their first place, scores of tokens and of the blank."""
+        most = max(_SCORES // (len(self.token_ids) + 1), 1)
+        for first in range(0, len(states), most):
+            part = states[first : first + most]
+            yield first, self.score(part), self.blank(part).squeeze(-1).float()
