@@ -74,8 +74,8 @@ def tiny_llm_folder(tmp_path_factory, tiny_tokenizer):
 def tiny_speech_lm_folder(tmp_path_factory, tiny_encoder_folder, tiny_llm_folder):
     """A folder with a random SpeechLM of the two: five vectors a second at most."""
     from ssr_plugin import SpeechLM, build
-    from ssr_plugin.models.encoder import SpeechEncoder
-    from ssr_plugin.models.llm import TextLLM
+    from ssr_plugin.encoders.encoder import SpeechEncoder
+    from ssr_plugin.llm.text_llm import TextLLM
 
     folder = tmp_path_factory.mktemp("tiny_speech_lm")
     encoder, llm = SpeechEncoder(tiny_encoder_folder), TextLLM(tiny_llm_folder)

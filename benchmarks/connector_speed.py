@@ -18,10 +18,10 @@ import torch.nn.functional as F
 
 from ssr_plugin.connectors.ssr import PUBLISHED, SSRConnector
 from ssr_plugin.connectors.stack_mlp import StackMLPConnector
-from ssr_plugin.models.llm import TextLLM
-from ssr_plugin.models.precision import resolve_precision
-from ssr_plugin.models.through import transcription_loss
+from ssr_plugin.llm.llm_losses import transcription_loss
+from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.nnet.candidates import draw_candidates
+from ssr_plugin.nnet.precision import resolve_precision
 from ssr_plugin.training.losses import cosine_distance, squared_error
 
 FRAME_RATE = 50

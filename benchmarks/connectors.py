@@ -30,15 +30,15 @@ from matplotlib.figure import Figure
 
 from ssr_plugin import build
 from ssr_plugin.connectors.ssr import PUBLISHED
-from ssr_plugin.evaluation.prompted import PromptedWER
+from ssr_plugin.metrics.prompted_wer import PromptedWER
 from ssr_plugin.segmenters.fixed import FixedSegmenter
 from ssr_plugin.training.batches import collate, training_sampler
-from ssr_plugin.training.distill import DistillBrain
+from ssr_plugin.training.data_pipeline import make_splits
+from ssr_plugin.training.distill_brain import DistillBrain
 from ssr_plugin.training.loop import make_loaders
-from ssr_plugin.training.main import load_hparams, prepare_on_main
-from ssr_plugin.training.report import peak_rss_mb
+from ssr_plugin.training.run_report import peak_rss_mb
+from ssr_plugin.training.run_training import load_hparams, prepare_on_main
 from ssr_plugin.training.schedule import warmup_cosine
-from ssr_plugin.training.splits import make_splits
 
 PROJECT = pathlib.Path(__file__).parents[1]
 HIDDEN = {"hidden_size": 2048}

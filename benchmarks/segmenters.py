@@ -20,12 +20,12 @@ import torch
 import yaml
 from speechbrain.utils.distributed import infer_device
 
-from ssr_plugin.evaluation.segmentation import SegmentationMetrics
+from ssr_plugin.metrics.segmentation_metrics import SegmentationMetrics
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.trained import load_segmenter, read_settings
+from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.loop import make_loaders
-from ssr_plugin.training.main import load_hparams, prepare_on_main
-from ssr_plugin.training.splits import make_splits
+from ssr_plugin.training.run_training import load_hparams, prepare_on_main
 
 COLUMNS = {
     "boundary MAE ms": "boundary_mae_ms",
@@ -66,7 +66,8 @@ def main():
         if get_registry().segmenters.get(name).forced:
             parser.error(
                 f"{folder}: {name} aligns a known text and finds no segments in audio "
-                f"alone; compare its alignments by ssr_plugin.alignment.compare"
+                f"alone; compare its alignments by "
+                f"ssr_plugin.alignment.compare_alignments"
             )
     _, _, overrides = sb.parse_arguments(["hparams/segmenter.yaml", *rest])
     given = {

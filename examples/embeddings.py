@@ -10,7 +10,7 @@ import tempfile
 import torch
 
 from ssr_plugin import SpeechLM
-from ssr_plugin.inference.vectors import load_speech, save_speech
+from ssr_plugin.inference.speech_files import load_speech, save_speech
 
 SAMPLE = pathlib.Path(__file__).parents[1] / "recipes/sample/corpus/dev-sample"
 

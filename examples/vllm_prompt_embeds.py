@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ssr_plugin import SpeechLM
-from ssr_plugin.inference.export import save_prompts, serving
+from ssr_plugin.inference.vllm_export import save_prompts, serving
 
 SAMPLE = pathlib.Path(__file__).parents[1] / "recipes/sample/corpus/dev-sample"
 

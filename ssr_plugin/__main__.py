@@ -2,7 +2,7 @@
 
 import sys
 
-from ssr_plugin.command import main
+from ssr_plugin.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

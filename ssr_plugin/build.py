@@ -41,8 +41,8 @@ def segmenter(name, encoder, llm, options=None):
     Arguments
     ---------
     name : str
-    encoder : ssr_plugin.models.encoder.SpeechEncoder
-    llm : ssr_plugin.models.llm.TextLLM
+    encoder : ssr_plugin.encoders.encoder.SpeechEncoder
+    llm : ssr_plugin.llm.text_llm.TextLLM
     options : dict
         Of each segmenter, by name.
 
@@ -66,8 +66,8 @@ def segmenters(name, encoder, llm, options=None):
     ---------
     name : str
         Of a segmenter, or the folder of a trained one (``hparams/segmenter.yaml``).
-    encoder : ssr_plugin.models.encoder.SpeechEncoder
-    llm : ssr_plugin.models.llm.TextLLM
+    encoder : ssr_plugin.encoders.encoder.SpeechEncoder
+    llm : ssr_plugin.llm.text_llm.TextLLM
     options : dict
         Of each segmenter, by name.
 
@@ -112,8 +112,8 @@ def connector(name, encoder, llm, options=None):
     Arguments
     ---------
     name : str
-    encoder : ssr_plugin.models.encoder.SpeechEncoder
-    llm : ssr_plugin.models.llm.TextLLM
+    encoder : ssr_plugin.encoders.encoder.SpeechEncoder
+    llm : ssr_plugin.llm.text_llm.TextLLM
     options : dict
         Of each connector, by name.
 
@@ -139,7 +139,7 @@ def task(name, options=None, **given):
 
     Returns
     -------
-    ssr_plugin.tasks.task.Task
+    ssr_plugin.evaluation.harness.benchmark.Task
     """
     return _make(get_registry().tasks, name, options, **given)
 
@@ -155,6 +155,6 @@ def synthesizer(name, options=None):
 
     Returns
     -------
-    ssr_plugin.tasks.synthesizers.CommandSynthesizer
+    ssr_plugin.tts.synthesizers.CommandSynthesizer
     """
     return _make(get_registry().synthesizers, name, {name: options})

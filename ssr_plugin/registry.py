@@ -2,7 +2,7 @@
 
 There are six tables, one for each kind of part: ``aligners``, ``segmenters``,
 ``connectors``, ``datasets``, ``tasks`` and ``synthesizers``. This package fills them in
-:func:`ssr_plugin.parts.setup`; another installed package adds its own through the
+:func:`ssr_plugin.components.setup`; another installed package adds its own through the
 entry point group ``ssr_plugin.extensions``, whose target is a function
 ``setup(registry)`` that does the same::
 
@@ -118,9 +118,9 @@ class Registry:
 
     def load_extensions(self):
         """Adds this package's parts, then every extension's; returns the registry."""
-        from ssr_plugin import parts
+        from ssr_plugin import components
 
-        parts.setup(self)
+        components.setup(self)
         for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
             try:
                 entry.load()(self)

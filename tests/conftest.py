@@ -144,7 +144,7 @@ def small_run(small_corpus, tiny_encoder_folder, tiny_llm_folder):
 @pytest.fixture(scope="module")
 def llm(tiny_llm_folder):
     """An LLM that expects some tokens much more than others."""
-    from ssr_plugin.models.llm import TextLLM
+    from ssr_plugin.llm.text_llm import TextLLM
 
     llm = TextLLM(tiny_llm_folder)
     with torch.random.fork_rng(), torch.no_grad():

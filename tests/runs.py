@@ -26,7 +26,7 @@ MODULES = [
     "torch.utils.tensorboard",
     "ssr_plugin.training.distill_stage",
     "ssr_plugin.training.finetune_stage",
-    "ssr_plugin.training.segment_stage",
+    "ssr_plugin.training.segmenter_stage",
 ]
 
 

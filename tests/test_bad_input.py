@@ -11,8 +11,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from ssr_plugin.alignment.readers import FileAligner
-from ssr_plugin.models.features import FeatureCache
-from ssr_plugin.training.distill import DistillBrain
+from ssr_plugin.encoders.feature_cache import FeatureCache
+from ssr_plugin.training.distill_brain import DistillBrain
 
 import runs
 

@@ -8,8 +8,8 @@ import yaml
 from safetensors.torch import load_file
 
 from ssr_plugin import SpeechLM
-from ssr_plugin.training import finetune as finetune_module
-from ssr_plugin.training import text
+from ssr_plugin.training import finetune_brain as finetune_module
+from ssr_plugin.training import text_data
 from ssr_plugin.training.brain import StageBrain
 
 import runs
@@ -36,7 +36,7 @@ def finetune_run(tmp_path_factory, small_run, tiny_speech_lm_folder):
     """
     cache = tmp_path_factory.mktemp("cache")
     text = tmp_path_factory.mktemp("text") / "heldout.txt"
-    text.write_text("the cat sat\na b c d e f g h\n" * 5)
+    text_data.write_text("the cat sat\na b c d e f g h\n" * 5)
 
     def overrides(folder, **others):
         settings = small_run(
@@ -206,8 +206,8 @@ def test_adapters_alone_are_trained_and_saved(finetune_run, tmp_path, monkeypatc
 
 
 def test_vanilla_tuning_reads_no_text(finetune_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(text, "sample_documents", pytest.fail)
-    monkeypatch.setattr(text.Text, "draw", pytest.fail)
+    monkeypatch.setattr(text_data, "sample_documents", pytest.fail)
+    monkeypatch.setattr(text_data.Text, "draw", pytest.fail)
     metrics = finetune(finetune_run(tmp_path, text_ratio=0, number_of_epochs=1))
     assert metrics["text"]["perplexity"] != metrics["text"]["before"]["perplexity"]
 
@@ -264,14 +264,14 @@ def test_memory_can_be_saved(finetune_run, tmp_path, options):
 # --- Killed, and started again -----------------------------------------------------
 
 PLACES = [
-    ("ssr_plugin.training.text:sample_documents", 1),
-    ("ssr_plugin.training.finetune:FinetuneBrain.fit_batch", 4),
+    ("ssr_plugin.training.text_data:sample_documents", 1),
+    ("ssr_plugin.training.finetune_brain:FinetuneBrain.fit_batch", 4),
     # Amid a checkpoint.
     ("torch:save", 2),
     # Amid the first validation.
-    ("ssr_plugin.training.finetune:document_loss", 1),
+    ("ssr_plugin.training.finetune_brain:document_loss", 1),
     ("shutil:rmtree", 2),
-    ("ssr_plugin.training.finetune:FinetuneBrain.score", 2),
+    ("ssr_plugin.training.finetune_brain:FinetuneBrain.score", 2),
     ("ssr_plugin.training.finetune_stage:save_speech_lm", 1),
 ]
 

@@ -189,21 +189,21 @@ def test_encoder_and_llm_are_not_trained_not_changed_and_not_saved(
 BEFORE_TRAINING = [
     ("ssr_plugin.data.prepare:write_manifest", 2),
     ("ssr_plugin.alignment.readers:FileAligner.align", 2),
-    ("ssr_plugin.models.features:FeatureCache._write", 2),
+    ("ssr_plugin.encoders.feature_cache:FeatureCache._write", 2),
 ]
 IN_TRAINING = [
     # The checkpoint of step 2 is there.
-    ("ssr_plugin.training.distill:DistillBrain.fit_batch", 4),
+    ("ssr_plugin.training.distill_brain:DistillBrain.fit_batch", 4),
     # Amid a checkpoint: the connector is written, the optimizer is not.
     ("torch:save", 2),
     # Amid the first validation.
-    ("ssr_plugin.evaluation.metrics:ReadingMetrics.add", 5),
+    ("ssr_plugin.metrics.vector_metrics:ReadingMetrics.add", 5),
     # Two checkpoints are there, and the older one is still to go.
     ("shutil:rmtree", 2),
 ]
 AFTER_TRAINING = [
-    ("ssr_plugin.training.distill:DistillBrain.score", 2),
-    ("ssr_plugin.training.report:write_json", 1),
+    ("ssr_plugin.training.distill_brain:DistillBrain.score", 2),
+    ("ssr_plugin.training.run_report:write_json", 1),
 ]
 
 

@@ -144,5 +144,5 @@ def test_the_command_line_tells_what_is_wrong_without_a_traceback(tmp_path):
 def test_every_recipe_trains_through_the_shared_main():
     for recipe in ("librispeech", "ljspeech", "template"):
         train = (RECIPES / recipe / "train.py").read_text()
-        assert "from ssr_plugin.training.main import main" in train
+        assert "from ssr_plugin.training.run_training import main" in train
         assert len(train.splitlines()) < 15

@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from ssr_plugin import SpeechLM
-from ssr_plugin.training import distill
+from ssr_plugin.training import distill_brain
 from ssr_plugin.training.brain import StageBrain
 
 import runs
@@ -215,11 +215,11 @@ def mixture(tmp_path_factory, distill_run):
         brains.append(brain)
         fit(brain, *arguments)
 
-    assign, fit = distill.assign_tokens, StageBrain.fit_epochs
+    assign, fit = distill_brain.assign_tokens, StageBrain.fit_epochs
     folder = tmp_path_factory.mktemp("mixture")
     overrides = distill_run(folder, "subword_ctc", score_with_llm=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distill, "assign_tokens", count)
+        patch.setattr(distill_brain, "assign_tokens", count)
         patch.setattr(StageBrain, "fit_epochs", fit_epochs)
         metrics = train_connector(overrides)
     return overrides, metrics, len(calls), brains[0]
@@ -293,7 +293,7 @@ def test_without_a_share_of_found_segments_training_is_on_forced_ones_alone(
     def refuse(*arguments):
         raise AssertionError("found segments were trained on")
 
-    monkeypatch.setattr(distill, "assign_tokens", refuse)
+    monkeypatch.setattr(distill_brain, "assign_tokens", refuse)
     settings = {"connector": "mean", "predicted_share": 0, "number_of_epochs": 1}
     found = train_connector(distill_run(tmp_path / "a", "boundary", **settings))
     forced = train_connector(distill_run(tmp_path / "b", "forced", **settings))
@@ -385,13 +385,13 @@ def test_a_rival_that_cannot_say_nothing_is_not_taught_to(
     distill_run, tmp_path, monkeypatch
 ):
     losses = []
-    objectives = distill.DistillBrain.compute_objectives
+    objectives = distill_brain.DistillBrain.compute_objectives
 
     def watch(brain, predictions, batch, stage):
         losses.append(objectives(brain, predictions, batch, stage))
         return losses[-1]
 
-    monkeypatch.setattr(distill.DistillBrain, "compute_objectives", watch)
+    monkeypatch.setattr(distill_brain.DistillBrain, "compute_objectives", watch)
     settings = {**RIVAL, "llm_weight": 0, "number_of_epochs": 1}
     train_connector(distill_run(tmp_path, "fixed", **settings))
     assert all(torch.isfinite(loss) and loss < 100 for loss in losses)
@@ -400,15 +400,15 @@ def test_a_rival_that_cannot_say_nothing_is_not_taught_to(
 # --- Killed, and started again -----------------------------------------------------
 
 PLACES = [
-    ("ssr_plugin.models.features:FeatureCache._write", 2),
-    ("ssr_plugin.training.segment:SegmentBrain.fit_batch", 4),
+    ("ssr_plugin.encoders.feature_cache:FeatureCache._write", 2),
+    ("ssr_plugin.training.segmenter_brain:SegmentBrain.fit_batch", 4),
     # Amid a checkpoint.
     ("torch:save", 2),
     # Amid the first validation.
-    ("ssr_plugin.evaluation.segmentation:SegmentationMetrics.add", 5),
+    ("ssr_plugin.metrics.segmentation_metrics:SegmentationMetrics.add", 5),
     ("shutil:rmtree", 2),
-    ("ssr_plugin.training.segment:SegmentBrain.score", 2),
-    ("ssr_plugin.training.segment_stage:save_segmenter", 1),
+    ("ssr_plugin.training.segmenter_brain:SegmentBrain.score", 2),
+    ("ssr_plugin.training.segmenter_stage:save_segmenter", 1),
 ]
 
 
@@ -454,9 +454,9 @@ def test_a_connector_killed_on_a_mixture_ends_like_an_unbroken_one(
     settings = {"ckpt_interval_steps": 2, "score_with_llm": True}
     argv = runs.arguments(**distill_run(tmp_path, "subword_ctc", **settings))
     for place, count in [
-        ("ssr_plugin.training.distill:DistillBrain.fit_batch", 4),
+        ("ssr_plugin.training.distill_brain:DistillBrain.fit_batch", 4),
         ("torch:save", 2),
-        ("ssr_plugin.training.distill:DistillBrain.score", 2),
+        ("ssr_plugin.training.distill_brain:DistillBrain.score", 2),
     ]:
         assert killable.run("librispeech", argv, place, count) == -9
     assert killable.run("librispeech", argv) == 0

@@ -9,9 +9,9 @@ import runs
 
 SCRIPT = """
 import torch
-from ssr_plugin.models import hub
-from ssr_plugin.models.encoder import SpeechEncoder
-from ssr_plugin.models.llm import TextLLM
+from ssr_plugin import hub
+from ssr_plugin.encoders.encoder import SpeechEncoder
+from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.sources import pin
 
 for kind, make in (("llm", TextLLM), ("encoder", SpeechEncoder)):

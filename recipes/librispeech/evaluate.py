@@ -1,6 +1,6 @@
 """Evaluates a model: python recipes/librispeech/evaluate.py hparams/evaluate.yaml"""
 
-from ssr_plugin.tasks.main import main
+from ssr_plugin.evaluation.run_evaluation import main
 
 from prepare import LibriSpeech
 

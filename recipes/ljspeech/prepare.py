@@ -5,9 +5,9 @@ To prepare only::
     python recipes/ljspeech/prepare.py DATA_FOLDER SAVE_FOLDER
 """
 
-from ssr_plugin.data.command import prepare_command
+from ssr_plugin.data.audio_headers import audio_files
 from ssr_plugin.data.datasets import DataSet, Utterance, read_text
-from ssr_plugin.data.headers import audio_files
+from ssr_plugin.data.prepare_cli import prepare_command
 
 
 class LJSpeech(DataSet):

@@ -1,6 +1,6 @@
 """Trains on LJSpeech: python recipes/ljspeech/train.py hparams/distill.yaml"""
 
-from ssr_plugin.training.main import main
+from ssr_plugin.training.run_training import main
 
 from prepare import LJSpeech
 

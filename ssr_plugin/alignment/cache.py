@@ -103,7 +103,7 @@ def align(
 
     Example
     -------
-    >>> from ssr_plugin.alignment.aligner import AlignmentItem
+    >>> from ssr_plugin.alignment.base import AlignmentItem
     >>> from ssr_plugin.alignment.sphinx import SphinxAligner
     >>> items = [AlignmentItem("utt-1", "no.wav", "hello")]
     >>> folder = getfixture("tmp_path")

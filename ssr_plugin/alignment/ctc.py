@@ -7,9 +7,9 @@ import torch
 import torchaudio
 from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 
-from ssr_plugin.alignment.aligner import Aligner
-from ssr_plugin.alignment.audio import read_audio
-from ssr_plugin.alignment.characters import (
+from ssr_plugin.alignment.aligner_audio import read_audio
+from ssr_plugin.alignment.base import Aligner
+from ssr_plugin.alignment.ctc_characters import (
     PAUSE,
     character_times,
     label_times,
@@ -42,9 +42,9 @@ class CTCAligner(Aligner):
         Hub id or folder of a model with a CTC head (wav2vec2, HuBERT, WavLM ...).
     start_offset, end_offset : float
         Added to every start, and to ends before pauses, in ms. CTC emits a character
-        inside its sound (:func:`ssr_plugin.alignment.characters.label_times`):
-        compare with trusted boundaries (``python -m ssr_plugin.alignment.compare``)
-        and set what that finds against the bias.
+        inside its sound (:func:`ssr_plugin.alignment.ctc_characters.label_times`):
+        compare with trusted boundaries (``python -m
+        ssr_plugin.alignment.compare_alignments``) and set what that finds against it.
     batch_seconds : float
         Most audio in one forward pass, padding included, in s. More is faster on a
         GPU; it changes no result.

@@ -9,8 +9,8 @@ import re
 
 import numpy as np
 
-from ssr_plugin.alignment.aligner import Aligner
-from ssr_plugin.alignment.audio import read_audio
+from ssr_plugin.alignment.aligner_audio import read_audio
+from ssr_plugin.alignment.base import Aligner
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit, sayable
 
 SAMPLE_RATE = 16000
@@ -28,7 +28,7 @@ class EvenAligner(Aligner):
     Example
     -------
     >>> import soundfile
-    >>> from ssr_plugin.alignment.aligner import AlignmentItem
+    >>> from ssr_plugin.alignment.base import AlignmentItem
     >>> path = getfixture("tmp_path") / "a.wav"
     >>> soundfile.write(path, np.r_[np.zeros(16000), np.ones(16000)] / 2, 16000)
     >>> (alignment,) = EvenAligner().align([AlignmentItem("a", str(path), "A man!")])

@@ -4,7 +4,7 @@ import pathlib
 
 import soundfile
 
-from ssr_plugin.alignment.aligner import Aligner
+from ssr_plugin.alignment.base import Aligner
 from ssr_plugin.alignment.formats import FormatError, alignment_files, read_file
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
 from ssr_plugin.files import digest, file_identity

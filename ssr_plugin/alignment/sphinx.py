@@ -10,8 +10,8 @@ import re
 import numpy as np
 import pocketsphinx
 
-from ssr_plugin.alignment.aligner import Aligner
-from ssr_plugin.alignment.audio import read_audio
+from ssr_plugin.alignment.aligner_audio import read_audio
+from ssr_plugin.alignment.base import Aligner
 from ssr_plugin.alignment.english import guess_phones, spoken_words
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
 
@@ -40,7 +40,7 @@ class SphinxAligner(Aligner):
 
     Example
     -------
-    >>> from ssr_plugin.alignment.aligner import AlignmentItem
+    >>> from ssr_plugin.alignment.base import AlignmentItem
     >>> str(SphinxAligner().align([AlignmentItem("utt-1", "no.wav", "hello")])[0])
     "utt-1: no audio file 'no.wav'"
     """

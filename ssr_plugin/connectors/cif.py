@@ -4,12 +4,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from ssr_plugin.connectors.projector import projector
-from ssr_plugin.connectors.segment_list import (
+from ssr_plugin.nnet.firing import integrate, quantity_loss, scale_weights
+from ssr_plugin.nnet.segment_lists import (
     place_vectors,
     segmented_lengths,
     zero_after,
 )
-from ssr_plugin.nnet.firing import integrate, quantity_loss, scale_weights
 
 
 class CIFConnector(nn.Module):
@@ -29,7 +29,7 @@ class CIFConnector(nn.Module):
     ---------
     input_size : int
         D, width of the encoder's frames.
-    llm : ssr_plugin.models.llm.TextLLM
+    llm : ssr_plugin.llm.text_llm.TextLLM
         Gives the width H.
     hidden_size : int or None
         Width between two linear layers with a ReLU, after the sums; one linear layer if

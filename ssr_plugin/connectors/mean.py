@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from ssr_plugin.connectors.projector import projector
-from ssr_plugin.connectors.segment_list import list_frames, place_vectors
+from ssr_plugin.nnet.segment_lists import list_frames, place_vectors
 
 
 class MeanConnector(nn.Module):
@@ -20,7 +20,7 @@ class MeanConnector(nn.Module):
     ---------
     input_size : int
         D, width of the encoder's frames.
-    llm : ssr_plugin.models.llm.TextLLM
+    llm : ssr_plugin.llm.text_llm.TextLLM
         Gives the width H.
     hidden_size : int or None
         Width between two linear layers with a ReLU; one linear layer if None.

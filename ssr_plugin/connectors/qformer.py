@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from ssr_plugin.connectors.segment_list import list_frames, place_vectors
-from ssr_plugin.connectors.segments import segment_softmax
+from ssr_plugin.nnet.segment_lists import list_frames, place_vectors
+from ssr_plugin.nnet.segments import segment_softmax
 
 
 class QueryLayer(nn.Module):
@@ -95,7 +95,7 @@ class QFormerConnector(nn.Module):
     ---------
     input_size : int
         D, width of the encoder's frames.
-    llm : ssr_plugin.models.llm.TextLLM
+    llm : ssr_plugin.llm.text_llm.TextLLM
         Gives the width H.
     num_layers : int
         As published, 2.

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssr_plugin.connectors.segment_list import place_vectors
-from ssr_plugin.connectors.segments import (
+from ssr_plugin.nnet.layers import DecoderLayer, RMSNorm, layer_shape
+from ssr_plugin.nnet.segment_lists import place_vectors
+from ssr_plugin.nnet.segments import (
     contiguous_starts,
     pad_rows,
     segment_of_frame,
@@ -13,7 +14,6 @@ from ssr_plugin.connectors.segments import (
     stack_frames,
     weighted_sums,
 )
-from ssr_plugin.nnet.layers import DecoderLayer, RMSNorm, layer_shape
 from ssr_plugin.nnet.spelling import VocabularyHead
 from ssr_plugin.nnet.windows import split_windows
 
@@ -183,7 +183,7 @@ class SSRConnector(nn.Module):
     ---------
     input_size : int
         D, width of the encoder's frames.
-    llm : ssr_plugin.models.llm.TextLLM
+    llm : ssr_plugin.llm.text_llm.TextLLM
         Gives the width H, the layers' shape and the table's scale.
     form : str
         "token" or "frame".

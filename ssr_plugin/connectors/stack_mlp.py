@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from ssr_plugin.connectors.projector import projector
-from ssr_plugin.connectors.segment_list import list_segments, place_vectors
+from ssr_plugin.nnet.segment_lists import list_segments, place_vectors
 
 
 class StackMLPConnector(nn.Module):
@@ -25,7 +25,7 @@ class StackMLPConnector(nn.Module):
     ---------
     input_size : int
         D, width of the encoder's frames.
-    llm : ssr_plugin.models.llm.TextLLM
+    llm : ssr_plugin.llm.text_llm.TextLLM
         Gives the width H.
     stack : int
         How many frames of a segment are read; published with 5, at 50 Hz. The default

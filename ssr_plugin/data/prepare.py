@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import soundfile
 from tqdm import tqdm
 
-from ssr_plugin.data.headers import audio_duration
+from ssr_plugin.data.audio_headers import audio_duration
 from ssr_plugin.data.holdout import hold_out
 from ssr_plugin.data.manifest import read_manifest, write_manifest
 from ssr_plugin.data.splits import group_splits

@@ -10,7 +10,7 @@ def render_chat(llm, messages):
 
     Arguments
     ---------
-    llm : ssr_plugin.models.llm.TextLLM
+    llm : ssr_plugin.llm.text_llm.TextLLM
     messages : list of dict
         Each with "role" and "content", a prompt.
 

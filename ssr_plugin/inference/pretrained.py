@@ -21,11 +21,11 @@ from safetensors.torch import load_file, save_file
 from speechbrain.utils.distributed import infer_device
 
 from ssr_plugin import __version__, build
+from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.files import atomic_path
-from ssr_plugin.inference.card import write_card
+from ssr_plugin.inference.model_card import write_card
 from ssr_plugin.inference.speech_lm import SpeechLM
-from ssr_plugin.models.encoder import SpeechEncoder
-from ssr_plugin.models.llm import TextLLM
+from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.trained import load_segmenter, save_segmenter
 from ssr_plugin.segmenters.trained import read_settings as read_segmenter
@@ -184,7 +184,7 @@ def load_speech_lm(
     dtype : str or torch.dtype
         Of the LLM.
     encoder_dtype : str
-        Of :class:`ssr_plugin.models.encoder.SpeechEncoder`.
+        Of :class:`ssr_plugin.encoders.encoder.SpeechEncoder`.
     encoder_source, llm_source : str or None
         Where they are, if not where the model says. They must be the same models.
     token : str or None
@@ -376,7 +376,7 @@ def _is_trained(own):
 def _load_tuned(folder, llm):
     if not (folder / TUNED).is_dir():
         return None
-    from ssr_plugin.models.tuning import TunedLLM
+    from ssr_plugin.llm.tuning import TunedLLM
 
     return TunedLLM.load(llm, folder / TUNED)
 

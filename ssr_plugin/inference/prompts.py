@@ -6,7 +6,7 @@ A prompt is a string, or a list whose parts are strings and speech.
 import torch
 
 from ssr_plugin.inference.speech import Speech, is_speech
-from ssr_plugin.models.tokens import tokenize_inside
+from ssr_plugin.llm.tokens import tokenize_inside
 
 
 def parse_prompts(prompts):
@@ -68,7 +68,7 @@ def embed_prompt(llm, parts):
 
     Arguments
     ---------
-    llm : ssr_plugin.models.llm.TextLLM
+    llm : ssr_plugin.llm.text_llm.TextLLM
     parts : list of str or Speech
         As :func:`parse_prompts` gives them.
 
@@ -79,7 +79,7 @@ def embed_prompt(llm, parts):
 
     Example
     -------
-    >>> from ssr_plugin.models.llm import TextLLM
+    >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
     >>> embed_prompt(llm, ["the cat"]).shape, embed_prompt(llm, []).shape
     (torch.Size([3, 16]), torch.Size([1, 16]))

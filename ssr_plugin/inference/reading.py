@@ -2,8 +2,8 @@
 
 import torch
 
-from ssr_plugin.connectors.segment_list import place_vectors
-from ssr_plugin.models.refine import refine
+from ssr_plugin.llm.lm_fusion import refine
+from ssr_plugin.nnet.segment_lists import place_vectors
 
 
 @torch.no_grad()
@@ -24,7 +24,7 @@ def read_segments(
     ---------
     connector : torch.nn.Module
         As registered.
-    llm : ssr_plugin.models.llm.TextLLM
+    llm : ssr_plugin.llm.text_llm.TextLLM
         Untouched: as the connector learnt from it.
     features : torch.Tensor
         [B, T, D]
@@ -33,7 +33,7 @@ def read_segments(
     predicted : bool
         Whether segments may be those of no token, which are then left out.
     passes, weight, sharpness
-        Of :func:`ssr_plugin.models.refine.refine`.
+        Of :func:`ssr_plugin.llm.lm_fusion.refine`.
 
     Returns
     -------
@@ -45,8 +45,8 @@ def read_segments(
     Example
     -------
     >>> from ssr_plugin import build
-    >>> from ssr_plugin.models.encoder import SpeechEncoder
-    >>> from ssr_plugin.models.llm import TextLLM
+    >>> from ssr_plugin.encoders.encoder import SpeechEncoder
+    >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> encoder = SpeechEncoder(getfixture("tiny_encoder_folder"))
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
     >>> connector = build.connector("ssr", encoder, llm).eval()

@@ -9,16 +9,16 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import TextIteratorStreamer
 
-from ssr_plugin.connectors.segments import pad_segments
 from ssr_plugin.data.audio import AudioError
 from ssr_plugin.inference.chat import render_chat
 from ssr_plugin.inference.prompts import embed_prompt, parse_prompts
 from ssr_plugin.inference.reading import read_segments
 from ssr_plugin.inference.speech import Speech, is_speech, read_groups
-from ssr_plugin.models.choices import score_choices
-from ssr_plugin.models.tokens import tokenize_inside
+from ssr_plugin.llm.choices import score_choices
+from ssr_plugin.llm.tokens import tokenize_inside
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.nearest import nearest_tokens, squared_norms
+from ssr_plugin.nnet.segments import pad_segments
 from ssr_plugin.segmenters.forced import Segments
 
 # Batches whose recordings are read before they are sorted by length.
@@ -38,8 +38,8 @@ class SpeechLM(nn.Module):
 
     Arguments
     ---------
-    encoder : ssr_plugin.models.encoder.SpeechEncoder
-    llm : ssr_plugin.models.llm.TextLLM
+    encoder : ssr_plugin.encoders.encoder.SpeechEncoder
+    llm : ssr_plugin.llm.text_llm.TextLLM
         As the connector learnt from it.
     connector : torch.nn.Module
     segmenters : dict
@@ -47,7 +47,7 @@ class SpeechLM(nn.Module):
     settings : dict
         What ``speech_lm.json`` keeps besides: see
         :mod:`ssr_plugin.inference.pretrained`.
-    tuned : ssr_plugin.models.tuning.TunedLLM or None
+    tuned : ssr_plugin.llm.tuning.TunedLLM or None
         The LLM after stage 2.
 
     Attributes

@@ -135,7 +135,7 @@ class VocabularyHead(nn.Module):
 
     Arguments
     ---------
-    llm : ssr_plugin.models.llm.TextLLM
+    llm : ssr_plugin.llm.text_llm.TextLLM
         Gives the embeddings E and the tokens' spelling.
     width : int
         H, size of the states.
@@ -146,7 +146,7 @@ class VocabularyHead(nn.Module):
 
     Example
     -------
-    >>> from ssr_plugin.models.llm import TextLLM
+    >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
     >>> head = VocabularyHead(llm, width=16)
     >>> vectors, logits = head(torch.rand(3, 16), candidates=torch.arange(10))

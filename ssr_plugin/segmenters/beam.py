@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ssr_plugin.models.prefixes import GrowingTexts
+from ssr_plugin.llm.prefixes import GrowingTexts
 from ssr_plugin.nnet.groups import split_groups
 
 # Texts that the LLM reads side by side.
@@ -79,7 +79,7 @@ def search_prefixes(emissions, llm, beam_size=4, weight=0.4, bonus=2.0):
     Arguments
     ---------
     emissions : list of Emissions
-    llm : ssr_plugin.models.llm.TextLLM
+    llm : ssr_plugin.llm.text_llm.TextLLM
     beam_size : int
         Beginnings of an utterance that are kept at each state.
     weight, bonus : float
@@ -91,7 +91,7 @@ def search_prefixes(emissions, llm, beam_size=4, weight=0.4, bonus=2.0):
 
     Example
     -------
-    >>> from ssr_plugin.models.llm import TextLLM
+    >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
     >>> heard = Emissions([3, 7], [-9.0, -0.1], [[5], [6]], [[-0.1], [-3.0]])
     >>> search_prefixes([heard], llm, weight=0.0, bonus=0.0)

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssr_plugin.alignment.characters import character_times, label_times
 from ssr_plugin.alignment.ctc import viterbi, with_star
+from ssr_plugin.alignment.ctc_characters import character_times, label_times
 from ssr_plugin.alignment.record import Alignment, Unit
-from ssr_plugin.segmenters.characters import (
+from ssr_plugin.segmenters.character_segmenter import (
     CharacterSegmenter,
     check_fit,
     check_memory,
@@ -34,11 +34,11 @@ class CharCTCSegmenter(CharacterSegmenter):
     Arguments
     ---------
     input_size, llm, frame_rate, **options
-        Of :class:`ssr_plugin.segmenters.characters.CharacterSegmenter`.
+        Of :class:`ssr_plugin.segmenters.character_segmenter.CharacterSegmenter`.
 
     Example
     -------
-    >>> from ssr_plugin.models.llm import TextLLM
+    >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
     >>> segmenter = CharCTCSegmenter(6, llm, 50.0, alphabet=" ab", width=8, num_heads=2)
     >>> len(segmenter.segment_frames(torch.rand(1, 9, 6), torch.tensor([9])))

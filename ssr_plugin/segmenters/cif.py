@@ -27,7 +27,7 @@ class CIFSegmenter(TrainedSegmenter):
 
     Example
     -------
-    >>> from ssr_plugin.models.llm import TextLLM
+    >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
     >>> segmenter = CIFSegmenter(6, llm, 50.0, width=8, num_heads=2)
     >>> len(segmenter.segment_frames(torch.rand(1, 9, 6), torch.tensor([9])))

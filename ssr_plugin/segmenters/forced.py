@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from ssr_plugin.segmenters.arithmetic import (
+from ssr_plugin.segmenters.boundaries import (
     SILENCE_POLICIES,
     character_times,
     give_silence,

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssr_plugin.models.prefixes import GrowingTexts
+from ssr_plugin.llm.prefixes import GrowingTexts
 from ssr_plugin.nnet.candidates import distance_logits, draw_candidates
 from ssr_plugin.nnet.frames import frame_mask
 from ssr_plugin.nnet.spelling import VocabularyHead
@@ -58,7 +58,7 @@ class SubwordCTCSegmenter(TrainedSegmenter):
 
     Example
     -------
-    >>> from ssr_plugin.models.llm import TextLLM
+    >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
     >>> segmenter = SubwordCTCSegmenter(6, llm, 50.0, width=8, num_heads=2)
     >>> len(segmenter.segment_frames(torch.rand(1, 9, 6), torch.tensor([9])))

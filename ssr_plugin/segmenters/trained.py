@@ -34,7 +34,7 @@ class TrainedSegmenter(nn.Module):
     ---------
     input_size : int
         D, width of the encoder's frames.
-    llm : ssr_plugin.models.llm.TextLLM
+    llm : ssr_plugin.llm.text_llm.TextLLM
     frame_rate : float
         Of the encoder, in Hz.
     width, num_layers, num_heads, kernel_size, stack, dropout
@@ -203,8 +203,8 @@ def save_segmenter(folder, segmenter, name, options, encoder, llm, **notes):
         As registered.
     options : dict
         It was made with, besides sizes.
-    encoder : ssr_plugin.models.encoder.SpeechEncoder
-    llm : ssr_plugin.models.llm.TextLLM
+    encoder : ssr_plugin.encoders.encoder.SpeechEncoder
+    llm : ssr_plugin.llm.text_llm.TextLLM
     **notes
         JSON-able, kept beside the rest.
     """
@@ -281,8 +281,8 @@ def load_segmenter(folder, encoder, llm):
     ---------
     folder : path-like
         Written by :func:`save_segmenter`.
-    encoder : ssr_plugin.models.encoder.SpeechEncoder
-    llm : ssr_plugin.models.llm.TextLLM
+    encoder : ssr_plugin.encoders.encoder.SpeechEncoder
+    llm : ssr_plugin.llm.text_llm.TextLLM
 
     Returns
     -------

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ssr_plugin.segmenters.characters import (
+from ssr_plugin.segmenters.character_segmenter import (
     CharacterSegmenter,
     check_fit,
     check_memory,
@@ -71,11 +71,11 @@ class Unity2Segmenter(CharacterSegmenter):
     binarization : float
         Weight of the best way's loss.
     num_layers, dropout, **options
-        Of :class:`ssr_plugin.segmenters.characters.CharacterSegmenter`.
+        Of :class:`ssr_plugin.segmenters.character_segmenter.CharacterSegmenter`.
 
     Example
     -------
-    >>> from ssr_plugin.models.llm import TextLLM
+    >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
     >>> segmenter = Unity2Segmenter(6, llm, 50.0, alphabet="abe", width=8)
     >>> [index for index, _, _ in segmenter.align_text(torch.rand(9, 6), "A bé")]

@@ -13,9 +13,9 @@ from speechbrain.dataio.sampler import DynamicBatchSampler
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from ssr_plugin.connectors.segments import pad_segments
 from ssr_plugin.data.audio import read_row
 from ssr_plugin.nnet.groups import split_groups
+from ssr_plugin.nnet.segments import pad_segments
 from ssr_plugin.problems import Problems
 from ssr_plugin.segmenters.forced import SegmentationError
 
@@ -157,7 +157,7 @@ def make_dataset(rows, segments, features=None, sample_rate=16000):
         Manifest rows by id.
     segments : dict
         Segments by id.
-    features : ssr_plugin.models.features.FeatureCache or None
+    features : ssr_plugin.encoders.feature_cache.FeatureCache or None
         None reads the audio instead, for the encoder to run on.
     sample_rate : int
         In Hz, of the audio that the encoder takes.

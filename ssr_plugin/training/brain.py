@@ -8,7 +8,7 @@ from speechbrain.utils.distributed import get_rank
 from torch.nn.parallel import DistributedDataParallel
 
 from ssr_plugin.files import digest
-from ssr_plugin.models.precision import resolve_precision
+from ssr_plugin.nnet.precision import resolve_precision
 from ssr_plugin.training.memory import told_what_to_lower
 from ssr_plugin.training.schedule import warmup_cosine
 

@@ -17,7 +17,7 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
-from ssr_plugin.models import hub
+from ssr_plugin import hub
 from ssr_plugin.segmenters.trained import segmenter_mark
 
 

@@ -10,10 +10,10 @@ from speechbrain.utils.distributed import if_main_process
 from ssr_plugin.inference.pretrained import save_speech_lm
 from ssr_plugin.inference.speech_lm import SpeechLM
 from ssr_plugin.segmenters.trained import read_settings
-from ssr_plugin.training import report
-from ssr_plugin.training.distill import DistillBrain
+from ssr_plugin.training import run_report
+from ssr_plugin.training.data_pipeline import make_splits
+from ssr_plugin.training.distill_brain import DistillBrain
 from ssr_plugin.training.loop import make_loaders, train
-from ssr_plugin.training.splits import make_splits
 
 logger = logging.getLogger(__name__)
 
@@ -62,16 +62,16 @@ def run(hparams, run_opts, manifests):
                 brain, name, loader, skipped, hparams, predicted=True
             )
         metrics[name] = score(brain, name, loader, skipped, hparams)
-    metrics["train"] = report.train_figures(brain, splits["train"], epochs, started)
+    metrics["train"] = run_report.train_figures(brain, splits["train"], epochs, started)
     if if_main_process():
         folder = hparams["output_folder"]
         skipped = {name: split.skipped for name, split in splits.items()}
-        report.write_json(folder, metrics=metrics, skipped=skipped)
+        run_report.write_json(folder, metrics=metrics, skipped=skipped)
         lm = make_speech_lm(hparams, brain.part("connector"))
         save_speech_lm(folder, lm, metrics)
         drawn = next(iter(manifests.tests), "valid")
-        report.draw_all(folder, brain, splits[drawn].dataset, epochs)
-        report.show_summary(metrics)
+        run_report.draw_all(folder, brain, splits[drawn].dataset, epochs)
+        run_report.show_summary(metrics)
         logger.info("Metrics, log, TensorBoard and pictures are in %s", folder)
     return metrics
 
@@ -144,7 +144,9 @@ def score(brain, name, loader, skipped, hparams, predicted=False):
     with_llm = hparams["score_with_llm"]
     scores, through = brain.score(loader, with_llm=with_llm, predicted=predicted)
     segments = "predicted" if predicted else "forced"
-    report.show_readings(f"{name} ({segments})", scores.readings, hparams["num_shown"])
+    run_report.show_readings(
+        f"{name} ({segments})", scores.readings, hparams["num_shown"]
+    )
     passes = hparams["llm_passes"] if brain.scores_tokens else 0
     figures = {"segments": segments, "llm_passes": passes, **scores.summary()}
     return {**figures, **through, "skipped": skipped}

@@ -6,13 +6,18 @@ import time
 from speechbrain.utils.distributed import if_main_process
 
 from ssr_plugin.inference.pretrained import save_speech_lm
-from ssr_plugin.training import report
-from ssr_plugin.training.finetune import FinetuneBrain
+from ssr_plugin.training import run_report
+from ssr_plugin.training.data_pipeline import make_splits
+from ssr_plugin.training.finetune_brain import FinetuneBrain
 from ssr_plugin.training.loop import make_loaders, train
-from ssr_plugin.training.splits import make_splits
-from ssr_plugin.training.stage1 import compare_data, load_stage1, same_models, tune
-from ssr_plugin.training.tasks import parse_tasks
-from ssr_plugin.training.text import make_text
+from ssr_plugin.training.stage1_model import (
+    compare_data,
+    load_stage1,
+    same_models,
+    tune,
+)
+from ssr_plugin.training.templates import parse_tasks
+from ssr_plugin.training.text_data import make_text
 
 logger = logging.getLogger(__name__)
 
@@ -82,15 +87,15 @@ def run(hparams, run_opts, manifests):
         "tokens": sum(map(len, text.heldout)),
     }
     metrics["train"] = {
-        **report.train_figures(brain, splits["train"], epochs, started),
+        **run_report.train_figures(brain, splits["train"], epochs, started),
         "trained_parameters": sum(x.numel() for x in tuned.state_dict().values()),
     }
     if if_main_process():
         folder = hparams["output_folder"]
         skipped = {name: split.skipped for name, split in splits.items()}
-        report.write_json(folder, skipped=skipped)
+        run_report.write_json(folder, skipped=skipped)
         if epochs:
-            report.draw_curves(folder, epochs)
+            run_report.draw_curves(folder, epochs)
         lm.tuned = tuned if tuned.trained else None
         save_speech_lm(folder, lm, metrics=metrics)
         show_summary(metrics)

@@ -15,7 +15,7 @@ def make_loaders(splits, batch_seconds):
     Arguments
     ---------
     splits : dict
-        Name -> ssr_plugin.training.splits.Split.
+        Name -> ssr_plugin.training.data_pipeline.Split.
     batch_seconds : float
         Audio in a batch, padding included.
 

@@ -1,0 +1,55 @@
+"""The command ``ssr``: speech read by an LLM, timed, kept, or made, from a shell.
+
+Each subcommand is the module of its name: see :mod:`ssr_plugin.cli.parser`.
+"""
+
+import os
+import sys
+
+from ssr_plugin.cli.parser import make_parser
+
+
+def main(argv=None):
+    """Runs the command.
+
+    Arguments
+    ---------
+    argv : list of str or None
+        Arguments; by default those of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 1 if some recordings had to be left out, which the log names.
+
+    Raises
+    ------
+    SystemExit
+        With the message alone, where the user's input is at fault.
+
+    Example
+    -------
+    >>> main(["transcribe", "a.wav", "--model", "/no/such/folder"])
+    Traceback (most recent call last):
+        ...
+    SystemExit: error: there is no folder '/no/such/folder'
+    """
+    options = make_parser().parse_args(argv)
+    # Late, like all that help does not need.
+    import logging
+
+    from ssr_plugin.problems import TooManyProblems
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        problems = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has had enough (head); nothing can be flushed at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, ValueError, ImportError, TooManyProblems) as error:
+        raise SystemExit(f"error: {error}") from error
+    if problems:
+        print(f"error: {len(problems)} left out", file=sys.stderr)
+    return 1 if problems else 0

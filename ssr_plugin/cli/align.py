@@ -1,0 +1,154 @@
+"""``ssr align``: when each word of a transcript was said."""
+
+import pathlib
+
+from ssr_plugin.cli.arguments import add_files
+
+WHAT = "find when each word of a transcript was said"
+HOW = """
+  ssr align talk.wav --text "good morning"      start and end in s, word
+  ssr align talks/ --format textgrid --output grids/
+  ssr align talks/ --aligner ctc --aligner-option source=facebook/wav2vec2-base-960h
+
+No model of this package is needed. Without --text the transcript of talk.wav is read
+from talk.txt or talk.lab beside it, or from a *.trans.txt there (id, blank, text)."""
+
+# Not .txt: that is where transcripts are.
+_SUFFIXES = {"text": ".tsv", "json": ".json", "ctm": ".ctm", "textgrid": ".TextGrid"}
+
+
+def add_arguments(parser):
+    """What it can be told."""
+    add_files(parser)
+    parser.add_argument("--text", help="the transcript, of one file")
+    parser.add_argument(
+        "--aligner",
+        default="pocketsphinx",
+        help="a registered name: pocketsphinx (English; the default), ctc, even, ...",
+    )
+    parser.add_argument(
+        "--aligner-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the aligner; may be repeated",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("text", "json", "ctm", "textgrid"),
+        default="text",
+        help="json keeps all; every form but text is read again by --aligner files",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FOLDER",
+        help="a file here for each recording, named after it, rather than all printed",
+    )
+    parser.add_argument(
+        "--num-workers", type=int, metavar="N", help="processes (default: all cores)"
+    )
+
+
+def run(options):
+    """Prints or writes each recording's words; returns the problems."""
+    import tempfile
+
+    from ssr_plugin.alignment.align_manifest import make_aligner
+    from ssr_plugin.alignment.base import AlignmentItem
+    from ssr_plugin.alignment.cache import align
+    from ssr_plugin.alignment.record import AlignmentError
+    from ssr_plugin.cli.recordings import find_audio, read_transcript
+    from ssr_plugin.problems import Problems
+
+    paths = list(dict.fromkeys(find_audio(options.files)))
+    _check(options, paths)
+    aligner = make_aligner(options.aligner, _as_arguments(options.aligner_option))
+    problems = Problems("aligning", max_share=1.0)
+    items = []
+    for path in paths:
+        try:
+            text = options.text or read_transcript(path)
+        except (OSError, ValueError) as error:
+            problems.add(path, error)
+            continue
+        items.append(AlignmentItem(str(path), str(path), text))
+    with tempfile.TemporaryDirectory() as cache:
+        alignments, failed = align(
+            items,
+            aligner,
+            cache,
+            num_workers=options.num_workers,
+            max_skipped_share=1.0,
+        )
+        problems.reasons |= failed.reasons
+        for path, alignment in alignments.items():
+            try:
+                _give(pathlib.Path(path), alignment, options, len(paths) > 1)
+            except AlignmentError as error:
+                problems.add(path, error.reason)
+    return problems
+
+
+def _check(options, paths):
+    """Refuses what cannot be done before anything is."""
+    if options.text is not None and len(paths) > 1:
+        raise ValueError(
+            f"--text is the transcript of one recording, and there are {len(paths)}: "
+            f"put transcripts beside them"
+        )
+    if options.output is None:
+        if options.format == "textgrid":
+            raise ValueError("TextGrids are not printed: give --output FOLDER")
+        return
+    named = {}
+    for path in paths:
+        other = named.setdefault(path.stem, path)
+        if other != path:
+            raise ValueError(
+                f"'{other}' and '{path}' would be written to the same file: align them "
+                f"one after the other, into two folders"
+            )
+
+
+def _as_arguments(given):
+    """ "key=value" as "--key", "value"."""
+    arguments = []
+    for each in given:
+        key, equals, value = each.partition("=")
+        if not equals:
+            raise ValueError(f"--aligner-option '{each}' is not of the form KEY=VALUE")
+        arguments += [f"--{key}", value]
+    return arguments
+
+
+def _give(path, alignment, options, many):
+    """Prints an alignment, or writes it to a file of its own."""
+    import dataclasses
+    import json
+
+    from ssr_plugin.alignment.writers import to_ctm, words, write_textgrid
+    from ssr_plugin.files import atomic_path
+
+    alignment = dataclasses.replace(alignment, id=path.stem)
+    place = None
+    if options.output is not None:
+        place = pathlib.Path(options.output) / f"{path.stem}{_SUFFIXES[options.format]}"
+    if options.format == "textgrid":
+        write_textgrid(place, alignment)
+        return
+    if options.format == "ctm":
+        text = to_ctm(alignment)
+    elif options.format == "json":
+        record = {"path": str(path), **alignment.to_json()}
+        text = json.dumps(record, ensure_ascii=False)
+    else:
+        head = f"{path}\t" if many and place is None else ""
+        text = "\n".join(
+            f"{head}{start:.3f}\t{end:.3f}\t{word}"
+            for word, start, end in words(alignment)
+        )
+    if place is None:
+        print(text)
+        return
+    with atomic_path(place) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")

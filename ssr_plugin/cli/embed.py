@@ -1,0 +1,38 @@
+"""``ssr embed``: recordings kept as vectors."""
+
+from ssr_plugin.cli.arguments import add_files, add_model
+
+WHAT = "keep recordings as vectors in the LLM's embedding space"
+HOW = """
+  ssr embed talks/ --output talks.safetensors
+
+The file holds a tensor [N, H] for each path, with tokens, times and texts as JSON in
+its metadata. In Python, ssr_plugin.inference.speech_files.load_speech reads it, and
+what it gives goes into any prompt."""
+
+
+def add_arguments(parser):
+    """What it can be told."""
+    add_files(parser)
+    parser.add_argument(
+        "--output", metavar="FILE.safetensors", required=True, help="where vectors go"
+    )
+    add_model(parser)
+
+
+def run(options):
+    """Writes the vectors of all recordings into one file; returns the problems."""
+    from ssr_plugin.cli.model import load_model, read_speech
+    from ssr_plugin.cli.recordings import find_audio
+    from ssr_plugin.inference.speech_files import save_speech
+    from ssr_plugin.problems import Problems
+
+    paths = list(dict.fromkeys(find_audio(options.files)))
+    lm = load_model(options)
+    problems = Problems("embedding", max_share=1.0)
+    found = read_speech(lm, paths, options.batch_seconds, problems)
+    speeches = {str(path): speech for path, speech in found if speech is not None}
+    if not speeches:
+        raise ValueError("none of the recordings can be read: nothing is written")
+    save_speech(options.output, speeches, lm)
+    return problems

@@ -1,0 +1,104 @@
+"""The model that a command uses, and the recordings that go through it."""
+
+import itertools
+import pathlib
+
+import torch
+from tqdm import tqdm
+
+from ssr_plugin.cli.arguments import DEFAULT_MODEL
+from ssr_plugin.data.audio import AudioError
+from ssr_plugin.inference.speech_lm import SpeechLM
+
+# Prompts that go through the LLM together.
+_PROMPTS = 16
+
+
+def load_model(options):
+    """The model that the options name.
+
+    Arguments
+    ---------
+    options : argparse.Namespace
+
+    Returns
+    -------
+    SpeechLM
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, or it cannot be used; it names the mend.
+    """
+    if options.model == DEFAULT_MODEL and not pathlib.Path(DEFAULT_MODEL).is_dir():
+        raise ValueError(
+            f"there is no model in {DEFAULT_MODEL}: give --model, or train one "
+            f"(hparams/segmenter.yaml, then hparams/distill.yaml --segmenter "
+            f"results/segmenter)"
+        )
+    if options.device is not None:
+        try:
+            torch.empty(0, device=options.device)
+        except (AssertionError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"--device {options.device}: {reason}") from error
+    return SpeechLM.from_pretrained(
+        options.model,
+        revision=options.revision,
+        encoder_source=options.encoder_source,
+        llm_source=options.llm_source,
+        device=options.device,
+        dtype=options.dtype,
+    )
+
+
+def read_speech(lm, paths, batch_seconds, problems):
+    """Reads recordings as the LLM does, with a bar over many.
+
+    Arguments
+    ---------
+    lm : SpeechLM
+    paths : list of pathlib.Path
+    batch_seconds : float
+        Audio that goes through together.
+    problems : ssr_plugin.problems.Problems
+        Where files that cannot be read are noted.
+
+    Yields
+    ------
+    path : pathlib.Path
+        In order.
+    speech : Speech or None
+        None if it cannot be read.
+
+    Example
+    -------
+    >>> from ssr_plugin.problems import Problems
+    >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
+    >>> problems = Problems("reading", max_share=1)
+    >>> list(read_speech(lm, [pathlib.Path("no.wav")], 60, problems))
+    [(PosixPath('no.wav'), None)]
+    >>> problems.reasons
+    {'no.wav': 'there is no audio file no.wav'}
+    """
+    spoken = lm.embed_each(paths, batch_seconds)
+    with tqdm(total=len(paths), unit="file", disable=len(paths) < 2) as bar:
+        for path, speech in zip(paths, spoken, strict=True):
+            if isinstance(speech, AudioError):
+                problems.add(path, speech)
+                speech = None
+            yield path, speech
+            bar.update()
+
+
+def batches(found, size=_PROMPTS):
+    """What comes one by one, in lists of several.
+
+    Example
+    -------
+    >>> list(batches(range(5), 2))
+    [[0, 1], [2, 3], [4]]
+    """
+    found = iter(found)
+    while batch := list(itertools.islice(found, size)):
+        yield batch

@@ -1,0 +1,57 @@
+"""The parser of the command ``ssr``: its subcommands, put together.
+
+A subcommand is a module of this package, named in :data:`COMMANDS`. It says what it is
+for (``WHAT``, a line) and how it is used (``HOW``), and has ``add_arguments(parser)``
+and ``run(options)``, which gives what had to be left out, if anything. What loads torch
+or takes its time is imported where it is used: ``ssr --help`` imports every subcommand.
+"""
+
+import argparse
+import importlib
+
+from ssr_plugin import __version__
+
+#: In the order in which they are shown.
+COMMANDS = (
+    "transcribe",
+    "generate",
+    "align",
+    "embed",
+    "export",
+    "speak",
+    "compare",
+)
+
+
+def make_parser():
+    """The parser of all commands.
+
+    Returns
+    -------
+    argparse.ArgumentParser
+
+    Example
+    -------
+    >>> options = make_parser().parse_args(["transcribe", "a.wav", "--json"])
+    >>> options.command, options.files, options.json
+    ('transcribe', ['a.wav'], True)
+    """
+    parser = argparse.ArgumentParser(
+        prog="ssr",
+        description="Speech read by a text LLM (SSR-Connector).",
+        epilog="ssr COMMAND --help tells more, with examples.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        command = importlib.import_module(f"ssr_plugin.cli.{name}")
+        what = command.WHAT
+        own = commands.add_parser(
+            name,
+            help=what,
+            description=f"{what[0].upper()}{what[1:]}.\n{command.HOW}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(own)
+        own.set_defaults(run=command.run)
+    return parser

@@ -1,0 +1,104 @@
+"""Prompts as a command line writes them, with recordings put in."""
+
+import re
+
+from ssr_plugin.cli.model import read_speech
+from ssr_plugin.cli.recordings import find_audio
+from ssr_plugin.inference.chat import render_chat
+
+PLACE = "{audio}"
+_ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
+
+
+def unescape(text):
+    r"""A text with the new lines and tabs that a shell does not write easily.
+
+    Example
+    -------
+    >>> unescape(r"a\nb\\n")
+    'a\nb\\n'
+    """
+    return re.sub(r"\\[nt\\]", lambda match: _ESCAPES[match.group()], text)
+
+
+def group_files(template, names):
+    """Which recordings go into which prompt.
+
+    Arguments
+    ---------
+    template : str
+        With ``{audio}`` where recordings go.
+    names : list of str
+        As :func:`ssr_plugin.cli.recordings.find_audio` takes them.
+
+    Returns
+    -------
+    list of list of pathlib.Path
+        Of each prompt its recordings, in order.
+
+    Raises
+    ------
+    ValueError
+        If files and places do not come out even.
+
+    Example
+    -------
+    >>> group_files("Hear {audio}!", ["a.wav", "b.wav"])
+    [[PosixPath('a.wav')], [PosixPath('b.wav')]]
+    >>> group_files("{audio} or {audio}?", ["a.wav"])
+    Traceback (most recent call last):
+        ...
+    ValueError: 1 recordings for the 2 places {audio} of the prompt: give as many, or \
+a multiple
+    """
+    paths, places = find_audio(names), template.count(PLACE)
+    if not paths and not places:
+        return [[]]
+    if not paths or not places or len(paths) % places:
+        raise ValueError(
+            f"{len(paths)} recordings for the {places} places {PLACE} of the prompt: "
+            f"give as many, or a multiple"
+        )
+    return [paths[i : i + places] for i in range(0, len(paths), places)]
+
+
+def read_prompts(lm, groups, options, problems):
+    """The prompts, recordings read; those that lack one are left out.
+
+    Arguments
+    ---------
+    lm : SpeechLM
+    groups : list of list of pathlib.Path
+        As :func:`group_files` gives them.
+    options : argparse.Namespace
+        With ``prompt``, ``chat`` and ``batch_seconds``.
+    problems : ssr_plugin.problems.Problems
+
+    Yields
+    ------
+    paths : list of pathlib.Path
+    prompt : list of str or Speech
+
+    Raises
+    ------
+    ValueError
+        If a chat is wanted and the LLM has no template of one.
+    """
+    if options.chat and lm.llm.tokenizer.chat_template is None:
+        # Told before hours of audio are read.
+        raise ValueError(
+            f"--chat: the LLM '{lm.llm.source}' has no chat template: leave --chat out"
+        )
+    texts = unescape(options.prompt).split(PLACE)
+    paths = [path for group in groups for path in group]
+    speeches = read_speech(lm, paths, options.batch_seconds, problems)
+    for group in groups:
+        spoken = [next(speeches)[1] for _ in group]
+        if None in spoken:
+            continue
+        prompt = [texts[0]]
+        for speech, text in zip(spoken, texts[1:], strict=True):
+            prompt += [speech, text]
+        if options.chat:
+            prompt = render_chat(lm.llm, [{"role": "user", "content": prompt}])
+        yield group, prompt

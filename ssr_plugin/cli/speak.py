@@ -1,0 +1,97 @@
+"""``ssr speak``: a text set as recordings, for models to hear."""
+
+from collections import Counter
+
+WHAT = "turn a text set into speech, for the evaluation to hear"
+HOW = """
+  ssr speak copa /data/COPA --output speech/copa
+  ssr speak mmlu /data/MMLU --output speech/mmlu --synthesizer flite --max-items 500
+  ssr speak mine.txt --output speech/mine --voices en-gb en-us+f2
+  ssr speak copa /data/COPA --output speech/copa --synthesizer command \\
+      --command "piper --model {voice} --output_file {wav}" --voices amy.onnx
+
+The folder gets recordings (16 kHz FLAC), manifest.csv (which recipes/template reads as
+a data set) and skipped.json: what is left out and why. Left out is what reads badly
+aloud, such as formulas, blanks to fill and long texts. A text's voice is chosen by its
+id. What is there already is not spoken again, so a run that was stopped goes on."""
+
+# Options of speak that have a default of their own.
+_OPTIONS = ("seed", "max_words", "marks", "max_skipped_share", "num_workers")
+
+
+def add_arguments(parser):
+    """What it can be told."""
+    parser.add_argument(
+        "source",
+        metavar="SET",
+        help="a task's name, or a text file with one text a line",
+    )
+    parser.add_argument("data", nargs="?", metavar="DATA", help="the task's own files")
+    parser.add_argument(
+        "--output", metavar="FOLDER", required=True, help="where the speech goes"
+    )
+    voice = parser.add_argument_group("who speaks")
+    voice.add_argument(
+        "--synthesizer",
+        default="espeak",
+        metavar="NAME",
+        help="espeak (espeak-ng), flite, command, or one that an extension adds "
+        "(default %(default)s)",
+    )
+    voice.add_argument(
+        "--voices", nargs="+", metavar="VOICE", help="to draw from (default: its own)"
+    )
+    voice.add_argument(
+        "--command",
+        dest="synthesizer_command",
+        metavar="LINE",
+        help="of --synthesizer command: any program; {voice}, {wav} (to be written) "
+        "and {text} are filled in; without {text} it is given on standard input",
+    )
+    voice.add_argument(
+        "--seed", type=int, metavar="N", help="another one gives ids other voices"
+    )
+    what = parser.add_argument_group("what is spoken")
+    what.add_argument(
+        "--max-items",
+        type=int,
+        metavar="N",
+        help="only so many, drawn at random but always the same",
+    )
+    what.add_argument(
+        "--max-words", type=int, metavar="N", help="longer texts are left out (100)"
+    )
+    what.add_argument(
+        "--marks",
+        metavar="CHARS",
+        help="read well besides letters and digits (usual punctuation, & %% $); texts "
+        "with anything else are left out",
+    )
+    parser.add_argument(
+        "--max-skipped-share",
+        type=float,
+        metavar="SHARE",
+        help="of failed texts, beyond which it ends with an error (0.01)",
+    )
+    parser.add_argument(
+        "--num-workers", type=int, metavar="N", help="spoken at once (default: cores)"
+    )
+
+
+def run(options):
+    """Speaks the texts and prints how many; what is left out is no problem."""
+    from ssr_plugin import build
+    from ssr_plugin.tts.speak_texts import read_texts, speak
+
+    own = {"command": options.synthesizer_command, "voices": options.voices}
+    own = {key: value for key, value in own.items() if value}
+    synthesizer = build.synthesizer(options.synthesizer, own)
+    texts = read_texts(options.source, options.data, options.max_items)
+    given = {key: getattr(options, key) for key in _OPTIONS}
+    given = {key: value for key, value in given.items() if value is not None}
+    skipped = speak(texts, options.output, synthesizer, **given)
+    spoken = len(texts) - len(skipped)
+    print(f"{options.output}: {spoken} spoken, {len(skipped)} left out")
+    kinds = Counter(reason.partition(":")[0] for reason in skipped.values())
+    for reason, count in kinds.most_common():
+        print(f"  {count}: {reason}")

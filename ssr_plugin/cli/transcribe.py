@@ -1,0 +1,94 @@
+"""``ssr transcribe``: what was said."""
+
+from ssr_plugin.cli.arguments import add_files, add_length, add_model
+
+WHAT = "write down what was said"
+HOW = """
+  ssr transcribe talk.wav                       the text alone
+  ssr transcribe talks/ --json > talks.jsonl    all that is known of each recording
+  ssr transcribe "talks/**/*.flac" --times      when each word was said
+
+Text is that of the tokens whose embeddings are nearest to the vectors of speech, or,
+with --prompt, what the LLM writes after them (for an LLM tuned to transcribe). Of many
+files each line is path, tab, text. A file that cannot be read is named and left out;
+the exit status is then 1."""
+
+
+def add_arguments(parser):
+    """What it can be told."""
+    add_files(parser)
+    parser.add_argument(
+        "--prompt", metavar="TEXT", help="let the LLM write after vectors and this text"
+    )
+    add_length(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json",
+        action="store_true",
+        help="a line of JSON for each file: path, text, the segmenter's hypothesis, "
+        "tokens with times, seconds, segments",
+    )
+    form.add_argument(
+        "--times",
+        action="store_true",
+        help="a line for each word heard: start and end in s, word",
+    )
+    add_model(parser)
+
+
+def run(options):
+    """Prints what was said in each recording; returns the problems."""
+    from ssr_plugin.cli.model import batches, load_model, read_speech
+    from ssr_plugin.cli.prompt_files import unescape
+    from ssr_plugin.cli.recordings import find_audio
+    from ssr_plugin.cli.show import show, show_json, show_text, timed_words
+    from ssr_plugin.problems import Problems
+
+    prompt = options.prompt
+    if prompt is not None:
+        if options.times:
+            raise ValueError(
+                "--times are those of the tokens heard: what the LLM writes after a "
+                "--prompt has none"
+            )
+        prompt = unescape(prompt)
+    paths = find_audio(options.files)
+    alone = len(paths) == 1
+    lm = load_model(options)
+    problems = Problems("transcribing", max_share=1.0)
+    found = read_speech(lm, paths, options.batch_seconds, problems)
+    for batch in batches(item for item in found if item[1] is not None):
+        texts = lm.transcribe(
+            [speech for _, speech in batch],
+            prompt=prompt,
+            max_new_tokens=options.max_new_tokens,
+            do_sample=False,
+        )
+        for (path, speech), text in zip(batch, texts, strict=True):
+            if options.json:
+                show_json(_record(path, text, speech, lm.llm.tokenizer))
+            elif options.times:
+                for word, start, end in timed_words(speech, lm.llm.tokenizer):
+                    show(*([] if alone else [path]), start, end, word)
+            else:
+                show_text(path, text, alone)
+    return problems
+
+
+def _record(path, text, speech, tokenizer):
+    """All that is known of a recording."""
+    from ssr_plugin.cli.show import spell_tokens
+
+    spelt = spell_tokens(tokenizer, speech.tokens)
+    times = zip(speech.tokens, spelt, speech.starts, speech.ends, strict=True)
+    return {
+        "path": str(path),
+        "text": text,
+        "hypothesis": speech.hypothesis,
+        "segments": speech.segments,
+        "seconds": speech.seconds,
+        "tokens": [
+            {"id": id, "text": own, "start": start, "end": end}
+            for id, own, start, end in times
+        ],
+    }

@@ -1,0 +1,55 @@
+"""The components this package brings, registered as an extension registers its own."""
+
+_TARGETS = {
+    "aligners": {
+        "pocketsphinx": "alignment.sphinx:SphinxAligner",
+        "ctc": "alignment.ctc:CTCAligner",
+        "files": "alignment.readers:FileAligner",
+        "even": "alignment.even:EvenAligner",
+        "trained": "segmenters.trained_aligner:TrainedAligner",
+    },
+    "segmenters": {
+        "forced": "segmenters.forced:ForcedSegmenter",
+        "char_ctc": "segmenters.char_ctc:CharCTCSegmenter",
+        "unity2": "segmenters.unity2:Unity2Segmenter",
+        "subword_ctc": "segmenters.subword_ctc:SubwordCTCSegmenter",
+        "boundary": "segmenters.boundary:BoundarySegmenter",
+        "cif": "segmenters.cif:CIFSegmenter",
+        "fixed": "segmenters.fixed:FixedSegmenter",
+    },
+    "connectors": {
+        "ssr": "connectors.ssr:SSRConnector",
+        "mean": "connectors.mean:MeanConnector",
+        "stack_mlp": "connectors.stack_mlp:StackMLPConnector",
+        "conv": "connectors.conv:ConvConnector",
+        "qformer": "connectors.qformer:QFormerConnector",
+        "cif": "connectors.cif:CIFConnector",
+    },
+    "tasks": {
+        "continuation": "evaluation.benchmarks.continuation:Continuation",
+        "copa": "evaluation.benchmarks.copa:COPA",
+        "mmlu": "evaluation.benchmarks.mmlu:MMLU",
+        "sstorycloze": "evaluation.benchmarks.storycloze:StoryCloze",
+        "tstorycloze": "evaluation.benchmarks.storycloze:TopicStoryCloze",
+        "swuggy": "evaluation.benchmarks.zerospeech:SWUGGY",
+        "sblimp": "evaluation.benchmarks.zerospeech:SBLIMP",
+        "expresso": "evaluation.benchmarks.expresso:Expresso",
+        "asr": "evaluation.benchmarks.asr:ASR",
+        "segments": "evaluation.benchmarks.segment_quality:SegmentQuality",
+        "aligner": "evaluation.benchmarks.aligner_quality:AlignerQuality",
+        "perplexity": "evaluation.benchmarks.text_perplexity:TextPerplexity",
+    },
+    "datasets": {"csv": "data.datasets:CSVDataSet"},
+    "synthesizers": {
+        "espeak": "tts.synthesizers:EspeakSynthesizer",
+        "flite": "tts.synthesizers:FliteSynthesizer",
+        "command": "tts.synthesizers:CommandSynthesizer",
+    },
+}
+
+
+def setup(registry):
+    """Adds this package's components to a :class:`ssr_plugin.registry.Registry`."""
+    for table, targets in _TARGETS.items():
+        for name, target in targets.items():
+            getattr(registry, table).add(name, f"ssr_plugin.{target}")

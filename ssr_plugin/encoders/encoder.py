@@ -1,0 +1,376 @@
+"""The speech encoder: any Hugging Face encoder, waveforms in, frames out."""
+
+import contextlib
+import functools
+import logging
+import math
+
+import torch
+from torch import nn
+
+from ssr_plugin import hub
+from ssr_plugin.encoders.backbone import HiddenLayer, load_backbone
+from ssr_plugin.encoders.frontends import FrontEnd
+from ssr_plugin.encoders.padding import PaddingGuard
+from ssr_plugin.files import digest
+from ssr_plugin.nnet.dtypes import parse_dtype
+from ssr_plugin.nnet.groups import split_groups
+from ssr_plugin.nnet.precision import resolve_precision
+from ssr_plugin.nnet.windows import split_windows
+
+logger = logging.getLogger(__name__)
+
+# Longest run of audio that an encoder without a window of its own sees at once, s.
+# Longer than the usual corpora' utterances; attention's cost grows with its square.
+LONGEST_WINDOW = 40.0
+# Audio on either side of a window that is encoded for its sake only, s.
+CONTEXT = 2.0
+# Least silence behind an utterance in a short window, s.
+_SILENCE = 2.0
+# Most audio of one forward pass, padding included, s, by type of device. A CPU is up to
+# four times faster with one utterance at a time, unpadded and unmasked.
+_PASS = {"cpu": 0.0}
+_PASS_ELSEWHERE = 120.0
+# Largest difference that padding may make, in standard deviations of the frames: more
+# than rounding does on a GPU, much less than a layer that reads padding.
+_TOLERANCE = 1e-3
+# Lengths that padding is tried on, s: even and odd numbers of frames, and of pairs.
+_TRIED = (0.9, 0.5, 0.52, 0.54, 0.56)
+
+
+class SpeechEncoder(nn.Module):
+    """A pretrained speech encoder that gives an utterance the same frames in any batch.
+
+    What it gives is what the Hugging Face model gives for that utterance alone and
+    unpadded. Audio longer than a window (the encoder's own, or 40 s) is encoded in
+    windows with 2 s of context on both sides.
+
+    Arguments
+    ---------
+    source : str
+        Hub id or folder of a HuBERT, wav2vec 2.0, WavLM, Whisper or any other model
+        that AutoModel loads and that takes audio through its feature extractor.
+    layer : int
+        Which hidden state: -1 the network's output, k > 0 what the k-th layer gives, 0
+        what the first reads. Layers above are not computed.
+    freeze : bool
+        Whether it stays in eval mode and takes no gradient.
+    dtype : str
+        "float32", or "bfloat16" / "float16" for autocast, or "auto": bfloat16 where
+        the machine is fast in it. The frames are float32 in any case.
+    window : str
+        For an encoder that pads all audio to one length (Whisper, 30 s): "full" does
+        that; "short" pads to whole seconds, 2 s of silence at least, and is faster by
+        what it leaves out. Most of its frames are those of "full" (whisper-base on
+        LibriSpeech: mean cosine .99, .97 in its shortest utterances), but one in a
+        hundred differs much (below .83).
+
+    Attributes
+    ----------
+    width : int
+        D.
+    frame_rate : float
+        Frames a second, Hz.
+    sample_rate : int
+        Of the audio it takes, Hz.
+    fingerprint : str
+        Of :func:`ssr_plugin.hub.fingerprint`, found out when first asked for.
+
+    Raises
+    ------
+    ValueError
+        If the source is not to be found, is no speech encoder, or has no such layer.
+
+    Example
+    -------
+    >>> encoder = SpeechEncoder(getfixture("tiny_encoder_folder"))
+    >>> features, lengths = encoder(torch.randn(2, 16000), torch.tensor([16000, 8000]))
+    >>> features.shape, lengths, encoder.frame_rate
+    (torch.Size([2, 49, 32]), tensor([49, 24]), 50.0)
+    """
+
+    def __init__(self, source, layer=-1, freeze=True, dtype="float32", window="full"):
+        super().__init__()
+        if window not in ("full", "short"):
+            raise ValueError(f"window is '{window}'; it may be 'full' or 'short'")
+        self.source = str(source)
+        self.window = window
+        if dtype == "auto":
+            fast = resolve_precision("auto") == "bf16"
+            dtype = torch.bfloat16 if fast else torch.float32
+        self.dtype = parse_dtype(dtype)
+        config = hub.load_config(self.source)
+        self.frontend = FrontEnd(self.source)
+        self.backbone = HiddenLayer(load_backbone(self.source, config), layer)
+        self.freeze = freeze
+        self.sample_rate = self.frontend.sample_rate
+        self.width = self.backbone.width
+        self._guard = PaddingGuard(self.backbone) if self._takes_waveform else None
+        self._shortens = window == "short" and self.frontend.window is not None
+        self.stride = self._find_stride()
+        self.frame_rate = self.sample_rate / self.stride
+        self._reach = self._find_reach()
+        if freeze:
+            self.requires_grad_(False)
+        self.eval()
+        self._pads_exactly = None  # found out when it is first needed
+        self._try_reading()
+        self.train(not freeze)
+
+    @property
+    def _takes_waveform(self):
+        return self.frontend.takes_waveform
+
+    @functools.cached_property
+    def fingerprint(self):
+        """What tells the model's weights and settings from others."""
+        return hub.fingerprint(self.source)
+
+    def train(self, mode=True):
+        """As usual, but a frozen encoder stays in eval mode."""
+        return super().train(mode and not self.freeze)
+
+    def identity(self):
+        """What the frames depend on besides the audio, for naming a cache.
+
+        Returns
+        -------
+        dict
+            JSON-able. A model has the same weights under any path.
+        """
+        return {
+            "weights": self.fingerprint,
+            "extractor": digest(self.frontend.extractor.to_dict()),
+            "layer": self.backbone.layer,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "window": [self._window_frames, self._context, self._shortens],
+        }
+
+    def num_frames(self, num_samples):
+        """Frames that audio of that length gives.
+
+        Arguments
+        ---------
+        num_samples : int
+
+        Returns
+        -------
+        int
+            0 for audio shorter than one frame.
+        """
+        if self.frontend.window:
+            return num_samples // self.stride
+        if self._takes_waveform:
+            return int(self.backbone.output_lengths(torch.tensor([num_samples]))[0])
+        return self._spectrum_frames(num_samples)
+
+    @functools.lru_cache(maxsize=1 << 16)  # noqa: B019 one encoder lives all along
+    def _spectrum_frames(self, num_samples):
+        # Not silence, whose spectrum some extractors divide by its deviation, 0.
+        _, steps = self.frontend.extract(torch.linspace(-1, 1, num_samples))
+        frames = int(self.backbone.output_lengths(torch.tensor([steps]))[0])
+        # Silence is added to very short audio.
+        return min(frames, num_samples // self.stride)
+
+    def _find_stride(self):
+        """Samples from one frame to the next."""
+        if self.frontend.window:
+            inputs, _ = self.frontend.extract(torch.zeros(1))
+            steps = torch.tensor([self.frontend.steps(inputs)])
+            return self.frontend.window // int(self.backbone.output_lengths(steps)[0])
+        self.stride = 1
+        few, many = 4 * self.sample_rate, 36 * self.sample_rate
+        return round((many - few) / (self.num_frames(many) - self.num_frames(few)))
+
+    def _find_reach(self):
+        """Samples that a run of frames needs beyond its last frame's stride."""
+        if self.frontend.window:
+            return 0
+        frames = round(self.frame_rate)
+        return next(
+            reach
+            for reach in range(0, self.sample_rate, max(self.stride // 16, 1))
+            if self.num_frames(frames * self.stride + reach) >= frames
+        )
+
+    @property
+    def _window_frames(self):
+        if self.frontend.window:
+            return self.frontend.window // self.stride
+        return round(LONGEST_WINDOW * self.frame_rate)
+
+    @property
+    def _context(self):
+        return min(round(CONTEXT * self.frame_rate), self._window_frames // 4)
+
+    def forward(self, wavs, wav_lengths):
+        """Encodes a padded batch.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            [B, S] at ``sample_rate``; what lies beyond an utterance's length is not
+            looked at.
+        wav_lengths : torch.LongTensor
+            [B] samples.
+
+        Returns
+        -------
+        features : torch.Tensor
+            [B, T, D] float32, zeros beyond an utterance's frames.
+        lengths : torch.LongTensor
+            [B] frames.
+        """
+        frames = [self.num_frames(int(n)) for n in wav_lengths]
+        runs = [
+            (i, window)
+            for i, length in enumerate(frames)
+            for window in split_windows(length, self._window_frames, self._context)
+        ]
+        utterances = [
+            wav[: int(n)].detach().float().cpu()
+            for wav, n in zip(wavs, wav_lengths, strict=True)
+        ]
+        if self._takes_waveform:
+            # Normalised over the utterance, not over each of its windows.
+            utterances = [
+                self.frontend.extract(wav)[0] if length else wav
+                for wav, length in zip(utterances, frames, strict=True)
+            ]
+        features = wavs.new_zeros(
+            len(frames), max(frames, default=0), self.width, dtype=torch.float32
+        )
+        inputs = [self._cut(utterances[i], window, frames[i]) for i, window in runs]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
+            for group in self._group([len(x) for x in inputs]):
+                encoded = self._encode([inputs[j] for j in group])
+                for j, x in zip(group, encoded, strict=True):
+                    i, window = runs[j]
+                    kept = slice(
+                        window.keep_start - window.start,
+                        window.keep_stop - window.start,
+                    )
+                    features[i, window.keep_start : window.keep_stop] = x[kept]
+        return features, torch.tensor(frames, device=wav_lengths.device)
+
+    def _cut(self, wav, window, frames):
+        """The samples that a window's frames are made of."""
+        stop = window.stop * self.stride + self._reach
+        return wav[window.start * self.stride : None if window.stop == frames else stop]
+
+    def _padded(self, length):
+        """Samples that a run of that many samples is padded to on its own."""
+        if not self.frontend.window:
+            return length
+        if not self._shortens:
+            return self.frontend.window
+        seconds = math.ceil(length / self.sample_rate + _SILENCE)
+        return min(seconds * self.sample_rate, self.frontend.window)
+
+    def _group(self, lengths):
+        """Indices of runs to encode together: of like length, within one pass."""
+        device = next(self.backbone.parameters()).device.type
+        most = _PASS.get(device, _PASS_ELSEWHERE) * self.sample_rate
+        order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+        return split_groups(
+            order, lambda i: self._padded(lengths[i]), most, padded=True
+        )
+
+    def _encode(self, wavs):
+        """Encodes runs of samples that fit one pass; returns frames [T, D] of each."""
+        made = [self._extract(wav) for wav in wavs]
+        lengths = [self.frontend.steps(inputs) for inputs, _ in made]
+        if len(set(lengths)) > 1 and (self._shortens or not self._padding_is_exact()):
+            alike = [[i for i, n in enumerate(lengths) if n == m] for m in set(lengths)]
+        else:
+            alike = [list(range(len(made)))]
+        encoded = [None] * len(wavs)
+        for group in alike:
+            for i, x in zip(group, self._run([made[i] for i in group]), strict=True):
+                encoded[i] = x
+        return encoded
+
+    def _extract(self, wav):
+        """What the network reads of a run of samples, and how many of its steps."""
+        if self._takes_waveform:
+            # It was converted as a whole, before it was cut into runs.
+            return wav, len(wav)
+        window = self._padded(len(wav)) if self._shortens else None
+        return self.frontend.extract(wav, window)
+
+    def _run(self, made):
+        """One forward pass of the network over what the front end made."""
+        device = next(self.backbone.parameters()).device
+        batch = self.frontend.collate([inputs for inputs, _ in made]).to(device)
+        steps = torch.tensor([steps for _, steps in made], device=device)
+        arguments = {self.frontend.input_name: batch}
+        padded = self._takes_waveform and bool((steps < batch.shape[-1]).any())
+        needs_mask = padded or not (self._takes_waveform or self.frontend.window)
+        if needs_mask and self.backbone.takes_mask:
+            length = self.frontend.steps(batch[0])
+            positions = torch.arange(length, device=device)
+            arguments["attention_mask"] = (positions < steps[:, None]).long()
+        half = self.dtype != torch.float32
+        with contextlib.ExitStack() as stack:
+            if padded:
+                stack.enter_context(self._guard.lengths(steps))
+            if self._shortens:
+                length = self.frontend.steps(batch[0])
+                count = int(self.backbone.output_lengths(torch.tensor([length]))[0])
+                stack.enter_context(self.backbone.first_positions(count))
+            stack.enter_context(torch.autocast(device.type, self.dtype, enabled=half))
+            frames = self.backbone(arguments).float()
+        if self.frontend.window:
+            return list(frames)
+        lengths = self.backbone.output_lengths(steps).tolist()
+        if max(lengths) > frames.shape[1]:
+            raise ValueError(
+                f"layer {self.backbone.layer} of '{self.source}' gives "
+                f"{frames.shape[1]} frames where the encoder's own arithmetic says "
+                f"{max(lengths)}: such a layer is not supported (layer=-1 may be)"
+            )
+        return [x[:length] for x, length in zip(frames, lengths, strict=True)]
+
+    @torch.no_grad()
+    def _try_reading(self):
+        """Fails now, rather than in a run, if the parts of the model do not fit."""
+        if self.frontend.window:
+            return  # as long as any other run: left to the first
+        try:
+            self._run([self._extract(torch.linspace(-1, 1, self.sample_rate // 2))])
+        except (RuntimeError, TypeError, IndexError) as error:
+            raise ValueError(
+                f"'{self.source}' ({type(self.backbone.network).__name__}) does not "
+                f"encode what its feature extractor makes of audio: {error}"
+            ) from error
+
+    @torch.no_grad()
+    def _padding_is_exact(self):
+        """Whether a padded batch gives this network's frames for single utterances.
+
+        Found out once, by trying. If not, only runs of one length share a pass.
+        """
+        if self._pads_exactly is not None:
+            return self._pads_exactly
+        training, dtype = self.training, self.dtype
+        self.eval()
+        self.dtype = torch.float32
+        noise = torch.Generator().manual_seed(0)
+        made = [
+            self._extract(torch.randn(round(s * self.sample_rate), generator=noise))
+            for s in _TRIED
+        ]
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            alone = torch.cat([self._run([one])[0] for one in made])
+            padded = torch.cat(self._run(made))
+        worst = float((padded - alone).abs().max() / alone.std())
+        self._pads_exactly = worst <= _TOLERANCE
+        if not self._pads_exactly:
+            logger.info(
+                "%s: padding changes frames by up to %.2g standard deviations; only "
+                "utterances of one length are encoded together",
+                self.source,
+                worst,
+            )
+        self.dtype = dtype
+        return self.train(training)._pads_exactly

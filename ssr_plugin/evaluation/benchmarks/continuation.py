@@ -1,0 +1,211 @@
+"""Continuation choice: how an utterance goes on. Any corpus will do, none is fetched.
+
+The first half of each utterance is heard, cut between two words; its second half is to
+be told from those of other utterances, as transcripts (StoryCloze's question, of
+Mostafazadeh et al., arXiv 1604.01696, put to any speech). Utterances come in groups of
+four of like length, of four chapters where there are as many, and the four second
+halves are the choices of all four: each is three times wrong for once that it is
+right. So whoever hears nothing is at chance, however likely the halves are by
+themselves.
+"""
+
+import random
+
+from ssr_plugin.alignment.record import Alignment
+from ssr_plugin.evaluation.harness.choice_benchmark import ChoiceTask
+from ssr_plugin.evaluation.harness.corpus_benchmark import (
+    choose_splits,
+    read_utterances,
+)
+from ssr_plugin.evaluation.harness.items import Item, Spoken
+
+_WAYS = 4
+
+
+class Continuation(ChoiceTask):
+    """Second halves of utterances, given their first.
+
+    Arguments
+    ---------
+    dataset : ssr_plugin.data.datasets.DataSet
+    splits : list of str
+        Names or globs.
+    min_words : int
+        Shorter utterances are left out.
+    seed : int
+        Which utterances come together.
+    max_skipped_share : float
+        Of the utterances, that may lack audio or transcript.
+    rule : str or None
+        Of :class:`ChoiceTask`.
+
+    Example
+    -------
+    >>> from ssr_plugin.alignment.record import Alignment, Unit
+    >>> units = (Unit("the", 0.1, 0.3, 0), Unit("cat", 0.5, 0.8, 4))
+    >>> alignment = Alignment("a", "the cat", units, "word", 1.0)
+    >>> first, second = halve(alignment)
+    >>> first.text, first.duration, second
+    ('the', 0.4, 'cat')
+    """
+
+    name = "continuation"
+    rule = "gain"
+    ways = (2, _WAYS)
+    reads_corpus = True
+    about = (
+        "The first half of an utterance is heard; the transcript of its second half is "
+        "to be told from those of other utterances, of other chapters where there are. "
+        "After StoryCloze (arXiv 1604.01696). In all columns the audio is cut where "
+        "the aligner finds the middle word to begin."
+    )
+
+    def __init__(
+        self,
+        dataset,
+        splits,
+        min_words=6,
+        seed=0,
+        max_skipped_share=0.01,
+        rule=None,
+    ):
+        super().__init__(rule)
+        self.dataset = dataset
+        self.splits = splits
+        self.min_words = min_words
+        self.seed = seed
+        self.max_skipped_share = max_skipped_share
+
+    def items(self, align):
+        """See :meth:`Task.items`."""
+        chosen = choose_splits(self.dataset, self.splits)
+        self.notes = []
+        items = []
+        for split in chosen:
+            items += self._of_split(split, align)
+        if not items:
+            raise ValueError(
+                f"fewer than {_WAYS} utterances of {self.min_words} words or more in "
+                f"{', '.join(chosen)} of '{self.dataset.folder}'"
+            )
+        return items
+
+    def _of_split(self, split, align):
+        spoken = read_utterances(self.dataset, split, self.max_skipped_share)
+        rows = {
+            name: row
+            for name, row in spoken.items()
+            if len(row.text.split()) >= self.min_words
+        }
+        short = len(spoken) - len(rows)
+        alignments = align(list(rows.values()))
+        halves = {}
+        for name in rows:
+            if name in alignments:
+                found = halve(alignments[name])
+                if found is not None:
+                    halves[name] = found
+        groups = group_utterances(
+            {name: len(second.split()) for name, (_, second) in halves.items()},
+            {name: name.rpartition("-")[0] or name for name in halves},
+            random.Random(f"{self.seed} {split}"),
+        )
+        left = len(halves) - _WAYS * len(groups)
+        self.notes.append(
+            f"{split}: {len(spoken)} utterances, of which {short} are shorter than "
+            f"{self.min_words} words, {len(rows) - len(halves)} have no middle, and "
+            f"{left} are left over in making groups of {_WAYS}"
+        )
+        return [
+            Item(
+                id=name,
+                context=(
+                    Spoken(
+                        halves[name][0].text,
+                        rows[name].wav,
+                        seconds=halves[name][0].duration,
+                        alignment=halves[name][0],
+                    ),
+                ),
+                choices=tuple(Spoken(halves[other][1]) for other in group),
+                answer=place,
+                cluster="+".join(group),
+            )
+            for group in groups
+            for place, name in enumerate(group)
+        ]
+
+
+def halve(alignment):
+    """Cuts an utterance before its middle word.
+
+    Arguments
+    ---------
+    alignment : ssr_plugin.alignment.record.Alignment
+
+    Returns
+    -------
+    (Alignment, str) or None
+        The first half, whose ``duration`` says where the audio is cut: halfway between
+        the two words; and the text of the second. None where the middle word has no
+        time, or there are no two words.
+    """
+    text = alignment.text
+    words = text.split()
+    middle = sum(len(word) + 1 for word in words[: len(words) // 2])
+    before = [unit for unit in alignment.units if unit.offset < middle]
+    after = [unit for unit in alignment.units if unit.offset >= middle]
+    if not before or not after:
+        return None
+    if before[-1].offset + len(before[-1].text) > middle:
+        return None
+    cut = round((before[-1].end + after[0].start) / 2, 4)
+    first = Alignment(
+        alignment.id, text[: middle - 1], tuple(before), alignment.kind, cut
+    )
+    return first, text[middle:]
+
+
+def group_utterances(lengths, chapters, rng):
+    """Groups of four utterances of like length, each of another chapter.
+
+    Where there are not four chapters, each utterance is taken for one of its own.
+
+    Arguments
+    ---------
+    lengths : dict
+        By id.
+    chapters : dict
+        By id; what an id says before its last hyphen, in LibriSpeech and LJSpeech.
+    rng : random.Random
+
+    Returns
+    -------
+    list of list of str
+        Ids in drawn order; up to a few are left over.
+
+    Example
+    -------
+    >>> lengths = {name: i for i, name in enumerate("abcdefgh")}
+    >>> groups = group_utterances(lengths, dict(zip("abcdefgh", "11223344")),
+    ...     random.Random(0))
+    >>> [sorted(group) for group in groups]
+    [['a', 'c', 'e', 'g'], ['b', 'd', 'f', 'h']]
+    """
+    if len(set(chapters.values())) < _WAYS:
+        chapters = {name: name for name in chapters}
+    names = sorted(lengths)
+    rng.shuffle(names)
+    waiting, full = [], []
+    for name in sorted(names, key=lengths.__getitem__):
+        for group in waiting:
+            if chapters[name] not in {chapters[other] for other in group}:
+                group.append(name)
+                break
+        else:
+            waiting.append([name])
+        full += [group for group in waiting if len(group) == _WAYS]
+        waiting = [group for group in waiting if len(group) < _WAYS]
+    for group in full:
+        rng.shuffle(group)
+    return full

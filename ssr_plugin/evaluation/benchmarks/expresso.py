@@ -1,0 +1,145 @@
+"""Expresso: in which style an utterance is spoken, told by spoken examples."""
+
+import random
+
+from ssr_plugin.data.datasets import read_text
+from ssr_plugin.evaluation.harness.choice_benchmark import ChoiceTask
+from ssr_plugin.evaluation.harness.items import Item, Spoken, draw_names
+from ssr_plugin.tts.text_normalization import spoken_form
+
+_SPLITS = ("train", "dev", "test")
+
+
+class Expresso(ChoiceTask):
+    """Styles of read speech (Expresso, Nguyen et al., arXiv 2308.05725).
+
+    The layout: ``read_transcriptions.txt`` (id, tab, text), ``splits/<split>.txt`` (an
+    id first in each line) and
+    ``audio_48khz/read/<speaker>/<style>/base/<id>.wav``. The style is that of the
+    folder. Long recordings and dialogues are left alone. ``ylacombe/expresso`` of the
+    Hugging Face hub, whose one split is ``train``, is not read.
+
+    Arguments
+    ---------
+    data : path-like
+    styles : list of str
+        Those to choose among.
+    shots : int
+        Examples of each style before each utterance: speech and the style's name. They
+        are the same for all utterances, in an order drawn at random.
+    split : str
+        Whose utterances are heard.
+    shot_split : str
+        Whose utterances are examples.
+    max_items : int or None
+        Only so many, drawn at random but always the same.
+    seed : int
+        Which examples are drawn.
+    rule : str or None
+        Of :class:`ChoiceTask`.
+    """
+
+    name = "expresso"
+
+    def __init__(
+        self,
+        data,
+        styles=("happy", "sad", "whisper", "confused"),
+        shots=2,
+        split="test",
+        shot_split="train",
+        max_items=None,
+        seed=0,
+        rule=None,
+    ):
+        super().__init__(rule)
+        self.data = self.find_data(data)
+        self.styles = list(styles)
+        if len(set(self.styles)) < 2:
+            raise ValueError(f"styles: {self.styles} leaves nothing to choose")
+        if split == shot_split:
+            raise ValueError(f"shot_split: '{split}' is what is measured")
+        self.shots = shots
+        self.split = split
+        self.shot_split = shot_split
+        self.max_items = max_items
+        self.seed = seed
+
+    @property
+    def about(self):
+        """See :class:`Task`."""
+        return (
+            f"An utterance is heard, after {self.shots} spoken examples of each of "
+            f"{len(self.styles)} styles with the style's name; the names are the "
+            f"choices. The text columns show what words alone tell of the style. "
+            f"Expresso, arXiv 2308.05725."
+        )
+
+    def items(self, align):
+        """See :meth:`Task.items`."""
+        texts = self._texts()
+        shown = self._draw_examples(texts)
+        found = self._utterances(self.split, texts)
+        style_of = {name: style for style, own in found.items() for name in own}
+        if not style_of:
+            raise ValueError(
+                f"data: {self.split} of '{self.data}' has no utterance of "
+                f"{', '.join(self.styles)}"
+            )
+        head = []
+        for spoken, style in shown:
+            head += ["Speech: ", spoken, f"\nStyle: {style}\n\n"]
+        self.notes = [
+            f"{len(own)} utterances are {style}" for style, own in found.items()
+        ]
+        return [
+            Item(
+                name,
+                (*head, "Speech: ", found[style_of[name]][name], "\nStyle:"),
+                tuple(f" {style}" for style in self.styles),
+                self.styles.index(style_of[name]),
+            )
+            for name in draw_names(style_of, self.max_items)
+        ]
+
+    def _texts(self):
+        """What is said, by id."""
+        path = self.data / "read_transcriptions.txt"
+        if not path.is_file():
+            raise ValueError(f"data: there is no {path}")
+        rows = (line.partition("\t") for line in read_text(path).splitlines())
+        return {name.strip(): text.strip() for name, _, text in rows if text.strip()}
+
+    def _utterances(self, split, texts):
+        """Of each style the utterances of a split: Spoken by id."""
+        path = self.data / "splits" / f"{split}.txt"
+        if not path.is_file():
+            raise ValueError(f"data: there is no {path} (splits: {', '.join(_SPLITS)})")
+        names = {
+            line.split()[0] for line in read_text(path).splitlines() if line.strip()
+        }
+        found = {}
+        for style in self.styles:
+            wavs = self.data.glob(f"audio_48khz/read/*/{style}/base/*.wav")
+            found[style] = {
+                wav.stem: Spoken(spoken_form(texts[wav.stem]), str(wav))
+                for wav in sorted(wavs)
+                if wav.stem in names and wav.stem in texts
+            }
+        return found
+
+    def _draw_examples(self, texts):
+        """Spoken examples, each with its style."""
+        if not self.shots:
+            return []
+        rng = random.Random(f"expresso {self.seed}")
+        drawn = []
+        for style, own in self._utterances(self.shot_split, texts).items():
+            if len(own) < self.shots:
+                raise ValueError(
+                    f"shots: {self.shot_split} of '{self.data}' has {len(own)} "
+                    f"utterances that are {style}, not {self.shots}"
+                )
+            drawn += [(own[x], style) for x in rng.sample(sorted(own), self.shots)]
+        rng.shuffle(drawn)
+        return drawn

@@ -1,0 +1,145 @@
+"""Utterances of a prepared corpus, for tasks that are made of them."""
+
+from ssr_plugin.alignment.base import AlignmentItem
+from ssr_plugin.data.splits import select_splits
+from ssr_plugin.evaluation.harness.items import Spoken, draw_names
+from ssr_plugin.evaluation.harness.measured_benchmark import MeasuredTask
+from ssr_plugin.problems import Problems
+
+
+def choose_splits(dataset, patterns, key="splits"):
+    """The splits that a user names.
+
+    Arguments
+    ---------
+    dataset : ssr_plugin.data.datasets.DataSet
+    patterns : list of str
+        Names or globs.
+    key : str
+        What the user knows them by, for messages.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        If there are none of them.
+    """
+    chosen = select_splits(key, patterns, dataset.splits())
+    if not chosen:
+        raise ValueError(
+            f"{key}: {patterns} matches none of the splits in '{dataset.folder}'; "
+            f"there are: {', '.join(dataset.splits()) or 'none'}"
+        )
+    return chosen
+
+
+def read_utterances(dataset, split, max_skipped_share):
+    """The utterances of a split that have a transcript.
+
+    Arguments
+    ---------
+    dataset : ssr_plugin.data.datasets.DataSet
+    split : str
+    max_skipped_share : float
+        Of the utterances, that may lack it.
+
+    Returns
+    -------
+    dict
+        AlignmentItem by id, sorted.
+
+    Raises
+    ------
+    ssr_plugin.problems.TooManyProblems
+        If too many lack it.
+    """
+    problems = Problems(f"reading {split}", max_skipped_share)
+    utterances = sorted(dataset.utterances(split), key=lambda u: u.id)
+    rows = {}
+    for utterance in utterances:
+        text = " ".join((utterance.text or "").split())
+        if text:
+            rows[utterance.id] = AlignmentItem(utterance.id, utterance.wav, text)
+        else:
+            problems.add(utterance.id, "no transcript")
+    problems.check(len(utterances))
+    return rows
+
+
+class CorpusTask(MeasuredTask):
+    """Something that is measured of each utterance of a corpus.
+
+    Arguments
+    ---------
+    dataset : ssr_plugin.data.datasets.DataSet
+    splits : list of str
+        Names or globs.
+    seed : int
+        Of what is drawn.
+    max_items : int or None
+        Only so many utterances, drawn at random but always the same.
+    max_skipped_share : float
+        Of the utterances, that may lack a transcript.
+    """
+
+    reads_corpus = True
+
+    def __init__(self, dataset, splits, seed=0, max_items=None, max_skipped_share=0.01):
+        self.dataset = dataset
+        self.splits = splits
+        self.seed = seed
+        self.max_items = max_items
+        self.max_skipped_share = max_skipped_share
+
+    def utterances(self):
+        """The utterances that are measured.
+
+        Returns
+        -------
+        dict
+            AlignmentItem by id.
+
+        Raises
+        ------
+        ValueError
+            If there are none, or two splits have one of the same id.
+        """
+        found = {}
+        splits = choose_splits(self.dataset, self.splits)
+        for split in splits:
+            rows = read_utterances(self.dataset, split, self.max_skipped_share)
+            both = sorted(found.keys() & rows.keys())
+            if both:
+                raise ValueError(f"splits: '{both[0]}' is in two of {self.splits}")
+            found |= rows
+        if not found:
+            raise ValueError(
+                f"there is no utterance in {', '.join(splits)} of "
+                f"'{self.dataset.folder}'"
+            )
+        return {name: found[name] for name in draw_names(found, self.max_items)}
+
+
+def as_spoken(rows, align):
+    """Utterances as parts of items, aligned by their own ids.
+
+    Arguments
+    ---------
+    rows : dict
+        AlignmentItem by id.
+    align : callable
+        Of :meth:`ssr_plugin.evaluation.harness.benchmark.Task.items`.
+
+    Returns
+    -------
+    dict
+        Spoken by id; without alignment where there is none.
+    """
+    alignments = align(list(rows.values()))
+    return {
+        name: Spoken(row.text, str(row.wav), alignment=alignments.get(name))
+        for name, row in rows.items()
+    }

@@ -1,0 +1,193 @@
+"""A text LLM: tokenizer and input embeddings at once, the rest when asked for."""
+
+import functools
+import warnings
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from ssr_plugin import hub
+from ssr_plugin.llm.embeddings import read_input_embedding
+from ssr_plugin.nnet.dtypes import parse_dtype
+from ssr_plugin.sources import address
+
+
+class TextLLM(nn.Module):
+    """A frozen causal LM of which only the input embeddings are in memory at first.
+
+    Its vocabulary is never resized and its tokenizer gets no new token.
+
+    Arguments
+    ---------
+    source : str
+        Hub id or folder of any Hugging Face causal LM.
+    dtype : str or torch.dtype
+        Type of the embeddings and of the model ("float32", "bfloat16", ...). An 8B
+        model's table of 128k tokens takes 2.1 GB in float32, half in bfloat16.
+
+    Attributes
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerFast
+    config : transformers.PretrainedConfig
+        The text model's configuration.
+    hidden_size : int
+        H, the width of the input embeddings.
+    vocab_size : int
+        V, the rows of the table (may exceed the tokenizer's tokens).
+    bos_id : int or None
+        The token that the LLM's tokenizer puts before every text (Llama, Gemma, OPT);
+        ``None`` where it puts none (GPT-2, Qwen), whatever its ``bos_token`` says.
+    fingerprint : str
+        Of :func:`ssr_plugin.hub.fingerprint`, found out when first asked for.
+
+    Raises
+    ------
+    ValueError
+        If the source is not to be found, is no causal LM, or its tokenizer gives no
+        character offsets.
+
+    Example
+    -------
+    >>> llm = TextLLM(getfixture("tiny_llm_folder"))
+    >>> llm.embed(torch.tensor([[3, 4, 5]])).shape
+    torch.Size([1, 3, 16])
+    >>> llm.load_model().training
+    False
+    """
+
+    def __init__(self, source, dtype="float32"):
+        super().__init__()
+        self.source = str(source)
+        self.dtype = parse_dtype(dtype)
+        full_config = hub.load_config(self.source)
+        self._full_config = full_config
+        self.config = full_config.get_text_config()
+        self.tokenizer = _load_tokenizer(self.source)
+        self.model = None
+        try:
+            embedding = read_input_embedding(self.source, full_config, self.dtype)
+        except ValueError as error:
+            if "Unrecognized configuration class" not in str(error):
+                raise
+            raise ValueError(
+                f"'{source}' ({full_config.model_type}) is no causal language model"
+            ) from error
+        if embedding is None:
+            warnings.warn(
+                f"the input embeddings of '{source}' cannot be read alone (its weights "
+                f"are no safetensors, or unusually named): the whole model is loaded. "
+                f"Save it with save_pretrained to avoid that",
+                stacklevel=2,
+            )
+            self.load_model()
+        else:
+            self.embedding = embedding.requires_grad_(False)
+            self.eval()
+        self.vocab_size, self.hidden_size = self.embedding.weight.shape
+        self.bos_id = _bos_id(self.tokenizer)
+
+    @functools.cached_property
+    def fingerprint(self):
+        """What tells the model's weights and settings from others."""
+        return hub.fingerprint(self.source)
+
+    @torch.no_grad()
+    def embed(self, ids):
+        """Looks tokens up, as the LLM does before its first layer.
+
+        Giving the result to the LLM as ``inputs_embeds`` gives what the ids give.
+
+        Arguments
+        ---------
+        ids : torch.LongTensor
+            Token ids, [...].
+
+        Returns
+        -------
+        torch.Tensor
+            [..., H]
+        """
+        return self.embedding(ids)
+
+    @torch.no_grad()
+    def table(self):
+        """All embeddings in the convention of :meth:`embed`, [V, H]."""
+        ids = torch.arange(self.vocab_size, device=self.embedding.weight.device)
+        # A plain embedding's table is its weight: no copy of what may be 2 GB.
+        plain = type(self.embedding) is nn.Embedding
+        return self.embedding.weight.detach() if plain else self.embedding(ids)
+
+    def load_model(self):
+        """The causal LM itself, frozen; loaded at the first call, then kept.
+
+        Returns
+        -------
+        transformers.PreTrainedModel
+        """
+        if self.model is None:
+            model = AutoModelForCausalLM.from_pretrained(
+                **address(self.source),
+                config=self._full_config,
+                dtype=self.dtype,
+                trust_remote_code=False,
+            )
+            if hasattr(self, "embedding"):
+                model = model.to(self.embedding.weight.device)
+            self.model = model.requires_grad_(False)
+            # One table in memory, not two.
+            self.embedding = self.model.get_input_embeddings()
+            self.eval()
+        return self.model
+
+    @property
+    def start_id(self):
+        """The token to start a text with where the LLM predicts the first token too.
+
+        The start-of-text token that its tokenizer knows, used by itself or not, or the
+        end-of-text token where it knows none, as is usual in evaluating LLMs (Gao et
+        al., the LM Evaluation Harness).
+
+        Raises
+        ------
+        ValueError
+            If the tokenizer has neither.
+        """
+        start = self.tokenizer.bos_token_id
+        start = self.tokenizer.eos_token_id if start is None else start
+        if start is None:
+            raise ValueError(
+                f"the tokenizer of '{self.source}' has neither a start-of-text nor an "
+                f"end-of-text token: set its bos_token"
+            )
+        return start
+
+    def train(self, mode=True):
+        """Stays in eval mode: the LLM is frozen."""
+        return super().train(False)
+
+
+def _load_tokenizer(source):
+    """The fast tokenizer of a model."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            **address(source), trust_remote_code=False
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise ValueError(
+            f"'{source}' has no tokenizer that can be loaded (tokenizer.json, or a "
+            f"SentencePiece model with the sentencepiece package installed): {error}"
+        ) from error
+    if not tokenizer.is_fast:
+        raise ValueError(
+            f"the tokenizer of '{source}' ({type(tokenizer).__name__}) gives no "
+            f"character offsets, which the segmenter needs: use a model that has a "
+            f"fast tokenizer (tokenizer.json)"
+        )
+    return tokenizer
+
+
+def _bos_id(tokenizer):
+    """The special token that the LLM's own tokenizer puts before a text, if any."""
+    first = tokenizer("a").input_ids[0]
+    return first if first in tokenizer.all_special_ids else None

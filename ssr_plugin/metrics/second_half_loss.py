@@ -1,0 +1,173 @@
+"""What the LLM makes of the vectors: its loss on the second half of an utterance."""
+
+import math
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from ssr_plugin.llm.scoring import token_log_probs
+from ssr_plugin.metrics.intervals import interval, kept_share, resample_sums
+
+CONTEXTS = ("text", "speech", "none")
+
+
+class ContinuationLoss:
+    """Loss per token of second halves, given first halves as text, vectors or nothing.
+
+    The LLM profits from the vectors by as much as "speech" lies below "none"; "text" is
+    the best to hope for. Each context starts with the LLM's ``start_id``.
+
+    Arguments
+    ---------
+    llm : ssr_plugin.llm.text_llm.TextLLM
+    batch_size : int
+        Sequences that go through the LLM at once.
+
+    Example
+    -------
+    >>> from ssr_plugin.llm.text_llm import TextLLM
+    >>> llm = TextLLM(getfixture("tiny_llm_folder"))
+    >>> loss = ContinuationLoss(llm)
+    >>> tokens = torch.tensor([5, 6, 7, 8])
+    >>> loss.add(llm.embed(tokens[:2]), tokens)
+    >>> nll = loss.summary()
+    >>> nll["text"] == nll["speech"] and nll["text"] != nll["none"]
+    True
+    """
+
+    def __init__(self, llm, batch_size=24):
+        self.llm = llm
+        self.model = llm.load_model()
+        self.batch_size = batch_size
+        # Of each utterance, in nats, and the tokens of its second half.
+        self.losses = {context: [] for context in CONTEXTS}
+        self.counts = []
+        self._waiting = []
+
+    def add(self, speech, tokens, cascade=None):
+        """Adds an utterance; one of a single token has no halves and is left out.
+
+        Arguments
+        ---------
+        speech : torch.Tensor
+            [M, H], the vectors of the first half's speech, :func:`first_half` of it.
+        tokens : torch.Tensor
+            [N] int, the transcript's.
+        cascade : torch.Tensor or None
+            [K] int, what a segmenter's hypothesis says of the first half. Its loss is
+            that of all utterances: where one has none, none is given.
+        """
+        half = len(tokens) // 2
+        if not half:
+            return
+        start = self.llm.embed(tokens.new_tensor([self.llm.start_id]))
+        end = self.llm.embed(tokens[half:-1])
+        firsts = {
+            "text": self.llm.embed(tokens[:half]),
+            "speech": speech.to(start.dtype),
+            "none": start[:0],
+        }
+        if cascade is not None:
+            firsts["cascade"] = self.llm.embed(cascade)
+        for context, first in firsts.items():
+            embeddings = torch.cat([start, first, end])
+            self._waiting.append((context, embeddings, tokens[half:]))
+        self.counts.append(len(tokens) - half)
+        if len(self._waiting) >= self.batch_size:
+            self._score()
+
+    @torch.no_grad()
+    def _score(self):
+        contexts, embeddings, targets = zip(*self._waiting, strict=True)
+        self._waiting = []
+        lengths = [len(x) for x in embeddings]
+        mask = pad_sequence([torch.ones(n, dtype=torch.bool) for n in lengths], True)
+        padded = torch.full(mask.shape, -1)
+        for row, (length, ids) in enumerate(zip(lengths, targets, strict=True)):
+            padded[row, length - len(ids) : length] = ids
+        device = embeddings[0].device
+        scores = token_log_probs(
+            self.model,
+            pad_sequence(embeddings, batch_first=True),
+            mask.to(device),
+            padded.to(device),
+        )
+        for context, row in zip(contexts, scores, strict=True):
+            losses = self.losses.setdefault(context, [])
+            losses.append(-row.double().sum().item())
+
+    def summary(self):
+        """The losses over all utterances so far.
+
+        Returns
+        -------
+        dict
+            "text", "speech", "none", and "cascade" if all had one: nats per token,
+            None without any; "gain_kept" and "cascade_kept": the share of text's gain
+            over nothing that the vectors and the cascade give, in %; "ahead": how many
+            of those points the vectors are ahead of the cascade. Of "gain_kept" and
+            "ahead" the 95 % "..._interval", too, by bootstrap over utterances.
+        """
+        if self._waiting:
+            self._score()
+        if not self.counts:
+            return dict.fromkeys((*CONTEXTS, "gain_kept"))
+        # A cascade that some utterances lack would be divided by the tokens of all.
+        losses = {
+            context: own
+            for context, own in self.losses.items()
+            if len(own) == len(self.counts)
+        }
+        values = np.array([*losses.values(), self.counts]).T
+        draws = resample_sums(values, range(len(values)))
+        nll, likely = (
+            dict(zip(losses, (sums[..., :-1] / sums[..., -1:]).T, strict=True))
+            for sums in (values.sum(0), draws)
+        )
+        found = {context: float(loss) for context, loss in nll.items()}
+        kept, drawn = _kept(nll), _kept(likely)
+        found["gain_kept"] = _number(kept["speech"])
+        found["gain_kept_interval"] = interval(drawn["speech"])
+        if "cascade" in kept:
+            found["cascade_kept"] = _number(kept["cascade"])
+            found["ahead"] = _number(kept["speech"] - kept["cascade"])
+            found["ahead_interval"] = interval(drawn["speech"] - drawn["cascade"])
+        return found
+
+
+def _kept(nll):
+    """The share of text's gain over nothing that each context keeps, in %."""
+    return {
+        context: kept_share(-loss, -nll["text"], -nll["none"])
+        for context, loss in nll.items()
+    }
+
+
+def _number(value):
+    """None for what is no number, as in JSON."""
+    return None if math.isnan(value) else float(value)
+
+
+def first_half(starts, boundaries, reference):
+    """Which segments are spoken in the first half of a transcript's tokens.
+
+    Arguments
+    ---------
+    starts, boundaries : torch.Tensor
+        [M] int, first and last frames of some segments.
+    reference : torch.Tensor
+        [N] int, the first frames of the transcript's own segments; at least one.
+
+    Returns
+    -------
+    torch.Tensor
+        [M] bool: whether a segment's middle is before the second half.
+
+    Example
+    -------
+    >>> starts, boundaries = torch.tensor([0, 5, 9]), torch.tensor([4, 8, 12])
+    >>> first_half(starts, boundaries, torch.tensor([0, 7]))
+    tensor([ True,  True, False])
+    """
+    return (starts + boundaries) / 2 < reference[len(reference) // 2]

@@ -1,1 +1,0 @@
-"""What is understood of speech: benchmarks that an LLM answers, and their report."""

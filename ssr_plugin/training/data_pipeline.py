@@ -1,0 +1,168 @@
+"""From manifests to data sets: align, encode, cut. Shared by the stages."""
+
+import dataclasses
+import pathlib
+
+import torch
+from speechbrain.utils.distributed import infer_device
+
+from ssr_plugin import build
+from ssr_plugin.alignment.base import AlignmentItem
+from ssr_plugin.alignment.cache import align
+from ssr_plugin.data.manifest import read_manifest
+from ssr_plugin.encoders.feature_cache import FeatureCache
+from ssr_plugin.training.batches import make_dataset, other_rates, segment_all
+from ssr_plugin.training.speed_perturbation import add_speeds
+
+
+@dataclasses.dataclass
+class Split:
+    """One split, ready for training or scoring.
+
+    Arguments
+    ---------
+    dataset : speechbrain.dataio.dataset.DynamicItemDataset
+        The utterances that have segments.
+    segments : dict
+        ssr_plugin.segmenters.forced.Segments by id.
+    skipped : dict
+        Ids of the utterances left out, each with its reason.
+    alignments : collections.abc.Mapping
+        ssr_plugin.alignment.record.Alignment by id.
+    """
+
+    dataset: object
+    segments: dict
+    skipped: dict
+    alignments: object
+
+
+def make_splits(hparams, run_opts, manifests):
+    """Aligns, encodes and cuts all splits, where the caches lack them.
+
+    Arguments
+    ---------
+    hparams, run_opts : dict
+    manifests : ssr_plugin.data.prepare.Manifests
+
+    Returns
+    -------
+    dict
+        Name ("train", "valid", a test split's) -> :class:`Split`.
+    """
+    paths = {"train": manifests.train, "valid": manifests.valid, **manifests.tests}
+    rows = {split: read_manifest(path) for split, path in paths.items()}
+    skipped = {split: dict(manifests.skipped.get(split, {})) for split in paths}
+    encoder = hparams["encoder"]
+    share = hparams["max_skipped_share"]
+
+    if not hparams["resample"]:
+        for split, part in rows.items():
+            problems = other_rates(part, encoder.sample_rate, share)
+            skipped[split] |= problems.reasons
+            rows[split] = {k: row for k, row in part.items() if k not in skipped[split]}
+    # All of a step before the next, so that what is wrong shows early.
+    alignments = {}
+    for split, part in rows.items():
+        alignments[split], problems = align_rows(part, hparams)
+        skipped[split] |= problems.reasons
+    rows["train"], alignments["train"] = add_speeds(
+        rows["train"], alignments["train"], hparams["speeds"]
+    )
+    splits = {}
+    for split, part in rows.items():
+        features = None
+        if hparams["cache_features"]:
+            features, problems = cache_features(part, hparams, run_opts)
+            skipped[split] |= problems.reasons
+        usable = {name: row for name, row in part.items() if name not in skipped[split]}
+        segments, problems = segment_all(
+            usable,
+            alignments[split],
+            hparams["segmenters"]["forced"],
+            frame_counter(usable, encoder, features),
+            share,
+        )
+        skipped[split] |= problems.reasons
+        dataset = make_dataset(part, segments, features, encoder.sample_rate)
+        splits[split] = Split(dataset, segments, skipped[split], alignments[split])
+    return splits
+
+
+def align_rows(rows, hparams):
+    """Aligns the utterances of a manifest with the aligner that ``hparams`` names.
+
+    Under ``torchrun`` each process aligns its share, then all read the whole.
+
+    Arguments
+    ---------
+    rows : dict
+        Manifest rows by id.
+    hparams : dict
+
+    Returns
+    -------
+    alignments : ssr_plugin.alignment.cache.Alignments
+    problems : ssr_plugin.problems.Problems
+    """
+    aligner = build.aligner(hparams["aligner"], hparams["aligner_options"])
+    items = [AlignmentItem(name, row["wav"], row["wrd"]) for name, row in rows.items()]
+    folder = pathlib.Path(hparams["cache_folder"]) / "alignments"
+    in_shards(lambda shard, share: align(items, aligner, folder, shard, None, share))
+    return align(items, aligner, folder, max_skipped_share=hparams["max_skipped_share"])
+
+
+def cache_features(rows, hparams, run_opts):
+    """Runs the encoder once over the utterances that the cache lacks.
+
+    Arguments
+    ---------
+    rows : dict
+        Manifest rows by id.
+    hparams, run_opts : dict
+
+    Returns
+    -------
+    features : ssr_plugin.encoders.feature_cache.FeatureCache
+    problems : ssr_plugin.problems.Problems
+        The utterances that cannot be read.
+    """
+    encoder = hparams["encoder"].to(run_opts.get("device") or infer_device())
+    cache = FeatureCache(pathlib.Path(hparams["cache_folder"]) / "features", encoder)
+    in_shards(
+        lambda shard, share: cache.build(rows, shard=shard, max_skipped_share=share)
+    )
+    return cache, cache.build(rows, max_skipped_share=hparams["max_skipped_share"])
+
+
+def in_shards(work):
+    """Calls ``work(shard, max_skipped_share)`` in each process for its own share.
+
+    With one process there is nothing to share out, and nothing is done. The share of
+    bad utterances is left to be judged over the whole.
+    """
+    if torch.distributed.is_initialized():
+        rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        work(f"{rank + 1}/{world}", 1.0)
+        torch.distributed.barrier()
+
+
+def frame_counter(rows, encoder, features):
+    """A function from id to the number of frames of an utterance.
+
+    Arguments
+    ---------
+    rows : dict
+        Manifest rows by id.
+    encoder : ssr_plugin.encoders.encoder.SpeechEncoder
+    features : ssr_plugin.encoders.feature_cache.FeatureCache or None
+
+    Returns
+    -------
+    callable
+    """
+    if features is not None:
+        return features.num_frames
+    return lambda name: encoder.num_frames(
+        round(rows[name]["duration"] * encoder.sample_rate)
+    )

@@ -1,0 +1,215 @@
+"""What a run leaves behind: metrics, skipped utterances, readings and pictures."""
+
+import json
+import logging
+import pathlib
+import sys
+import time
+
+import torch
+
+from ssr_plugin.data.audio import read_row
+from ssr_plugin.files import atomic_path
+from ssr_plugin.metrics.pictures import (
+    draw_learning_curves,
+    draw_similarity,
+    draw_utterance,
+    token_labels,
+)
+from ssr_plugin.nnet.nearest import nearest_tokens
+from ssr_plugin.training.batches import collate
+
+logger = logging.getLogger(__name__)
+
+
+def write_json(folder, **contents):
+    """Writes each content to ``<folder>/<name>.json``, whole or not at all.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> write_json(folder, metrics={"a": 1})
+    >>> (folder / "metrics.json").read_text()
+    '{\\n  "a": 1\\n}'
+    """
+    for name, content in contents.items():
+        with atomic_path(pathlib.Path(folder) / f"{name}.json") as path:
+            path.write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
+def train_figures(brain, split, epochs, started):
+    """What is told of the training itself in ``metrics.json``.
+
+    Arguments
+    ---------
+    brain : ssr_plugin.training.brain.StageBrain
+    split : ssr_plugin.training.data_pipeline.Split
+        The training data.
+    epochs : list of dict
+        Of :class:`ssr_plugin.training.history.History`.
+    started : float
+        When the run began, as ``time.time`` gives it.
+
+    Returns
+    -------
+    dict
+        "audio_s_per_s", the audio that this process trained on in a second of its
+        steps, and "wall_s" are those of this run alone, not of one that it goes on
+        with.
+    """
+    return {
+        "epochs": max((figures["epoch"] for figures in epochs), default=0),
+        "wall_s": time.time() - started,
+        "audio_s_per_s": brain.audio_seconds / max(brain.train_seconds, 1e-9),
+        "peak_rss_mb": peak_rss_mb(),
+        "skipped": len(split.skipped),
+    }
+
+
+def show_readings(split, readings, count):
+    """Prints transcripts beside what their vectors read as.
+
+    Arguments
+    ---------
+    split : str
+    readings : list of (str, str, str)
+        Id, transcript, reading.
+    count : int
+        How many to show, spread over the list.
+    """
+    step = max(len(readings) // max(count, 1), 1)
+    for name, transcript, reading in readings[::step][:count]:
+        logger.info("%s %s\n  said: %s\n  read: %s", split, name, transcript, reading)
+
+
+def show_summary(metrics):
+    """Prints the figures of each split in a line.
+
+    Arguments
+    ---------
+    metrics : dict
+        As in ``metrics.json``.
+    """
+    for split, figures in metrics.items():
+        if split == "train":
+            continue
+        nll = figures["nll"] or {}
+        shown = {
+            "cosine": figures["cosine"],
+            "token accuracy %": figures["token_accuracy"],
+            "of unseen types %": figures["token_accuracy_unseen"],
+            "retrieval WER %": figures["retrieval_wer"],
+            "prompted WER %": figures.get("prompted_wer"),
+            **{
+                f"NLL {key}": nll.get(key)
+                for key in ("text", "speech", "cascade", "none")
+            },
+            "gain kept %": nll.get("gain_kept"),
+            "cascade %": nll.get("cascade_kept"),
+        }
+        parts = [f"{key} {x:.3g}" for key, x in shown.items() if x is not None]
+        if nll.get("ahead_interval"):
+            low, high = nll["ahead_interval"]
+            parts.append(f"ahead by {nll['ahead']:.1f} ({low:.1f} to {high:.1f})")
+        logger.info(
+            "%s (%s segments): %s",
+            split.removesuffix(" predicted"),
+            figures["segments"],
+            "  ".join(parts),
+        )
+
+
+def draw_example(folder, brain, dataset, row):
+    """Draws one utterance's segments and what its vectors read as.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+        Gets ``utterance.png`` and ``similarity.png``.
+    brain : ssr_plugin.training.distill_brain.DistillBrain
+    dataset : speechbrain.dataio.dataset.DynamicItemDataset
+    row : int
+        Which utterance of the data set.
+    """
+    batch = collate([dataset[row]])
+    (segments,) = batch.segments
+    vectors = brain.read(batch)[0, : len(segments)].float().cpu()
+    tokens = torch.as_tensor(segments.tokens)
+    table = brain.table.cpu()
+    tokenizer = brain.modules.llm.tokenizer
+    labels = token_labels(tokenizer, tokens.tolist())
+    reading = token_labels(tokenizer, nearest_tokens(vectors, table).tolist())
+    name = batch.ids[0]
+    sample_rate = brain.modules.encoder.sample_rate
+    frame_rate = brain.modules.encoder.frame_rate
+    draw_utterance(
+        folder / "utterance.png",
+        read_row(dataset.data[name], sample_rate),
+        sample_rate,
+        torch.as_tensor(segments.starts) / frame_rate,
+        (torch.as_tensor(segments.boundaries) + 1) / frame_rate,
+        labels,
+        reading,
+        title=f"{name} (forced segments)",
+    )
+    draw_similarity(
+        folder / "similarity.png",
+        vectors,
+        table[tokens].float(),
+        labels,
+        center=table.mean(0, dtype=torch.float32),
+        title=name,
+    )
+
+
+def draw_all(folder, brain, dataset, epochs):
+    """Draws an example and the learning curves into ``<folder>/pictures``.
+
+    Arguments
+    ---------
+    folder : path-like
+        The run folder.
+    brain : ssr_plugin.training.distill_brain.DistillBrain
+    dataset : speechbrain.dataio.dataset.DynamicItemDataset
+        Whose utterance of middle length is drawn.
+    epochs : list of dict
+        Of :class:`ssr_plugin.training.history.History`.
+    """
+    draw_curves(folder, epochs)
+    folder = pathlib.Path(folder) / "pictures"
+    durations = [dataset.data[name]["duration"] for name in dataset.data_ids]
+    middle = sorted(range(len(durations)), key=durations.__getitem__)
+    draw_example(folder, brain, dataset, middle[len(middle) // 2])
+
+
+def draw_curves(folder, epochs):
+    """Draws the learning curves into ``<folder>/pictures``.
+
+    Arguments
+    ---------
+    folder : path-like
+        The run folder.
+    epochs : list of dict
+        Of :class:`ssr_plugin.training.history.History`.
+    """
+    folder = pathlib.Path(folder) / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_learning_curves(folder / "learning_curves.png", epochs)
+
+
+def peak_rss_mb():
+    """Most memory that this process has held at once, in MB (10^6 bytes).
+
+    Example
+    -------
+    >>> peak_rss_mb() > 1
+    True
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -1,0 +1,97 @@
+"""A segmenter from manifests to a folder that other stages load."""
+
+import logging
+import time
+
+from speechbrain.utils.distributed import if_main_process
+
+from ssr_plugin.segmenters.trained import save_segmenter
+from ssr_plugin.training import run_report
+from ssr_plugin.training.data_pipeline import make_splits
+from ssr_plugin.training.loop import make_loaders, train
+from ssr_plugin.training.segmenter_brain import SegmentBrain
+
+logger = logging.getLogger(__name__)
+
+
+def run(hparams, run_opts, manifests):
+    """Trains and scores a segmenter, and writes it to ``output_folder``.
+
+    Arguments
+    ---------
+    hparams : dict
+        Of ``hparams/segmenter.yaml``.
+    run_opts : dict
+        As ``speechbrain.parse_arguments`` gives them.
+    manifests : ssr_plugin.data.prepare.Manifests
+
+    Returns
+    -------
+    dict
+        What is in ``metrics.json``.
+
+    Raises
+    ------
+    ValueError
+        If the segmenter is none that is trained.
+    """
+    started = time.time()
+    segmenter = hparams["modules"]["segmenter"]
+    if not segmenter.trained:
+        raise ValueError(
+            f"segmenter '{hparams['segmenter']}' has nothing to be trained: name "
+            f"another, or use it as it is in hparams/distill.yaml"
+        )
+    splits = make_splits(hparams, run_opts, manifests)
+    segmenter.learn_symbols(splits["train"].segments.values())
+    brain = SegmentBrain(
+        modules=hparams["modules"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    loaders = make_loaders(splits, hparams["batch_seconds"])
+    train(brain, splits["train"].dataset, loaders["valid"], hparams)
+    epochs = hparams["history"].epochs
+
+    brain.checkpointer.recover_if_possible(**brain.best)
+    if hasattr(segmenter, "align_text") and hparams["aligner"] != "even":
+        brain.calibrate(loaders["valid"], splits["valid"].alignments)
+    metrics = {}
+    kind = "forced" if segmenter.forced else "predicted"
+    for name, loader in loaders.items():
+        scores = brain.score(loader)
+        run_report.show_readings(name, scores.hypotheses, hparams["num_shown"])
+        skipped = len(splits[name].skipped)
+        metrics[name] = {
+            "segments": kind,
+            **scores.summary(),
+            "skipped": skipped,
+        }
+    metrics["train"] = run_report.train_figures(brain, splits["train"], epochs, started)
+    if if_main_process():
+        folder = hparams["output_folder"]
+        skipped = {name: split.skipped for name, split in splits.items()}
+        run_report.write_json(folder, metrics=metrics, skipped=skipped)
+        save_segmenter(
+            folder,
+            segmenter,
+            hparams["segmenter"],
+            (hparams["segmenter_options"] or {}).get(hparams["segmenter"]) or {},
+            hparams["encoder"],
+            hparams["llm"],
+        )
+        run_report.draw_curves(folder, epochs)
+        for name in loaders:
+            logger.info(
+                "%s (%s segments): %s",
+                name,
+                kind,
+                "  ".join(
+                    f"{key} {value:.3g}"
+                    for key, value in metrics[name].items()
+                    if isinstance(value, float)
+                ),
+            )
+        logger.info("Segmenter, metrics, log and pictures are in %s", folder)
+    return metrics

@@ -1,0 +1,156 @@
+"""What stage 2 starts from: the model of stage 1, its LLM made ready to be tuned."""
+
+import hashlib
+import logging
+import pathlib
+
+import torch
+
+from ssr_plugin.data.manifest import read_manifest
+from ssr_plugin.inference.pretrained import load_speech_lm
+from ssr_plugin.llm.tuning import TunedLLM
+from ssr_plugin.training.checkpoints import SameModels
+
+logger = logging.getLogger(__name__)
+
+
+def load_stage1(source, device=None, **options):
+    """The model of stage 1.
+
+    Arguments
+    ---------
+    source : str
+        Folder of a run of ``hparams/distill.yaml``, or hub id.
+    device : str or None
+    **options
+        Of :func:`ssr_plugin.inference.pretrained.load_speech_lm`.
+
+    Returns
+    -------
+    ssr_plugin.inference.speech_lm.SpeechLM
+
+    Raises
+    ------
+    ValueError
+        If there is none, or its LLM is tuned already.
+
+    Example
+    -------
+    >>> load_stage1(getfixture("tmp_path") / "distill")
+    Traceback (most recent call last):
+        ...
+    ValueError: stage1: there is no folder '...distill'. It is made by the same command
+    with hparams/distill.yaml in place of hparams/finetune.yaml; give its output_folder
+    here
+    """
+    folder = pathlib.Path(source)
+    try:
+        # A path whose beginning is there is no hub id.
+        if not folder.is_dir() and len(folder.parts) > 1 and folder.parent.is_dir():
+            raise ValueError(f"there is no folder '{folder}'")
+        lm = load_speech_lm(source, device=device, **options)
+        if lm.tuned is not None:
+            raise ValueError(f"the LLM of '{source}' is tuned already")
+    except ValueError as error:
+        raise ValueError(
+            f"stage1: {error}. It is made by the same command with "
+            f"hparams/distill.yaml in place of hparams/finetune.yaml; give its "
+            f"output_folder here"
+        ) from error
+    return lm
+
+
+def compare_data(source, manifests):
+    """Warns of what the connector learnt from, where the folder of its run tells.
+
+    Arguments
+    ---------
+    source : str
+        As in :func:`load_stage1`.
+    manifests : ssr_plugin.data.prepare.Manifests
+        Of this run.
+    """
+    learnt = pathlib.Path(source) / "manifests" / "train.csv"
+    if not learnt.is_file():
+        return
+    learnt = {row["wav"] for row in read_manifest(learnt).values()}
+    paths = {"train": manifests.train, "valid": manifests.valid, **manifests.tests}
+    for split, path in paths.items():
+        wavs = {row["wav"] for row in read_manifest(path).values()}
+        known = len(wavs & learnt)
+        if split == "train" and not known:
+            logger.warning(
+                "stage1: the connector in '%s' learnt from other data than this run's",
+                source,
+            )
+        elif split != "train" and known:
+            logger.warning(
+                "stage1: the connector in '%s' learnt from %d of the %d utterances of "
+                "%s: what is measured there flatters it",
+                source,
+                known,
+                len(wavs),
+                split,
+            )
+
+
+def tune(llm, hparams):
+    """Makes an LLM ready to be tuned as ``hparams`` say.
+
+    Arguments
+    ---------
+    llm : ssr_plugin.llm.text_llm.TextLLM
+    hparams : dict
+        ``tuning``, ``tuning_options``, ``gradient_checkpointing``, ``seed``.
+
+    Returns
+    -------
+    ssr_plugin.llm.tuning.TunedLLM
+
+    Raises
+    ------
+    ValueError
+        If it cannot be tuned so.
+    """
+    kind = hparams["tuning"]
+    options = (hparams["tuning_options"] or {}).get(kind) or {}
+    # What came before has no say in the first weights.
+    torch.manual_seed(hparams["seed"])
+    try:
+        tuned = TunedLLM(llm, kind, **options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"tuning: {kind}, tuning_options: {error}") from error
+    if hparams["gradient_checkpointing"]:
+        model = tuned.model
+        # Its name from transformers 5.24 on, and before.
+        new = getattr(model, "activation_checkpointing_enable", None)
+        save_memory = new or model.gradient_checkpointing_enable
+        save_memory({"use_reentrant": False})
+    return tuned
+
+
+def same_models(lm):
+    """Notes in checkpoints which frozen models they were made with.
+
+    Arguments
+    ---------
+    lm : ssr_plugin.inference.speech_lm.SpeechLM
+        Of stage 1.
+
+    Returns
+    -------
+    ssr_plugin.training.checkpoints.SameModels
+    """
+    same = SameModels(encoder=lm.encoder.source, llm=lm.llm.source)
+    same.marks["connector"] = _weights_mark(lm.connector)
+    same.marks["segmenter"] = _weights_mark(lm.segmenters)
+    return same
+
+
+def _weights_mark(module):
+    """What tells a module's weights from others."""
+    hashed = hashlib.blake2b(digest_size=8)
+    for name, weight in sorted(module.state_dict().items()):
+        hashed.update(name.encode())
+        hashed.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return hashed.hexdigest()

@@ -1,0 +1,216 @@
+"""Text-only data of stage 2: read beside speech, and held out to tell of forgetting."""
+
+import dataclasses
+import json
+import logging
+import pathlib
+import shutil
+
+import torch
+from speechbrain.utils.distributed import run_on_main
+
+from ssr_plugin.data.text_files import read_documents
+from ssr_plugin.files import atomic_path, digest
+from ssr_plugin.llm.sampling import sample_documents
+
+logger = logging.getLogger(__name__)
+
+#: The source that stands for text that the LLM itself writes.
+SELF = "self"
+# Of the documents without a file of their own, this many are read for one held out.
+_HELD_OUT = 20
+
+
+@dataclasses.dataclass
+class Text:
+    """Text as tokens.
+
+    Arguments
+    ---------
+    parts : list of torch.Tensor
+        To be learnt from: each token but the first is predicted from those before it.
+        Sorted by length. None at all, if no text is learnt from.
+    heldout : list of list of int
+        Documents that are never learnt from.
+    heldout_source : str
+        Where those come from.
+
+    Example
+    -------
+    >>> parts = [torch.tensor([1, 5, 6]), torch.tensor([1, 7, 8, 9])]
+    >>> text = Text(parts, [[10, 11]], "a.txt")
+    >>> len(text.draw(5)) in (1, 2)
+    True
+    """
+
+    parts: list
+    heldout: list
+    heldout_source: str
+
+    def __post_init__(self):
+        sizes = [len(part) - 1 for part in self.parts]
+        self._ends = torch.tensor(sizes, dtype=torch.long).cumsum(0)
+
+    def draw(self, count):
+        """Draws parts of like length, each as likely as any other.
+
+        Arguments
+        ---------
+        count : int
+            About so many tokens are to be predicted.
+
+        Returns
+        -------
+        list of torch.Tensor
+            At least one.
+        """
+        place = torch.randint(int(self._ends[-1]), (1,))
+        first = int(torch.searchsorted(self._ends, place, right=True))
+        last = int(torch.searchsorted(self._ends, place + max(count - 1, 0)))
+        return self.parts[first : last + 1]
+
+
+def make_text(hparams, llm):
+    """Reads text, or lets the LLM write it.
+
+    Arguments
+    ---------
+    hparams : dict
+        ``text_source``, ``text_heldout``, ``text_tokens``, ``text_heldout_tokens``,
+        ``text_block``, ``text_ratio``, ``cache_folder``, ``seed``.
+    llm : ssr_plugin.llm.text_llm.TextLLM
+        Untouched.
+
+    Returns
+    -------
+    Text
+
+    Raises
+    ------
+    ValueError
+        If there is no such text, or too little; the message names the key.
+    """
+    source, heldout = hparams["text_source"], hparams["text_heldout"]
+    size, count = hparams["text_block"], hparams["text_tokens"]
+    most = getattr(llm.config, "max_position_embeddings", None) or size + 1
+    if not 1 <= size < most:
+        raise ValueError(
+            f"text_block: the LLM reads 1 to {most - 1} tokens after the first, not "
+            f"{size}"
+        )
+    for key in ("text_tokens", "text_heldout_tokens"):
+        if hparams[key] < 1:
+            raise ValueError(f"{key}: it is {hparams[key]}, and must be 1 at least")
+    documents = []
+    if hparams["text_ratio"] > 0 or heldout is None:
+        if source == SELF:
+            seed, folder = hparams["seed"], hparams["cache_folder"]
+            documents = _write(llm, count, size, seed, folder)
+        else:
+            documents = tokenize(read_documents(source), llm.tokenizer, count)
+    if heldout is None:
+        kept = documents[::_HELD_OUT]
+        documents = [x for i, x in enumerate(documents) if i % _HELD_OUT]
+        heldout = f"of {source}"
+    else:
+        kept = read_documents(heldout, "text_heldout")
+        kept = tokenize(kept, llm.tokenizer, hparams["text_heldout_tokens"])
+    parts = []
+    if hparams["text_ratio"] > 0:
+        if not documents:
+            raise ValueError(
+                f"text_source: '{source}' has one document alone, which is held out: "
+                f"give text_heldout"
+            )
+        end = llm.tokenizer.eos_token_id
+        unfinished = size if source == SELF else None
+        parts = cut_documents(documents, llm.start_id, end, size, unfinished)
+    return Text(parts, kept, str(heldout))
+
+
+def tokenize(documents, tokenizer, count):
+    """Tokens of documents, until there are so many.
+
+    Arguments
+    ---------
+    documents : iterable of str
+    tokenizer : transformers.PreTrainedTokenizerFast
+    count : int
+        The document that brings the tokens to this number is cut there.
+
+    Returns
+    -------
+    list of list of int
+        Without special tokens; none is empty.
+
+    Example
+    -------
+    >>> tokenizer = getfixture("tiny_tokenizer")
+    >>> tokenize(["the cat", "a cat sat", "never read"], tokenizer, 4)
+    [[29, 30], [3, 30]]
+    """
+    found, left = [], count
+    for document in documents:
+        ids = tokenizer(document, add_special_tokens=False, verbose=False).input_ids
+        ids = ids[:left]
+        if ids:
+            found.append(ids)
+            left -= len(ids)
+        if not left:
+            break
+    return found
+
+
+def cut_documents(documents, start, end, size, unfinished=None):
+    """Documents as sequences to be learnt from, long ones in parts.
+
+    Each part begins with the start token, as what is generated does, and a document's
+    last part with its end. Were documents packed into blocks, what comes first in a
+    text would hardly be read; it is what tuning on speech changes most.
+
+    Arguments
+    ---------
+    documents : list of list of int
+    start : int
+    end : int or None
+    size : int
+        L, most tokens of a part, besides start and end.
+    unfinished : int or None
+        Documents of so many tokens were cut off, and get no end.
+
+    Returns
+    -------
+    list of torch.Tensor
+        [2 to L + 2] int each, the shortest first.
+
+    Example
+    -------
+    >>> cut_documents([[5, 6, 7], [8]], start=1, end=2, size=2)
+    [tensor([1, 5, 6]), tensor([1, 7, 2]), tensor([1, 8, 2])]
+    """
+    parts = []
+    for ids in documents:
+        own = [ids[i : i + size] for i in range(0, len(ids), size)]
+        if end is not None and len(ids) != unfinished:
+            own[-1] = [*own[-1], end]
+        parts += [torch.tensor([start, *part]) for part in own]
+    return sorted(parts, key=len)
+
+
+def _write(llm, count, longest, seed, cache_folder):
+    """Documents that the LLM wrote, kept in the cache: batch by batch, then whole."""
+    name = digest(llm.fingerprint, llm.dtype, count, longest, seed)
+    path = pathlib.Path(cache_folder) / "text" / f"{name}.json"
+    parts = path.with_suffix(".parts")
+
+    def write():
+        if not path.is_file():
+            documents = sample_documents(llm, count, longest, seed, folder=parts)
+            with atomic_path(path) as partial:
+                partial.write_text(json.dumps(documents))
+        if parts.is_dir():
+            shutil.rmtree(parts)
+
+    run_on_main(write)
+    logger.info("Text that the LLM wrote is in %s", path)
+    return json.loads(path.read_text())

@@ -1,0 +1,155 @@
+"""Speaks text sets, so that a model can hear them: the work of ``ssr speak``.
+
+The folder gets the recordings (16 kHz FLAC), ``manifest.csv`` as all recipes write it
+and ``skipped.json``: what reads badly aloud, and why. A run that was stopped goes on.
+"""
+
+import concurrent.futures
+import json
+import pathlib
+
+import soundfile
+from tqdm import tqdm
+
+from ssr_plugin import build
+from ssr_plugin.data.datasets import read_text
+from ssr_plugin.data.manifest import write_manifest
+from ssr_plugin.evaluation.harness.items import draw_names
+from ssr_plugin.files import atomic_path, digest
+from ssr_plugin.problems import Problems
+from ssr_plugin.registry import get_registry
+from ssr_plugin.tts.synthesizers import SynthesisError
+from ssr_plugin.tts.text_normalization import MARKS, MAX_WORDS, reads_badly, spoken_form
+
+SAMPLE_RATE = 16000
+MANIFEST, SKIPPED = "manifest.csv", "skipped.json"
+
+
+def speak(
+    texts,
+    folder,
+    synthesizer,
+    seed=0,
+    max_words=MAX_WORDS,
+    marks=MARKS,
+    max_skipped_share=0.01,
+    num_workers=None,
+):
+    """Speaks texts, each in a voice that its id chooses.
+
+    Arguments
+    ---------
+    texts : dict
+        By id, which becomes part of a file's name.
+    folder : path-like
+    synthesizer : ssr_plugin.tts.synthesizers.CommandSynthesizer
+    seed : int
+        Another one gives the ids other voices.
+    max_words, marks
+        Of :func:`ssr_plugin.tts.text_normalization.reads_badly`: what is left out.
+    max_skipped_share : float
+        Of the other texts, that the synthesiser may fail at.
+    num_workers : int or None
+        How many are spoken at once; by default as many as there are cores.
+
+    Returns
+    -------
+    skipped : dict
+        Reasons, by id.
+
+    Raises
+    ------
+    ssr_plugin.problems.TooManyProblems
+        If the synthesiser fails too often.
+
+    Example
+    -------
+    >>> from ssr_plugin.tts.synthesizers import CommandSynthesizer
+    >>> tone = getfixture("tmp_path") / "tone.wav"
+    >>> soundfile.write(tone, [0.1, -0.1] * 4000, 16000)
+    >>> parrot = CommandSynthesizer(f"cp {tone} {{wav}}")
+    >>> folder = getfixture("tmp_path") / "speech"
+    >>> speak({"a": "Good morning!", "b": "x^2"}, folder, parrot)
+    {'b': 'symbols: ^'}
+    >>> sorted(path.name for path in folder.iterdir())
+    ['audio', 'manifest.csv', 'skipped.json']
+    """
+    folder = pathlib.Path(folder)
+    reasons = {
+        name: reads_badly(text, max_words, marks) for name, text in texts.items()
+    }
+    skipped = {name: reason for name, reason in reasons.items() if reason}
+    said = {name: text for name, text in texts.items() if name not in skipped}
+    settings = synthesizer.settings()
+    problems = Problems(f"speaking with {synthesizer.name}", max_skipped_share)
+
+    def say(name):
+        voice = synthesizer.voices[
+            int(digest(seed, name), 16) % len(synthesizer.voices)
+        ]
+        # Another text, voice or program makes another file.
+        made = digest(said[name], voice, settings["name"], settings["command"])
+        path = folder / "audio" / f"{name}-{made[:8]}.flac"
+        if not path.is_file():
+            samples = synthesizer.speak(said[name], voice, SAMPLE_RATE)
+            with atomic_path(path) as partial:
+                soundfile.write(partial, samples.numpy(), SAMPLE_RATE, format="FLAC")
+        info = soundfile.info(path)
+        wav = str(path.absolute())
+        return name, info.frames / info.samplerate, wav, voice, spoken_form(said[name])
+
+    rows = []
+    with (
+        concurrent.futures.ThreadPoolExecutor(num_workers) as pool,
+        tqdm(total=len(said), desc="speaking", unit="text", delay=1) as bar,
+    ):
+        running = {pool.submit(say, name): name for name in said}
+        for future in concurrent.futures.as_completed(running):
+            try:
+                rows.append(future.result())
+            except SynthesisError as error:
+                problems.add(running[future], error)
+            bar.update()
+    problems.check(len(said))
+    skipped |= problems.reasons
+    write_manifest(folder / MANIFEST, sorted(rows))
+    with atomic_path(folder / SKIPPED) as partial:
+        partial.write_text(json.dumps(skipped, indent=1), encoding="utf-8")
+    return skipped
+
+
+def read_texts(source, data=None, max_items=None):
+    """What is to be spoken: of a task, or of a text file.
+
+    Arguments
+    ---------
+    source : str
+        Name of a task, or path of a file with one text a line.
+    data : path-like or None
+        Where the task's files are.
+    max_items : int or None
+        Only so many, drawn at random but always the same.
+
+    Returns
+    -------
+    dict
+        Texts by id. A task's examples are there, however few questions are.
+
+    Raises
+    ------
+    ValueError
+        If the task has nothing that could be spoken.
+    """
+    path = pathlib.Path(source)
+    if path.suffix == ".txt" or path.is_file():
+        lines = read_text(path).splitlines()
+        texts = {
+            f"{path.stem}-{number:05d}": line
+            for number, line in enumerate(lines, start=1)
+            if line.strip()
+        }
+        return {name: texts[name] for name in draw_names(texts, max_items)}
+    make = get_registry().tasks.get(source)
+    if not hasattr(make, "texts"):
+        raise ValueError(f"the task '{source}' has speech of its own")
+    return build.task(source, {source: {"data": data}}).texts(max_items)

@@ -1,0 +1,191 @@
+"""CTC alignment: the same alone and in a batch, for any model and any length."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import (
+    HubertConfig,
+    HubertForCTC,
+    Wav2Vec2Config,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
+)
+
+from ssr_plugin.alignment import ctc
+from ssr_plugin.alignment.base import AlignmentItem
+from ssr_plugin.alignment.ctc import CTCAligner, viterbi, with_star
+from ssr_plugin.alignment.record import AlignmentError
+
+LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'"]
+
+
+def save_model(folder, tokens=LETTERS, norm="layer", hubert=False):
+    config, model = (
+        (HubertConfig, HubertForCTC) if hubert else (Wav2Vec2Config, Wav2Vec2ForCTC)
+    )
+    torch.manual_seed(0)
+    model(
+        config(
+            vocab_size=len(tokens),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            conv_dim=(8,) * 7,
+            num_conv_pos_embeddings=8,
+            num_conv_pos_embedding_groups=2,
+            feat_extract_norm=norm,
+            conv_bias=norm == "layer",
+            do_stable_layer_norm=norm == "layer",
+            pad_token_id=0,
+        )
+    ).save_pretrained(folder)
+    vocabulary = folder / "vocab.json"
+    vocabulary.write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+    Wav2Vec2CTCTokenizer(str(vocabulary)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(
+        do_normalize=True, return_attention_mask=norm == "layer"
+    ).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def layer_model(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("layer"))
+
+
+@pytest.fixture
+def items(tmp_path):
+    rng = np.random.default_rng(0)
+    texts = ["Hello, world!", "It’s 1455", "a b c d", "Ünder 日本."]
+    made = []
+    for i, (text, seconds) in enumerate(zip(texts, (0.5, 0.8, 0.4, 0.5), strict=True)):
+        wav = tmp_path / f"utt-{i}.wav"
+        soundfile.write(wav, 0.1 * rng.standard_normal(round(16000 * seconds)), 16000)
+        made.append(AlignmentItem(f"utt-{i}", str(wav), text))
+    return made
+
+
+def emissions(aligner, items):
+    aligner._load()
+    inputs = {i: aligner._input(item)[0] for i, item in enumerate(items)}
+    pairs = {i: (x, None) for i, x in inputs.items()}
+    return {
+        i: emission
+        for batch in aligner._batches(pairs)
+        for i, emission in zip(
+            batch, aligner._emissions([inputs[i] for i in batch]), strict=True
+        )
+    }
+
+
+@pytest.mark.parametrize("norm", ["layer", "group"])
+@pytest.mark.parametrize("hubert", [False, True])
+def test_a_batch_gives_what_single_utterances_give(tmp_path, items, norm, hubert):
+    aligner = CTCAligner(save_model(tmp_path, norm=norm, hubert=hubert))
+    together = emissions(aligner, items)
+    for i, item in enumerate(items):
+        alone = emissions(aligner, [item])[0]
+        torch.testing.assert_close(together[i], alone, atol=1e-4, rtol=0)
+
+
+def test_alignments_of_a_batch_are_those_of_single_utterances(layer_model, items):
+    aligner = CTCAligner(layer_model)
+    alone = [aligner.align([item])[0] for item in items]
+    assert aligner.align(items) == alone
+
+
+def test_layer_norm_models_are_run_in_batches(layer_model, items):
+    aligner = CTCAligner(layer_model)
+    aligner._load()
+    inputs = {i: aligner._input(item) for i, item in enumerate(items)}
+    assert len(aligner._batches(inputs)) == 1
+    aligner.batch_seconds = 1.2
+    assert sorted(map(len, aligner._batches(inputs))) == [1, 1, 2]
+
+
+def test_every_letter_and_digit_gets_a_time(layer_model, items):
+    for item, alignment in zip(
+        items, CTCAligner(layer_model).align(items), strict=True
+    ):
+        assert alignment.kind == "char"
+        assert alignment.text == item.text
+        said = {unit.offset for unit in alignment.units}
+        assert {i for i, c in enumerate(item.text) if c.isalnum()} <= said
+        assert alignment.units[-1].end <= alignment.duration
+
+
+def test_long_audio_in_windows_gives_what_one_pass_gives(
+    layer_model, tmp_path, monkeypatch
+):
+    wav = tmp_path / "long.wav"
+    samples = 0.1 * np.random.default_rng(0).standard_normal(16000 * 4)
+    soundfile.write(wav, samples, 16000)
+    aligner = CTCAligner(layer_model)
+    item = AlignmentItem("long", str(wav), "hello")
+    whole = emissions(aligner, [item])[0]
+    monkeypatch.setattr(ctc, "WINDOW", 2.4)
+    monkeypatch.setattr(ctc, "CONTEXT", 0.8)
+    windowed = emissions(aligner, [item])[0]
+    assert windowed.shape == whole.shape
+    # Attention reaches across windows, so that they agree but roughly.
+    assert (windowed.exp() - whole.exp()).abs().max() < 0.01
+
+
+def test_characters_are_found_where_they_are_emitted(layer_model, items):
+    aligner = CTCAligner(layer_model)
+    aligner._load()
+    emission = torch.full((50, len(LETTERS)), -8.0)
+    emission[:, 0] = 0.0
+    for frame, letter in ((10, "H"), (11, "H"), (18, "I")):
+        emission[frame, 0], emission[frame, LETTERS.index(letter)] = -8.0, 0.0
+    item = AlignmentItem("utt-1", "utt-1.wav", "hi")
+    h, i = aligner._align(item, emission, 1.0).units
+    # Nothing is told for less than a pause: the first letter goes on.
+    assert (h.start, h.end, i.start, i.end) == (0.2, 0.36, 0.36, 0.38)
+    aligner.start_offset, aligner.end_offset = -30, 10
+    h, i = aligner._align(item, emission, 1.0).units
+    assert (h.start, h.end, i.start, i.end) == (0.17, 0.33, 0.33, 0.39)
+
+
+def test_a_star_takes_the_frames_that_nothing_else_explains():
+    emission = torch.full((9, 4), -9.0)
+    emission[[0, 8], [1, 2]] = 0.0
+    emission[4, 3] = 0.0
+    assert viterbi(with_star(emission), [1, 4, 2], blank=0)[1] == (1, 8)
+
+
+def test_what_cannot_be_aligned_is_an_error_of_that_utterance(layer_model, items):
+    other = [
+        AlignmentItem("gone", "gone.wav", "a"),
+        AlignmentItem("mute", items[0].wav, "..."),
+        AlignmentItem("much", items[0].wav, "too many letters " * 9),
+    ]
+    results = CTCAligner(layer_model).align([items[0], *other, items[1]])
+    assert [isinstance(r, AlignmentError) for r in results] == [0, 1, 1, 1, 0]
+    assert str(results[1]) == "gone: no audio file 'gone.wav'"
+    assert "mute: nothing that" in str(results[2])
+    assert "much: 170 characters do not fit in its 24 frames" in str(results[3])
+
+
+def test_too_little_audio_is_an_error_of_that_utterance(layer_model, tmp_path):
+    wav = str(tmp_path / "short.wav")
+    soundfile.write(wav, np.zeros(300), 16000)
+    (error,) = CTCAligner(layer_model).align([AlignmentItem("short", wav, "a")])
+    assert "short: only 0.019 s of audio" in str(error)
+
+
+def test_a_model_of_subwords_is_refused(tmp_path):
+    source = save_model(tmp_path, tokens=[*LETTERS[:5], "A", "THE", "IN", "AND"])
+    with pytest.raises(ValueError, match="no character CTC model: 4 labels"):
+        CTCAligner(source).align([])
+
+
+def test_another_model_or_offset_is_another_setting(layer_model):
+    settings = CTCAligner(layer_model).settings()
+    assert settings == CTCAligner(layer_model, batch_seconds=1.0).settings()
+    assert settings != CTCAligner(layer_model, end_offset=20).settings()

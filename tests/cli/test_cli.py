@@ -1,0 +1,352 @@
+"""The command ``ssr``: what it prints, what it writes, what it says when it cannot."""
+
+import configparser
+import json
+import pathlib
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from ssr_plugin import SpeechLM, __version__
+from ssr_plugin.alignment.formats import read_file
+from ssr_plugin.cli import main
+from ssr_plugin.cli.parser import COMMANDS
+from ssr_plugin.inference.speech_files import load_speech
+
+
+@pytest.fixture(scope="module")
+def lm(tiny_speech_lm_folder):
+    return SpeechLM.from_pretrained(tiny_speech_lm_folder)
+
+
+@pytest.fixture
+def talks(tmp_path, write_audio):
+    """A folder with two recordings, one of them a folder below."""
+    write_audio(tmp_path / "talks" / "a.wav", 1.0, seed=1)
+    write_audio(tmp_path / "talks" / "more" / "b.flac", 2.0, seed=2)
+    (tmp_path / "talks" / "a.txt").write_text("the cat\nsat\n")
+    (tmp_path / "talks" / "more" / "b.lab").write_text("a mat")
+    return tmp_path / "talks"
+
+
+@pytest.fixture
+def ssr(tiny_speech_lm_folder, capsys):
+    """``ssr(command, ...)``: exit status and printed lines of the command."""
+
+    def run(command, *arguments):
+        line = [command, *map(str, arguments)]
+        if command != "align":
+            line += ["--model", str(tiny_speech_lm_folder), "--device", "cpu"]
+        status = main(line)
+        return status, capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def error(*line):
+    """The message that the command ends with."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(x) for x in line])
+    message = str(stopped.value)
+    assert message.startswith("error: ")
+    return message
+
+
+# --- The command itself ------------------------------------------------------------
+
+
+def test_help_loads_no_torch():
+    code = (
+        "import sys\nfrom ssr_plugin.cli import main\n"
+        "try: main(['transcribe', '--help'])\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_help_shows_how_it_is_used(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert f"\n  ssr {command} " in capsys.readouterr().out
+
+
+def test_the_package_brings_the_command():
+    setup = configparser.ConfigParser()
+    setup.read(pathlib.Path(__file__).parents[2] / "setup.cfg")
+    scripts = setup["options.entry_points"]["console_scripts"].split("\n")
+    assert "ssr = ssr_plugin.cli:main" in scripts
+
+
+def test_python_m_is_the_same_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["ssr", "--version"])
+    with pytest.raises(SystemExit):
+        runpy.run_module("ssr_plugin", run_name="__main__")
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+@pytest.mark.parametrize("line", [[], ["transcribe"], ["listen"], ["align", "--x"]])
+def test_a_line_that_makes_no_sense_ends_with_the_usage(line, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(line)
+    assert stopped.value.code == 2
+    assert "usage: ssr" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_had_enough_is_no_error(talks, tiny_speech_lm_folder):
+    line = f"-m ssr_plugin align {talks} --aligner even --format text"
+    process = subprocess.Popen(
+        [sys.executable, *line.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read()
+    assert process.wait() == 1
+
+
+# --- Which recordings --------------------------------------------------------------
+
+
+def test_folders_globs_and_files_are_meant(ssr, talks):
+    a, b = talks / "a.wav", talks / "more" / "b.flac"
+    for names in ([talks], [a, b], [f"{talks}/**/*"], [a, talks / "more"]):
+        _, lines = ssr("transcribe", *names)
+        assert [line.split("\t")[0] for line in lines] == [str(a), str(b)]
+
+
+def test_a_place_without_recordings_is_an_error(tmp_path, tiny_speech_lm_folder):
+    for name in (tmp_path, tmp_path / "*.wav"):
+        message = error("transcribe", name, "--model", tiny_speech_lm_folder)
+        assert message == f"error: there are no audio files in '{name}'"
+
+
+@pytest.mark.parametrize("command", ["transcribe", "generate", "embed", "export"])
+def test_what_cannot_be_read_is_named_and_the_rest_goes_on(
+    ssr, talks, command, caplog, tmp_path
+):
+    (talks / "bad.wav").write_text("no audio")
+    names = [talks, talks / "none.wav"]
+    if command in ("generate", "export"):
+        names += ["--prompt", "{audio}", "--max-new-tokens", 2]
+    if command == "embed":
+        names += ["--output", tmp_path / "out.safetensors"]
+    status, lines = ssr(command, *names)
+    assert status == 1
+    assert f"skipped {talks / 'bad.wav'}: cannot read" in caplog.text
+    assert f"skipped {talks / 'none.wav'}: there is no audio file" in caplog.text
+    if command == "embed":
+        assert len(load_speech(tmp_path / "out.safetensors")) == 2
+    else:
+        assert len(lines) == 2
+
+
+# --- The model ---------------------------------------------------------------------
+
+
+def test_without_a_model_it_says_how_to_make_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "hparams/distill.yaml" in error("transcribe", "a.wav")
+
+
+def test_a_device_that_is_not_there_is_named(tiny_speech_lm_folder, talks):
+    line = ["transcribe", talks, "--model", tiny_speech_lm_folder]
+    assert "--device tpu9: " in error(*line, "--device", "tpu9")
+    assert "it may be float32" in error(*line, "--dtype", "int8")
+
+
+# --- transcribe --------------------------------------------------------------------
+
+
+def test_one_recording_is_its_text_alone(ssr, lm, talks):
+    assert ssr("transcribe", talks / "a.wav") == (0, [lm.transcribe(talks / "a.wav")])
+
+
+def test_json_tells_all_that_is_known(ssr, lm, talks):
+    _, lines = ssr("transcribe", talks, "--json")
+    speech = lm.embed(talks / "more" / "b.flac")
+    record = json.loads(lines[1])
+    assert record["path"] == str(talks / "more" / "b.flac")
+    assert (record["text"], record["hypothesis"]) == (speech.text, speech.hypothesis)
+    assert (record["seconds"], record["segments"]) == (2.0, "predicted")
+    assert [token["id"] for token in record["tokens"]] == speech.tokens
+    assert [token["start"] for token in record["tokens"]] == speech.starts
+    assert [token["end"] for token in record["tokens"]] == speech.ends
+    assert "".join(t["text"] for t in record["tokens"]).strip() == speech.text
+
+
+def test_times_are_those_of_words(ssr, lm, talks):
+    _, lines = ssr("transcribe", talks / "a.wav", "--times")
+    starts, ends, words = zip(*(line.split("\t") for line in lines), strict=True)
+    speech = lm.embed(talks / "a.wav")
+    assert " ".join(words) == speech.text
+    assert float(starts[0]) == speech.starts[0] and float(ends[-1]) == speech.ends[-1]
+
+
+def test_with_a_prompt_the_llm_writes(ssr, lm, talks):
+    options = {"max_new_tokens": 4, "do_sample": False}
+    expected = lm.transcribe(talks / "a.wav", prompt="\nthe", **options)
+    line = [talks / "a.wav", "--prompt", r"\nthe", "--max-new-tokens", 4]
+    assert "\n".join(ssr("transcribe", *line)[1]) == expected
+    assert "has none" in error("transcribe", *line, "--times")
+
+
+# --- generate ----------------------------------------------------------------------
+
+
+def test_recordings_fill_the_places_of_the_prompt_in_order(ssr, lm, talks):
+    a, b = talks / "a.wav", talks / "more" / "b.flac"
+    expected = lm.generate(
+        ["the ", a, "\ncat ", b, " sat"], max_new_tokens=5, do_sample=False
+    )
+    line = ["--prompt", r"the {audio}\ncat {audio} sat", "--max-new-tokens", 5]
+    assert ssr("generate", a, b, *line) == (0, expected.split("\n"))
+    assert ssr("generate", a, b, *line, "--stream") == (0, expected.split("\n"))
+    _, (record,) = ssr("generate", a, b, *line, "--json")
+    assert json.loads(record) == {"paths": [str(a), str(b)], "text": expected}
+
+
+def test_more_recordings_make_more_prompts(ssr, talks):
+    line = ["--prompt", "the {audio}", "--max-new-tokens", 5, "--json"]
+    _, lines = ssr("generate", talks, *line)
+    alone = [ssr("generate", p, *line)[1][0] for p in (talks / "a.wav", talks / "more")]
+    assert lines == alone
+
+
+def test_a_prompt_needs_no_recording(ssr, lm):
+    expected = lm.generate("the cat", max_new_tokens=5, do_sample=False)
+    line = ["--prompt", "the cat", "--max-new-tokens", 5]
+    assert ssr("generate", *line) == (0, [expected])
+
+
+def test_files_and_places_must_come_out_even(talks):
+    message = error("generate", talks / "a.wav", "--prompt", "{audio}{audio}")
+    assert "1 recordings for the 2 places" in message
+    assert "0 recordings for the 1 places" in error("generate", "--prompt", "{audio}")
+    message = error("generate", talks, "--prompt", "{audio}", "--stream")
+    assert "--stream is for one prompt, and there are 2" in message
+
+
+def test_what_is_drawn_is_the_same_again_with_the_same_seed(ssr):
+    line = ["--prompt", "the", "--max-new-tokens", 20, "--temperature", 5]
+    first = ssr("generate", *line, "--seed", 1)
+    assert ssr("generate", *line, "--seed", 1) == first
+    assert ssr("generate", *line, "--seed", 2) != first
+
+
+def test_a_chat_is_the_users_turn(ssr, talks, tiny_llm_folder, tmp_path):
+    llm = shutil.copytree(tiny_llm_folder, tmp_path / "llm")
+    template = "{% for m in messages %}the {{ m.content }} cat{% endfor %}"
+    (llm / "chat_template.jinja").write_text(template)
+    line = [talks / "a.wav", "--max-new-tokens", 5, "--llm-source", llm]
+    chat = ssr("generate", *line, "--prompt", "sat {audio}", "--chat")
+    assert chat == ssr("generate", *line, "--prompt", "the sat {audio} cat")
+
+
+@pytest.mark.parametrize("command", ["generate", "export"])
+def test_without_a_template_there_is_no_chat_and_nothing_is_read(
+    talks, tiny_speech_lm_folder, monkeypatch, command
+):
+    monkeypatch.setattr(SpeechLM, "embed_each", pytest.fail)
+    line = [talks / "a.wav", "--prompt", "{audio}", "--model", tiny_speech_lm_folder]
+    told = error(command, *line, "--chat")
+    assert re.fullmatch(r"error: --chat: the LLM '.*' has no chat template: .*", told)
+
+
+# --- align -------------------------------------------------------------------------
+
+
+def test_words_are_printed_with_their_times(ssr, talks):
+    line = [talks / "a.wav", "--aligner", "even"]
+    status, lines = ssr("align", *line)
+    assert status == 0
+    assert [line.split("\t")[-1] for line in lines] == ["the", "cat", "sat"]
+    _, lines = ssr("align", *line, "--text", "one")
+    assert lines == ["0.000\t1.000\tone"]
+
+
+@pytest.mark.parametrize("form", ["json", "ctm", "textgrid"])
+def test_what_is_written_is_read_again(ssr, talks, tmp_path, form):
+    ssr("align", talks, "--aligner=even", "--format", form, "--output", tmp_path / "x")
+    paths = sorted((tmp_path / "x").iterdir())
+    assert [path.stem for path in paths] == ["a", "b"]
+    (timed,) = read_file(paths[0])
+    assert timed.id == "a"
+    assert [word for word, *_ in timed.words()] == ["the", "cat", "sat"]
+
+
+def test_many_are_told_apart_by_their_path(ssr, talks):
+    _, lines = ssr("align", talks, "--aligner", "even")
+    assert {line.split("\t")[0] for line in lines} == {
+        str(talks / "a.wav"),
+        str(talks / "more" / "b.flac"),
+    }
+
+
+def test_pocketsphinx_needs_no_options(ssr, talks):
+    status, lines = ssr("align", talks / "a.wav", "--num-workers", 1)
+    assert status == 0 and len(lines) == 3
+
+
+def test_a_recording_that_cannot_be_aligned_is_named(ssr, talks, caplog):
+    (talks / "a.txt").unlink()
+    (talks / "bad.wav").write_text("no audio")
+    (talks / "bad.txt").write_text("the")
+    status, lines = ssr("align", talks, "--aligner", "even")
+    assert status == 1 and len(lines) == 2
+    assert "a.wav: no transcript: give --text, or put it into a.txt" in caplog.text
+    assert f"unreadable audio file '{talks / 'bad.wav'}'" in caplog.text
+
+
+def test_options_of_the_aligner_reach_it(talks):
+    line = ["align", talks, "--aligner", "ctc", "--aligner-option"]
+    assert "/no/such" in error(*line, "source=/no/such/model")
+    assert "has no option 'speed'" in error(*line, "speed=9")
+    assert "not of the form KEY=VALUE" in error(*line, "speed")
+    assert "unknown aligner 'mfa'" in error("align", talks, "--aligner", "mfa")
+
+
+def test_what_cannot_be_written_apart_is_refused(talks, tmp_path):
+    assert "--text is the transcript of one" in error("align", talks, "--text", "a")
+    assert "give --output" in error("align", talks, "--format", "textgrid")
+    shutil.copy(talks / "a.wav", talks / "more" / "a.wav")
+    message = error("align", talks, "--output", tmp_path / "x")
+    assert "would be written to the same file" in message
+
+
+# --- embed, export -----------------------------------------------------------------
+
+
+def test_vectors_are_kept_and_read_again(ssr, lm, talks, tmp_path):
+    path = tmp_path / "all.safetensors"
+    assert ssr("embed", talks, "--output", path) == (0, [])
+    kept = load_speech(path)
+    for name, speech in kept.items():
+        assert torch.allclose(speech.vectors, lm.embed(name).vectors, atol=1e-4)
+    assert list(kept) == [str(talks / "a.wav"), str(talks / "more" / "b.flac")]
+
+
+def test_where_nothing_can_be_read_nothing_is_written(tmp_path, tiny_speech_lm_folder):
+    line = [tmp_path / "no.wav", "--model", tiny_speech_lm_folder]
+    line += ["--output", tmp_path / "out.safetensors"]
+    assert "nothing is written" in error("embed", *line)
+    assert "nothing is written" in error("export", "--prompt", "{audio}", *line)
+    assert not list(tmp_path.iterdir())
+
+
+def test_prompts_are_exported_as_a_file_or_as_requests(ssr, lm, talks, tmp_path):
+    line = [talks, "--prompt", r"the {audio}\n", "--max-new-tokens", 9]
+    ssr("export", *line, "--output", tmp_path / "prompts.safetensors")
+    expected = lm.embed_prompts(["the ", talks / "more" / "b.flac", "\n"])
+    with safe_open(tmp_path / "prompts.safetensors", "pt") as file:
+        assert sorted(file.keys()) == ["000000", "000001"]
+        assert torch.allclose(file.get_tensor("000001"), expected, atol=1e-4)
+    _, lines = ssr("export", *line)
+    requests = [json.loads(line) for line in lines]
+    assert [r["max_tokens"] for r in requests] == [9, 9]
+    assert requests[0]["model"] == lm.llm.source

@@ -1,0 +1,214 @@
+"""Encoder frames on disk: whole or not at all, and never stale."""
+
+import contextlib
+import os
+import pickle
+
+import pytest
+import torch
+
+from ssr_plugin.data.audio import read_row
+from ssr_plugin.encoders import feature_cache
+from ssr_plugin.encoders.encoder import SpeechEncoder
+from ssr_plugin.encoders.feature_cache import FeatureCache
+from ssr_plugin.problems import TooManyProblems
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_encoder_folder):
+    return SpeechEncoder(tiny_encoder_folder)
+
+
+@pytest.fixture
+def rows(tmp_path, write_audio):
+    """Six utterances of 0.3 to 0.8 s, by id."""
+    made = {}
+    for i in range(6):
+        seconds = 0.3 + 0.1 * i
+        path = write_audio(tmp_path / "audio" / f"{i}.wav", seconds, seed=i)
+        made[f"utt-{i}"] = {"wav": str(path), "duration": seconds}
+    return made
+
+
+def count_encoded(monkeypatch):
+    """A list that gets the number of utterances of each batch that is encoded."""
+    seen = []
+    encode = FeatureCache._encode_batch
+    monkeypatch.setattr(
+        FeatureCache,
+        "_encode_batch",
+        lambda self, wavs: seen.append(len(wavs)) or encode(self, wavs),
+    )
+    return seen
+
+
+def test_the_cache_gives_what_the_encoder_gives(tmp_path, encoder, rows):
+    cache = FeatureCache(tmp_path / "cache", encoder)
+    assert not cache.build(rows, batch_seconds=1.5).reasons
+    for name, row in rows.items():
+        wav = read_row(row, 16000)
+        frames, lengths = encoder(wav[None], torch.tensor([len(wav)]))
+        assert name in cache
+        assert cache.num_frames(name) == lengths[0]
+        assert cache.get(name).dtype == torch.float32
+        torch.testing.assert_close(cache.get(name), frames[0], atol=2e-3, rtol=1e-3)
+
+
+def test_nothing_is_encoded_twice(tmp_path, encoder, rows, monkeypatch):
+    FeatureCache(tmp_path / "cache", encoder).build(rows)
+    seen = count_encoded(monkeypatch)
+    cache = FeatureCache(tmp_path / "cache", encoder)
+    assert "utt-0" not in cache  # unknown before the rows are given
+    cache.build(rows)
+    assert not seen and len(cache.get("utt-0")) == cache.num_frames("utt-0")
+
+
+def test_a_killed_build_goes_on_from_its_last_file(
+    tmp_path, encoder, rows, monkeypatch
+):
+    monkeypatch.setattr(feature_cache, "_FILE_SECONDS", 1.0)
+    encode = FeatureCache._encode_batch
+
+    def fail_late(self, wavs):
+        if "utt-1" in wavs:
+            raise KeyboardInterrupt
+        return encode(self, wavs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(FeatureCache, "_encode_batch", fail_late)
+        FeatureCache(tmp_path / "cache", encoder).build(rows, batch_seconds=0.1)
+    seen = count_encoded(monkeypatch)
+    cache = FeatureCache(tmp_path / "cache", encoder)
+    assert not cache.build(rows).reasons
+    # Longest first: 0.8 + 0.7 s and 0.6 + 0.5 s were written; 0.4 and 0.3 s are left.
+    assert sum(seen) == 2
+    assert not list(cache.folder.glob("*.partial"))
+
+
+def test_a_bad_file_does_not_change_the_batches_of_a_restart(
+    tmp_path, encoder, rows, monkeypatch
+):
+    (tmp_path / "broken.wav").write_text("no audio")
+    rows["broken"] = {"wav": str(tmp_path / "broken.wav"), "duration": 0.9}
+    monkeypatch.setattr(feature_cache, "_FILE_SECONDS", 0.1)
+    encode = FeatureCache._encode_batch
+
+    def batches(folder, die_at=None):
+        seen = []
+
+        def encode_batch(self, wavs):
+            if len(seen) == die_at:
+                raise KeyboardInterrupt
+            seen.append(sorted(wavs))
+            return encode(self, wavs)
+
+        monkeypatch.setattr(FeatureCache, "_encode_batch", encode_batch)
+        with contextlib.suppress(KeyboardInterrupt):
+            FeatureCache(tmp_path / folder, encoder).build(
+                rows, batch_seconds=2.0, max_skipped_share=0.5
+            )
+        return seen
+
+    whole = batches("whole")
+    broken = batches("broken", die_at=1) + batches("broken")
+    # The restart tries the bad file once more, now alone.
+    assert len(whole) == 3 and [batch for batch in broken if batch] == whole
+
+
+def test_shards_share_the_work_and_a_last_call_knows_them_all(
+    tmp_path, encoder, rows, monkeypatch
+):
+    seen = count_encoded(monkeypatch)
+    for shard in ("1/3", "2/3", "3/3"):
+        FeatureCache(tmp_path / "cache", encoder).build(rows, shard=shard)
+    assert sum(seen) == len(rows)
+    cache = FeatureCache(tmp_path / "cache", encoder)
+    cache.build(rows)
+    assert sum(seen) == len(rows) and all(name in cache for name in rows)
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b"])
+def test_a_shard_of_another_form_is_refused(tmp_path, encoder, rows, shard):
+    with pytest.raises(ValueError, match="is not of the form k/n"):
+        FeatureCache(tmp_path / "cache", encoder).build(rows, shard=shard)
+
+
+def test_changed_audio_is_encoded_anew(tmp_path, encoder, rows, write_audio):
+    cache = FeatureCache(tmp_path / "cache", encoder)
+    cache.build(rows)
+    before = cache.get("utt-0")
+    write_audio(tmp_path / "audio" / "0.wav", 0.3, seed=99)
+    os.utime(rows["utt-0"]["wav"], ns=(0, 12345))
+    cache.build(rows)
+    assert not torch.equal(cache.get("utt-0"), before)
+
+
+def test_another_layer_has_a_cache_of_its_own(
+    tmp_path, encoder, rows, tiny_encoder_folder
+):
+    cache = FeatureCache(tmp_path / "cache", encoder)
+    cache.build(rows)
+    other = FeatureCache(
+        tmp_path / "cache", SpeechEncoder(tiny_encoder_folder, layer=1)
+    )
+    other.build(rows)
+    assert not torch.equal(cache.get("utt-0"), other.get("utt-0"))
+
+
+def test_bad_audio_is_named_and_the_rest_is_kept(tmp_path, encoder, rows):
+    rows["missing"] = {"wav": str(tmp_path / "missing.wav"), "duration": 1.0}
+    (tmp_path / "broken.wav").write_text("no audio")
+    rows["broken"] = {"wav": str(tmp_path / "broken.wav"), "duration": 1.0}
+    cache = FeatureCache(tmp_path / "cache", encoder)
+    with pytest.raises(TooManyProblems, match="2 of 8 utterances are bad"):
+        cache.build(rows)
+    assert "utt-0" in cache
+    problems = cache.build(rows, max_skipped_share=0.5)
+    assert sorted(problems.reasons) == ["broken", "missing"]
+    assert str(tmp_path / "broken.wav") in problems.reasons["broken"]
+    with pytest.raises(KeyError, match="has no features of 'broken'"):
+        cache.get("broken")
+
+
+def test_two_ids_of_one_bad_file_are_both_named(tmp_path, encoder, rows):
+    (tmp_path / "broken.wav").write_text("no audio")
+    for name in ("a", "b"):
+        rows[name] = {"wav": str(tmp_path / "broken.wav"), "duration": 1.0}
+    cache = FeatureCache(tmp_path / "cache", encoder)
+    assert sorted(cache.build(rows, max_skipped_share=0.5).reasons) == ["a", "b"]
+
+
+def test_audio_of_less_than_a_frame_has_no_frames(tmp_path, encoder, write_audio):
+    path = write_audio(tmp_path / "a.wav", seconds=0.01)
+    cache = FeatureCache(tmp_path / "cache", encoder)
+    cache.build({"a": {"wav": str(path), "duration": 0.01}})
+    assert cache.num_frames("a") == 0 and cache.get("a").shape == (0, 32)
+
+
+def test_a_data_loaders_worker_reads_it(tmp_path, encoder, rows):
+    cache = FeatureCache(tmp_path / "cache", encoder)
+    cache.build(rows)
+    frames = cache.get("utt-3")
+    assert torch.equal(pickle.loads(pickle.dumps(cache)).get("utt-3"), frames)
+
+
+@pytest.mark.parametrize("size", [3, 200, -100])
+def test_a_file_cut_short_is_made_anew(tmp_path, encoder, rows, size, caplog):
+    cache = FeatureCache(tmp_path / "cache", encoder)
+    cache.build(rows)
+    frames = cache.get("utt-0")
+    (path,) = cache.folder.glob("features-*.safetensors")
+    path.write_bytes(path.read_bytes()[:size])
+    cache = FeatureCache(tmp_path / "cache", encoder)
+    cache.build(rows)
+    assert torch.equal(cache.get("utt-0"), frames)
+    assert path.name in caplog.text
+
+
+def test_a_file_damaged_under_way_is_named_with_the_mend(tmp_path, encoder, rows):
+    cache = FeatureCache(tmp_path / "cache", encoder)
+    cache.build(rows)
+    (path,) = cache.folder.glob("features-*.safetensors")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="is damaged.*delete it and run again"):
+        cache.get("utt-0")

@@ -1,0 +1,184 @@
+"""Reports and comparisons, made of answers that are known."""
+
+import pytest
+
+from ssr_plugin.cli import main
+from ssr_plugin.evaluation import report
+from ssr_plugin.evaluation.harness.items import Item, Spoken
+from ssr_plugin.evaluation.harness.measures import Measure
+from ssr_plugin.evaluation.harness.records import Records
+from ssr_plugin.evaluation.harness.summary import summarise, summarise_measure
+from ssr_plugin.evaluation.report.compare_runs import compare_runs
+from ssr_plugin.evaluation.report.examples import show_won_and_lost, show_written
+
+RIGHT, WRONG = [-1.0, -2.0], [-2.0, -1.0]
+
+
+def make_run(folder, predicted, count=40):
+    """An evaluation in which so many of the predicted answers are right."""
+    items, records = [], []
+    for i in range(count):
+        item = Item(str(i), (Spoken(f"THING {i}", "x.wav"),), (" a|b", " <c>"), 0)
+        items.append(item)
+        records.append(
+            {
+                "key": str(i),
+                "id": str(i),
+                "answer": 0,
+                "cluster": str(i),
+                "counts": {},
+                "sums": {
+                    "text": RIGHT,
+                    "cascade": RIGHT if i % 2 else WRONG,
+                    "predicted": RIGHT if i < predicted else WRONG,
+                },
+                "read": {"cascade": [f"thin {i}"], "predicted": [f"thing {i}"]},
+            }
+        )
+    columns = ["text", "cascade", "predicted"]
+    figures = {
+        **summarise(records, columns, rule="sum"),
+        "task": "toy",
+        "ways": None,
+        "about": "A toy.",
+        "rule": "sum",
+        "how": "The highest sum.",
+        "notes": ["by hand"],
+        "skipped": {"99": "no audio"},
+    }
+    metrics = {
+        "model": "a model",
+        "command": "evaluate.py x.yaml",
+        "versions": report.versions(),
+        "tasks": {"toy": figures},
+    }
+    examples = show_won_and_lost("toy", items, records, "sum", 3)
+    report.write_report(folder, metrics, examples)
+    Records(folder / "answers" / "toy.jsonl").add(records)
+    return folder
+
+
+def test_items_won_and_lost_are_shown_with_what_was_heard(tmp_path):
+    text = (make_run(tmp_path, predicted=30) / "report.md").read_text()
+    assert "predicted right, cascade wrong (15 of 40)" in text
+    assert "cascade right, predicted wrong (5 of 40)" in text
+    assert "text right, predicted wrong (10 of 40)" in text
+    assert "predicted right, text wrong" not in text
+    assert "[THING 0]" in text and "cascade: thin 0" in text
+    assert "99: no audio" in text and "by hand" in text
+
+
+def test_a_table_says_how_sure_and_how_much_is_kept(tmp_path):
+    lines = (make_run(tmp_path, predicted=30) / "report.md").read_text().splitlines()
+    head = next(line for line in lines if line.startswith("| task |"))
+    row = lines[lines.index(head) + 2]
+    assert head == "| task | items | chance | text | cascade | predicted |"
+    assert row.startswith("| toy | 40 | 50 | 100.0 (100 to 100) | 50.0 (")
+    kept = next(line for line in lines if "share of the text's gain" in line)
+    assert lines[lines.index(kept) + 2].startswith("| toy | 0.0 (")
+    assert "| 50.0 (" in lines[lines.index(kept) + 2]
+
+
+def test_nothing_of_a_text_becomes_markup(tmp_path):
+    folder = make_run(tmp_path, predicted=30)
+    assert " a\\|b" in (folder / "report.md").read_text()
+    page = (folder / "report.html").read_text()
+    assert "&lt;c&gt;" in page and "<c>" not in page
+
+
+def test_a_comparison_tells_a_difference_and_how_sure_it_is(tmp_path, capsys):
+    one, two = (make_run(tmp_path / n, k) for n, k in (("one", 10), ("two", 30)))
+    line = ["compare", str(one), str(two), "--save", str(tmp_path / "both")]
+    assert main(line) == 0
+    text = capsys.readouterr().out
+    (line,) = [line for line in text.splitlines() if line.startswith("| predicted")]
+    assert line.startswith("| predicted | 25.0 | 75.0 | +50.0 (+")
+    (line,) = [line for line in text.splitlines() if line.startswith("| text")]
+    assert line.endswith("+0.0 (+0.0 to +0.0) |")
+    assert (tmp_path / "both" / "compare.md").read_text().strip() == text.strip()
+    assert (tmp_path / "both" / "compare.html").is_file()
+
+
+WER = Measure("wer", "%", "Word errors.", factor=100)
+
+
+def make_measured_run(folder, errors):
+    """An evaluation of 20 items of 1 to 20 words, with so many errors in each."""
+    records = [
+        {
+            "key": str(i),
+            "id": str(i),
+            "cluster": str(i),
+            "text": f"TEXT {i}",
+            "written": {"forced": f"wrote {i}"},
+            "read": {"forced": [f"read {i}"]},
+            "measured": {"forced": {"wer": [errors, i + 1]}},
+        }
+        for i in range(20)
+    ]
+    figures = {
+        **summarise_measure(records, ["forced"], WER),
+        "task": "toy",
+        "about": "A toy.",
+        "how": WER.says,
+        "notes": [],
+        "skipped": {},
+    }
+    metrics = {"model": "a model", "command": "x", "versions": report.versions()}
+    metrics["tasks"] = {"toy wer": figures}
+    report.write_report(folder, metrics, show_written("toy", records, 3))
+    Records(folder / "answers" / "toy.jsonl").add(records)
+    return folder
+
+
+def test_what_is_measured_has_a_table_of_its_own(tmp_path):
+    text = (make_measured_run(tmp_path, errors=2) / "report.md").read_text()
+    (head,) = [line for line in text.splitlines() if line.startswith("| measured")]
+    assert head == "| measured | items | forced |"
+    (row,) = [line for line in text.splitlines() if line.startswith("| toy wer")]
+    # 40 errors in 210 words.
+    assert row.startswith("| toy wer, % | 20 | 19.0 (")
+    assert "chance" not in text
+    assert "20 of 20 with errors" in text and text.count("| forced | read") == 3
+    assert (tmp_path / "pictures" / "toy_wer.png").is_file()
+
+
+def test_a_measure_is_compared_as_the_ratio_that_it_is(tmp_path, capsys):
+    one, two = (make_measured_run(tmp_path / str(n), n) for n in (2, 1))
+    main(["compare", str(one), str(two)])
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in lines if line.startswith("| forced")]
+    assert line.startswith("| forced | 19.0 | 9.5 | -9.5 (-")
+
+
+def test_only_items_that_both_answered_are_compared(tmp_path):
+    one, two = (make_run(tmp_path / str(n), 10, count=n) for n in (20, 40))
+    blocks = compare_runs([one, two])
+    assert any("20 items in common" in str(block) for block in blocks)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (None, "'.*two' holds no evaluation, since it has no metrics.json"),
+        ("{", "'.*two' holds no evaluation, since its metrics.json cannot be read"),
+        ('{"test": {}}', "two' holds .* since its metrics.json is of something else"),
+        ('{"model": "a", "tasks": [1]}', "its metrics.json is of something else"),
+        ('{"model": "a", "tasks": {}}', "have no task in common"),
+    ],
+)
+def test_what_cannot_be_compared_is_named_in_one_line(tmp_path, written, told):
+    one, two = make_run(tmp_path / "one", 10), tmp_path / "two"
+    two.mkdir()
+    if written is not None:
+        (two / "metrics.json").write_text(written)
+    with pytest.raises(SystemExit, match=f"^error: .*{told}[^\n]*$"):
+        main(["compare", str(one), str(two)])
+
+
+def test_there_must_be_two_folders_to_compare(tmp_path):
+    one = make_run(tmp_path / "one", 10)
+    with pytest.raises(SystemExit, match="^error: name two evaluations or more$"):
+        main(["compare", str(one)])
+    with pytest.raises(SystemExit, match="^error: there is no folder '.*two'$"):
+        main(["compare", str(one), str(tmp_path / "two")])

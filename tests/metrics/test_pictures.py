@@ -1,0 +1,148 @@
+"""Pictures are drawn whole, whatever the length of what they show."""
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
+
+from ssr_plugin.metrics.pictures import (
+    _spread,
+    draw_learning_curves,
+    draw_similarity,
+    draw_utterance,
+    token_labels,
+)
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def utterance(seconds, count, sample_rate=8000):
+    rng = np.random.default_rng(0)
+    edges = np.sort(rng.uniform(0, seconds, count + 1))
+    audio = 0.1 * rng.standard_normal(round(seconds * sample_rate))
+    return audio, sample_rate, edges[:-1], edges[1:], [f" w{i}" for i in range(count)]
+
+
+def pixels(path):
+    image = matplotlib.image.imread(path)
+    assert np.isfinite(image).all()
+    assert image[..., :3].std() > 0.01, "an empty page"
+    return image
+
+
+@pytest.mark.parametrize(
+    ("seconds", "count"), [(0.05, 1), (1.0, 4), (13.0, 60), (0.0, 0), (0.5, 0)]
+)
+def test_utterances_of_any_length_are_drawn(tmp_path, seconds, count):
+    path = tmp_path / "utterance.png"
+    audio, rate, starts, ends, labels = utterance(seconds, count)
+    draw_utterance(path, audio, rate, starts, ends, labels, labels, title="utt-1")
+    assert pixels(path).size > 100_000
+    assert [file.name for file in tmp_path.iterdir()] == ["utterance.png"]
+
+
+def test_a_long_utterance_is_broken_into_rows_and_cut_at_the_limit(tmp_path):
+    heights = []
+    for seconds in (5, 11, 30):
+        draw_utterance(
+            tmp_path / "a.png", *utterance(seconds, 5), max_seconds=18, title="a"
+        )
+        heights.append(pixels(tmp_path / "a.png").shape[0])
+    one, two, three = heights
+    assert two - one == pytest.approx(three - two, abs=2)
+
+
+def test_a_wrong_reading_is_red_and_a_right_one_is_not(tmp_path):
+    def red(reading):
+        draw_utterance(tmp_path / "a.png", *utterance(2, 3), reading=reading)
+        image = pixels(tmp_path / "a.png")
+        return int(((image[..., 0] > 0.7) & (image[..., 2] < 0.25)).sum())
+
+    right = red([" w0", " w1", " w2"])
+    assert red([" w0", " xx", " w2"]) > right
+
+
+def test_any_characters_may_stand_in_labels_and_titles(tmp_path):
+    labels = ["$", " a_b^{", "\n", "語", "Ġthe", "x" * 100]
+    audio, rate, starts, ends, _ = utterance(3.0, len(labels))
+    draw_utterance(tmp_path / "a.png", audio, rate, starts, ends, labels, title="$1_")
+    vectors = torch.rand(len(labels), 4)
+    draw_similarity(tmp_path / "b.png", vectors, vectors, labels, title="$1_")
+    pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png")
+
+
+def test_labels_keep_their_order_their_distance_and_the_bounds():
+    places = np.array([0.1, 0.1, 0.11, 0.5, 0.99, 0.99])
+    spread = _spread(places, 0.1, 0.0, 1.0)
+    assert np.diff(spread).min() >= 0.1 - 1e-9
+    assert spread[0] >= 0.0
+    assert spread[-1] <= 1.0
+    assert spread[3] == 0.5
+    crowded = _spread(np.full(50, 0.5), 0.1, 0.0, 1.0)
+    assert np.diff(crowded).min() > 0
+    assert crowded[0] >= 0
+    assert crowded[-1] <= 1
+
+
+def test_vectors_that_equal_the_embeddings_give_a_bright_diagonal(tmp_path):
+    table = torch.randn(6, 32, generator=torch.Generator().manual_seed(0))
+    labels = list("abcdef")
+    for name, vectors in (("right", table), ("wrong", table.flip(0))):
+        draw_similarity(tmp_path / f"{name}.png", vectors, table, labels)
+    right, wrong = (pixels(tmp_path / f"{n}.png") for n in ("right", "wrong"))
+    assert np.abs(right - wrong).max() > 0.5
+
+
+@pytest.mark.parametrize("count", [0, 1, 200])
+def test_similarities_of_any_number_of_tokens_are_drawn(tmp_path, count):
+    vectors = torch.randn(count, 8, requires_grad=True)
+    center = torch.randn(8).half()
+    draw_similarity(
+        tmp_path / "a.png", vectors, vectors.half(), ["x"] * count, center=center
+    )
+    assert max(pixels(tmp_path / "a.png").shape) < 6000
+
+
+@pytest.mark.parametrize("count", [0, 1, 40])
+def test_curves_of_any_number_of_epochs_are_drawn(tmp_path, count):
+    epochs = [
+        {"epoch": i + 1, "loss": 2.0 / (i + 1), "train_loss": 1.0, "lr": 1e-3}
+        for i in range(count)
+    ]
+    draw_learning_curves(tmp_path / "a.png", epochs)
+    pixels(tmp_path / "a.png")
+
+
+def test_a_figure_that_some_epochs_lack_has_a_panel_all_the_same(tmp_path):
+    epochs = [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0, "cosine": 0.5}]
+    draw_learning_curves(tmp_path / "one.png", [{"epoch": 1, "loss": 2.0}])
+    draw_learning_curves(tmp_path / "two.png", epochs)
+    one, two = (pixels(tmp_path / f"{n}.png").shape[1] for n in ("one", "two"))
+    assert two > one
+
+
+def test_of_one_epoch_the_learning_rate_has_no_panel(tmp_path):
+    epochs = [{"epoch": 0, "loss": 2.0}, {"epoch": 1, "loss": 1.0}]
+    draw_learning_curves(tmp_path / "without.png", epochs)
+    epochs[1]["lr"] = 0.0
+    draw_learning_curves(tmp_path / "one.png", epochs)
+    draw_learning_curves(tmp_path / "two.png", [*epochs, {"epoch": 2, "lr": 0.0}])
+    without, one, two = (
+        pixels(tmp_path / f"{n}.png").shape for n in ("without", "one", "two")
+    )
+    assert without == one and two[1] > one[1]
+
+
+def test_labels_show_where_words_begin_for_both_kinds_of_tokenizer():
+    def fast(pieces, decoder):
+        vocab = {piece: i for i, piece in enumerate(pieces)}
+        tokenizer = Tokenizer(models.BPE(vocab, []))
+        tokenizer.decoder = decoder
+        return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+    byte_level = fast(["Ġcaf", "Ã©", "s"], decoders.ByteLevel())
+    metaspace = fast(["▁caf", "é", "s"], decoders.Metaspace())
+    assert token_labels(byte_level, [0, 1, 2]) == [" caf", "é", "s"]
+    assert token_labels(metaspace, torch.tensor([0, 1, 2])) == [" caf", "é", "s"]

@@ -1,0 +1,20 @@
+"""Keys made of tokens' spelling."""
+
+import torch
+
+from ssr_plugin.llm.text_llm import TextLLM
+from ssr_plugin.nnet.spelling import VocabularyHead
+
+
+@torch.no_grad()
+def test_keys_that_are_kept_are_of_the_precision_asked_for(tiny_llm_folder):
+    head = VocabularyHead(TextLLM(tiny_llm_folder), width=16).eval()
+    states = torch.rand(5, 16)
+    exact = head.score(states)
+    head.eval()  # forgets
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = head.score(states)
+    assert not torch.equal(rough, exact)
+    assert torch.equal(head.score(states), exact)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(head.score(states), rough)

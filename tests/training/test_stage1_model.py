@@ -1,0 +1,158 @@
+"""What stage 2 starts from: found, compared with this run's data, told apart."""
+
+import logging
+import shutil
+
+import pytest
+import torch
+
+from ssr_plugin.data.manifest import write_manifest
+from ssr_plugin.data.prepare import Manifests
+from ssr_plugin.llm.text_llm import TextLLM
+from ssr_plugin.llm.tuning import TunedLLM
+from ssr_plugin.training.checkpoints import AtomicCheckpointer
+from ssr_plugin.training.stage1_model import (
+    compare_data,
+    load_stage1,
+    same_models,
+    tune,
+)
+
+
+@pytest.fixture
+def llm(tiny_llm_folder):
+    return TextLLM(tiny_llm_folder)
+
+
+@pytest.fixture
+def write_manifests():
+    """``write_manifests(folder, **wavs)``: manifests of files, by split."""
+
+    def write(folder, **wavs):
+        folder.mkdir(exist_ok=True)
+        for split, names in wavs.items():
+            rows = [(name, 1.0, f"/{name}.wav", "a", "the cat") for name in names]
+            write_manifest(folder / f"{split}.csv", rows)
+        paths = {split: folder / f"{split}.csv" for split in wavs}
+        return Manifests(
+            paths.pop("train", None), paths.pop("valid", None), tests=paths
+        )
+
+    return write
+
+
+def test_a_missing_folder_says_which_command_makes_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    # It could be a hub id, but its beginning is there.
+    with pytest.raises(ValueError, match="stage1: there is no folder 'results/distill"):
+        load_stage1("results/distill")
+    with pytest.raises(ValueError, match="made by the same command with hparams/dist"):
+        load_stage1(tmp_path)
+
+
+def test_a_damaged_folder_is_named(tiny_speech_lm_folder, tmp_path):
+    folder = shutil.copytree(tiny_speech_lm_folder, tmp_path / "stage1")
+    (folder / "connector.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=f"stage1: .*{folder}"):
+        load_stage1(folder)
+
+
+def test_an_llm_that_is_tuned_already_is_refused(tiny_speech_lm_folder, tmp_path):
+    lm = load_stage1(tiny_speech_lm_folder)
+    lm.tuned = TunedLLM(lm.llm)
+    lm.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="stage1: .* is tuned already"):
+        load_stage1(tmp_path)
+
+
+def messages(caplog, source, manifests):
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        compare_data(source, manifests)
+    return [record.message for record in caplog.records]
+
+
+def test_other_data_than_stage_1s_is_warned_of(write_manifests, tmp_path, caplog):
+    write_manifests(tmp_path / "manifests", train="abc", valid="de")
+    mine = tmp_path / "mine"
+    manifests = write_manifests(mine, train="abc", valid="de", test="fg")
+    assert messages(caplog, tmp_path, manifests) == []
+    # A part of it is fine, so long as nothing is measured on what was learnt.
+    manifests = write_manifests(mine, train="ax", valid="de", test="fg")
+    assert messages(caplog, tmp_path, manifests) == []
+    manifests = write_manifests(mine, train="xyz", valid="de", test="fg")
+    (message,) = messages(caplog, tmp_path, manifests)
+    assert "learnt from other data than this run's" in message
+    manifests = write_manifests(mine, train="a", valid="cd", test="fg")
+    (message,) = messages(caplog, tmp_path, manifests)
+    assert "learnt from 1 of the 2 utterances of valid" in message
+    # A published model does not tell.
+    assert messages(caplog, tmp_path / "elsewhere", manifests) == []
+
+
+def settings(**others):
+    """Keys of hparams/finetune.yaml."""
+    return {
+        "tuning": "lora",
+        "tuning_options": {"lora": {"r": 2}, "full": {}},
+        "gradient_checkpointing": False,
+        "seed": 1,
+        **others,
+    }
+
+
+def test_the_seed_alone_gives_the_first_weights(tiny_llm_folder):
+    found = []
+    for seed in (1, 1, 2):
+        torch.rand(len(found))
+        tuned = tune(TextLLM(tiny_llm_folder), settings(seed=seed))
+        found.append(torch.cat([x.flatten() for x in tuned.state_dict().values()]))
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_gradients_are_the_same_with_less_memory(tiny_llm_folder, kind):
+    found = []
+    for saves in (False, True):
+        options = settings(tuning=kind, gradient_checkpointing=saves)
+        tuned = tune(TextLLM(tiny_llm_folder), options).train()
+        layers, calls = tuned.model.get_decoder().layers, []
+        layers[0].self_attn.register_forward_hook(lambda *_, c=calls: c.append(1))
+        mask = torch.ones(1, 4).bool()
+        ids = torch.tensor([[4, 5, 6, 7]])
+        tuned(tuned.embed(ids), mask, mask).square().sum().backward()
+        # The layers run once more in the backward pass.
+        assert len(calls) == 1 + saves
+        found.append([p.grad for p in tuned.parameters() if p.grad is not None])
+    assert len(found[0]) == len(found[1]) > 10
+    for one, two in zip(*found, strict=True):
+        assert torch.allclose(one, two, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "others, message",
+    [
+        ({"tuning": "qlora"}, "tuning is 'qlora'; it may be none, lora, full"),
+        ({"tuning_options": {"lora": {"rank": 2}}}, "tuning_options: .*'rank'"),
+        (
+            {"tuning_options": {"lora": {"target_modules": ["w_q"]}}},
+            "tuning_options: .* no module is named w_q .*q_proj",
+        ),
+    ],
+)
+def test_bad_settings_are_named_by_their_keys(llm, others, message):
+    with pytest.raises(ValueError, match=message):
+        tune(llm, settings(**others))
+
+
+def test_a_checkpoint_of_another_connector_is_refused(tiny_speech_lm_folder, tmp_path):
+    lm = load_stage1(tiny_speech_lm_folder)
+    AtomicCheckpointer(tmp_path, {"models": same_models(lm)}).save_checkpoint()
+    checkpointer = AtomicCheckpointer(tmp_path, {"models": same_models(lm)})
+    checkpointer.recover_if_possible()
+    with torch.no_grad():
+        next(lm.connector.parameters()).add_(1)
+    checkpointer = AtomicCheckpointer(tmp_path, {"models": same_models(lm)})
+    with pytest.raises(ValueError, match="it was made with another connector"):
+        checkpointer.recover_if_possible()

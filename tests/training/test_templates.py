@@ -1,0 +1,203 @@
+"""Templates of speech and text: what the LLM reads, and where the loss falls."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from ssr_plugin.inference.prompts import embed_prompt
+from ssr_plugin.inference.speech import Speech
+from ssr_plugin.llm.llm_losses import transcription_loss
+from ssr_plugin.llm.text_llm import TextLLM
+from ssr_plugin.llm.tuning import TunedLLM
+from ssr_plugin.metrics.speech_lm_metrics import ListeningScores
+from ssr_plugin.training.templates import parse_tasks, sequence, transcription_task
+
+TOKENS = torch.tensor([29, 30, 31])  # the cat sat
+LISTEN = {"template": "{speech}", "share": 1}
+WRITE = {"template": "{speech} b c{text}", "share": 1}
+ASK = {"template": "a {speech} b{text}", "share": 1}
+
+
+@pytest.fixture(scope="module")
+def llm(tiny_llm_folder):
+    return TextLLM(tiny_llm_folder)
+
+
+def parse(llm, told):
+    (task,) = parse_tasks({"it": told}, llm.tokenizer)
+    return task
+
+
+# --- Where the loss falls ----------------------------------------------------------
+
+
+def test_without_text_each_token_is_asked_from_the_vectors_before_it(llm):
+    vectors = torch.randn(3, 16)
+    embeds, targets = sequence(parse(llm, LISTEN), llm, vectors, TOKENS)
+    start = llm.embed(torch.tensor([1]))
+    assert torch.equal(embeds, torch.cat([start, vectors[:2]]))
+    assert torch.equal(targets, TOKENS)
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_with_text_it_and_its_end_are_asked_for_and_nothing_else(llm, count):
+    vectors = torch.randn(count, 16)
+    embeds, targets = sequence(parse(llm, ASK), llm, vectors, TOKENS)
+    known = llm.embed(torch.tensor([1, 3, 4, 29, 30, 31]))  # <s> a [speech] b the cat..
+    expected = torch.cat([known[:2], vectors, known[2:]])
+    assert torch.equal(embeds, expected)
+    assert targets.tolist() == [-1] * (2 + count) + [29, 30, 31, 2]
+
+
+def test_transcription_has_the_loss_of_stage_1(llm):
+    vectors, counts = torch.randn(2, 5, 16), torch.tensor([5, 2])
+    tokens = torch.tensor([[4, 5, 6], [7, -1, -1]])
+    expected = transcription_loss(llm, vectors, counts, tokens, prompt="b c")
+    found = [
+        sequence(parse(llm, WRITE), llm, vectors[i, : counts[i]], ids[ids >= 0])
+        for i, ids in enumerate(tokens)
+    ]
+    logits, targets = predict(TunedLLM(llm, "none"), found)
+    assert F.cross_entropy(logits, targets).item() == pytest.approx(
+        expected.item(), abs=1e-5
+    )
+
+
+def predict(tuned, found):
+    """Logits and targets of sequences in one batch."""
+    embeds, targets = zip(*found, strict=True)
+    ones = [torch.ones(len(x), dtype=torch.bool) for x in embeds]
+    targets = pad_sequence(targets, True, padding_value=-1)
+    mask = pad_sequence(ones, True)
+    logits = tuned(pad_sequence(embeds, True), mask, targets >= 0)
+    return logits, targets[targets >= 0]
+
+
+def test_tasks_in_one_batch_are_read_as_alone(llm):
+    tuned = TunedLLM(llm, "none")
+    found = [
+        sequence(parse(llm, told), llm, torch.randn(3, 16), TOKENS)
+        for told in (LISTEN, ASK, WRITE)
+    ]
+    together, targets = predict(tuned, found)
+    alone = [predict(tuned, [one]) for one in found]
+    assert torch.equal(targets, torch.cat([x for _, x in alone]))
+    assert torch.allclose(together, torch.cat([x for x, _ in alone]), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "template, prompt",
+    [
+        ("{speech}{text}", ["speech"]),
+        ("{speech} b{text}", ["speech", " b"]),
+        ("a b {speech} c{text}", ["a b ", "speech", " c"]),
+    ],
+)
+def test_what_is_read_before_the_text_is_the_prompt_of_a_user(llm, template, prompt):
+    vectors = torch.randn(3, 16)
+    speech = Speech(vectors, [], "", [], [], "forced", None, 1.0)
+    asked = embed_prompt(llm, [speech if x == "speech" else x for x in prompt])
+    task = parse(llm, {"template": template, "share": 1})
+    embeds, targets = sequence(task, llm, vectors, TOKENS)
+    assert torch.equal(embeds[: len(asked)], asked)
+    assert targets[len(asked) - 1] == 29 and (targets[: len(asked) - 1] == -1).all()
+
+
+def test_the_transcription_that_is_scored_is_the_one_that_is_trained(llm):
+    tasks = parse_tasks(
+        {
+            "listening": LISTEN,
+            "continuation": {"template": "{speech}{text}", "share": 1, "halves": True},
+            "mine": ASK,
+        },
+        llm.tokenizer,
+    )
+    assert transcription_task(tasks, llm.tokenizer).name == "mine"
+    usual = transcription_task(tasks[:2], llm.tokenizer)
+    assert usual.answers and not usual.halves and usual.before == ()
+
+
+def test_tasks_without_a_share_are_left_out(llm):
+    tasks = parse_tasks({"a": LISTEN, "b": ASK | {"share": 0}}, llm.tokenizer)
+    assert [task.name for task in tasks] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "told, message",
+    [
+        ({"template": "{text}", "share": 1}, "its template is '{text}'"),
+        ({"template": "{speech}\n", "share": 1}, "its template is"),
+        ({"template": "{speech}{text}!", "share": 1}, "its template is"),
+        ({"template": "{speech}{speech}{text}", "share": 1}, "its template is"),
+        ({"template": "{speech}{txt}{text}", "share": 1}, "its template is"),
+        ({"template": 5, "share": 1}, "tasks: it: "),
+        ({"template": "{speech}"}, "share"),
+        ({"template": "{speech}", "share": -1}, "its share is -1"),
+        ({"template": "{speech}", "share": "often"}, "often"),
+        ({"template": "{speech}", "share": 1, "halves": True}, "there are no halves"),
+        ({"template": "{speech}", "share": 1, "weight": 1}, "weight"),
+        ({"template": "{speech}", "share": 0}, "none has a share above 0"),
+        ("{speech}", "tasks: it: "),
+    ],
+)
+def test_templates_that_make_no_sense_are_named(llm, told, message):
+    with pytest.raises(ValueError, match=message):
+        parse(llm, told)
+
+
+# --- Scores ------------------------------------------------------------------------
+
+
+def heard(llm):
+    """Utterances of several lengths: names, vectors, first halves, tokens."""
+    tokens = [torch.arange(3, 3 + n) for n in (2, 7, 1, 4)]
+    vectors = [llm.embed(ids) + torch.randn(len(ids), 16) / 9 for ids in tokens]
+    firsts = [torch.arange(len(ids)) < len(ids) // 2 for ids in tokens]
+    return ["a", "b", "c", "d"], vectors, firsts, tokens
+
+
+def ask(vectors):
+    return vectors
+
+
+def test_utterances_score_together_as_alone(llm):
+    utterances = heard(llm)
+    together = ListeningScores(llm, ask, forced=True)
+    together.add(*utterances)
+    alone = ListeningScores(llm, ask, forced=True)
+    for one in zip(*utterances, strict=True):
+        alone.add(*([x] for x in one))
+    found, expected = together.summary(), alone.summary()
+    assert found["utterances"] == 4
+    for key in ("speech_loss", "text_loss"):
+        assert found[key] == pytest.approx(expected[key], abs=1e-5)
+    for key in ("text", "speech", "none"):
+        assert found["nll"][key] == pytest.approx(expected["nll"][key], abs=1e-5)
+
+
+def test_the_losses_are_those_of_each_token_after_those_before_it(llm):
+    names, vectors, firsts, tokens = heard(llm)
+    scores = ListeningScores(llm, None, forced=True)
+    scores.add(names, vectors, firsts, tokens)
+    losses = {"speech_loss": 0.0, "text_loss": 0.0}
+    for own, ids in zip(vectors, tokens, strict=True):
+        start = torch.tensor([1])
+        for key, read in (("speech_loss", own), ("text_loss", llm.embed(ids))):
+            embeds = torch.cat([llm.embed(start), read[:-1]])[None]
+            with torch.no_grad():
+                logits = llm.load_model()(inputs_embeds=embeds).logits[0]
+            losses[key] += F.cross_entropy(logits, ids, reduction="sum").item()
+    summary = scores.summary()
+    for key, total in losses.items():
+        assert summary[key] == pytest.approx(total / 14, abs=1e-5)
+    assert "prompted_wer" not in summary
+
+
+def test_of_predicted_segments_no_loss_by_token_is_told(llm):
+    names, vectors, firsts, tokens = heard(llm)
+    scores = ListeningScores(llm, ask, forced=False)
+    # As many vectors as the segmenter found, even none.
+    vectors[0], firsts[0] = vectors[0][:0], firsts[0][:0]
+    scores.add(names, vectors, firsts, tokens)
+    assert set(scores.summary()) == {"nll", "prompted_wer", "utterances"}

@@ -1,0 +1,214 @@
+"""Speaking text sets: what is said, by whom, and what had better not be."""
+
+import json
+import shutil
+
+import pytest
+import soundfile
+
+from ssr_plugin import build
+from ssr_plugin.cli import main
+from ssr_plugin.data.manifest import read_manifest
+from ssr_plugin.problems import TooManyProblems
+from ssr_plugin.tts.speak_texts import read_texts, speak
+from ssr_plugin.tts.synthesizers import CommandSynthesizer, SynthesisError
+from ssr_plugin.tts.text_normalization import reads_badly, spoken_form
+
+TEXTS = {f"set-{i}": f"The cat sat on mat {i}." for i in range(20)}
+
+
+@pytest.fixture
+def parrot(tmp_path, write_audio):
+    """A synthesiser that notes each call and says one tone to all."""
+    tone, calls = (
+        write_audio(tmp_path / "tone.wav", sample_rate=8000),
+        tmp_path / "calls",
+    )
+    script = tmp_path / "parrot.sh"
+    script.write_text(
+        f'case "$1" in *fail*) exit 3;; *nothing*) exit 0;; esac\n'
+        f'echo "$2 $1" >> {calls}\ncp {tone} "$3"\n'
+    )
+    made = CommandSynthesizer(
+        f"sh {script} {{text}} {{voice}} {{wav}}", ["a", "b", "c"]
+    )
+    made.calls = lambda: calls.read_text().splitlines() if calls.exists() else []
+    return made
+
+
+# --- What is said ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("My body cast a shadow.", "my body cast a shadow"),
+        ("It’s 5 o'clock -- already?", "it's five o'clock already"),
+        ("A well-known (old) trick", "a well known old trick"),
+    ],
+)
+def test_a_transcript_says_what_is_said(text, says):
+    assert spoken_form(text) == says
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ('Plain words, and marks: (yes) "no"; 5% of $3!', None),
+        ("x^2 + 1", "symbols"),
+        ("fill the ____ in", "symbols"),
+        ("word " * 101, "longer than 100 words"),
+        ("1 2 3", "no words"),
+        ("", "no words"),
+        ("f(x) = {a}", "symbols"),
+    ],
+)
+def test_what_reads_badly_aloud_says_why(text, reason):
+    found = reads_badly(text)
+    assert found == reason or found.startswith(reason)
+
+
+def test_what_reads_badly_is_the_users_to_say():
+    assert reads_badly("one two three", max_words=2)
+    assert reads_badly("a = b", marks="=") is None
+
+
+# --- Speaking ----------------------------------------------------------------------
+
+
+def test_each_text_has_a_recording_and_a_row(tmp_path, parrot):
+    skipped = speak({**TEXTS, "bad": "x^2"}, tmp_path / "out", parrot)
+    rows = read_manifest(tmp_path / "out" / "manifest.csv")
+    assert list(rows) == sorted(TEXTS)
+    for row in rows.values():
+        info = soundfile.info(row["wav"])
+        assert info.samplerate == 16000
+        assert row["duration"] == pytest.approx(info.duration)
+        assert row["wrd"].startswith("the cat sat on mat ")
+    assert list(skipped) == ["bad"]
+    assert json.loads((tmp_path / "out" / "skipped.json").read_text()) == skipped
+
+
+def test_the_id_chooses_the_voice(tmp_path, parrot):
+    def voices(folder, texts, **options):
+        speak(texts, tmp_path / folder, parrot, **options)
+        rows = read_manifest(tmp_path / folder / "manifest.csv")
+        return {name: row["spk_id"] for name, row in rows.items()}
+
+    all_of_them = voices("one", TEXTS)
+    assert set(all_of_them.values()) == {"a", "b", "c"}
+    few = dict(list(TEXTS.items())[5:9])
+    assert voices("two", few).items() <= all_of_them.items()
+    assert voices("three", TEXTS, seed=1) != all_of_them
+
+
+def test_what_is_there_is_not_spoken_again(tmp_path, parrot):
+    speak(TEXTS, tmp_path / "out", parrot)
+    before = (tmp_path / "out" / "manifest.csv").read_bytes()
+    (tmp_path / "out" / "manifest.csv").unlink()
+    next((tmp_path / "out" / "audio").glob("set-7-*")).unlink()
+    speak(TEXTS, tmp_path / "out", parrot)
+    assert len(parrot.calls()) == len(TEXTS) + 1
+    assert (tmp_path / "out" / "manifest.csv").read_bytes() == before
+
+
+def test_a_changed_text_or_voice_is_spoken_anew(tmp_path, parrot):
+    speak({"a": "one"}, tmp_path / "out", parrot)
+    speak({"a": "two"}, tmp_path / "out", parrot)
+    parrot.voices = ["z"]
+    speak({"a": "two"}, tmp_path / "out", parrot)
+    assert len(parrot.calls()) == 3
+    (row,) = read_manifest(tmp_path / "out" / "manifest.csv").values()
+    assert (row["wrd"], row["spk_id"]) == ("two", "z")
+
+
+def test_one_failure_is_left_out_and_many_stop(tmp_path, parrot):
+    texts = {**TEXTS, "f": "fail", "n": "nothing"}
+    skipped = speak(texts, tmp_path / "out", parrot, max_skipped_share=0.2)
+    assert "failed" in skipped["f"] and "no speech" in skipped["n"]
+    with pytest.raises(TooManyProblems, match="2 of 22"):
+        speak(texts, tmp_path / "out", parrot)
+
+
+def test_silence_is_no_speech(tmp_path):
+    soundfile.write(tmp_path / "silence.wav", [0.0] * 8000, 16000)
+    mute = CommandSynthesizer(f"cp {tmp_path / 'silence.wav'} {{wav}}")
+    with pytest.raises(SynthesisError, match="silence"):
+        mute.speak("hello", "default", 16000)
+
+
+@pytest.mark.parametrize("name, program", [("espeak", "espeak-ng"), ("flite", "flite")])
+def test_known_synthesisers_speak(name, program):
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    made = build.synthesizer(name)
+    for voice in made.voices:
+        short, long = (
+            made.speak(text, voice, 16000)
+            for text in ("-yes 'no'", "The cat sat on the mat, and nobody said a word.")
+        )
+        assert 1600 < len(short) < len(long) < 160000
+
+
+# --- The command -------------------------------------------------------------------
+
+
+def ssr_speak(source, folder, parrot, *options):
+    line = ["speak", str(source), "--output", str(folder), "--synthesizer", "command"]
+    return main([*line, "--command", " ".join(parrot.command), *options])
+
+
+def test_a_text_file_is_spoken_line_by_line(tmp_path, parrot, capsys):
+    (tmp_path / "my.txt").write_text("One line.\n\nx = y\nAnother.\n")
+    folder = tmp_path / "out"
+    assert ssr_speak(tmp_path / "my.txt", folder, parrot, "--voices", "v") == 0
+    rows = read_manifest(folder / "manifest.csv")
+    assert {name: row["wrd"] for name, row in rows.items()} == {
+        "my-00001": "one line",
+        "my-00004": "another",
+    }
+    assert {row["spk_id"] for row in rows.values()} == {"v"}
+    assert "2 spoken, 1 left out\n  1: symbols" in capsys.readouterr().out
+
+
+def test_what_is_spoken_is_the_users_to_say(tmp_path, parrot):
+    (tmp_path / "my.txt").write_text("a line\n" * 30 + "a = b\nthree more words\n")
+    ssr_speak(tmp_path / "my.txt", tmp_path / "out", parrot, "--max-items", "4")
+    assert len(read_manifest(tmp_path / "out" / "manifest.csv")) == 4
+    options = ["--max-words", "2", "--marks", "="]
+    ssr_speak(tmp_path / "my.txt", tmp_path / "out", parrot, *options)
+    rows = read_manifest(tmp_path / "out" / "manifest.csv")
+    assert "my-00031" not in rows and "my-00032" not in rows and len(rows) == 30
+
+
+def test_a_synthesiser_that_often_fails_ends_it(tmp_path, parrot):
+    (tmp_path / "my.txt").write_text("fail\n")
+    with pytest.raises(SystemExit, match="error: .*1 of 1"):
+        ssr_speak(tmp_path / "my.txt", tmp_path / "out", parrot)
+
+
+def test_a_task_is_spoken_by_its_ids(tmp_path):
+    row = {"premise": "It rained.", "choice1": "a", "choice2": "b", "label": 1}
+    row |= {"question": "effect", "idx": 3}
+    (tmp_path / "val.jsonl").write_text(json.dumps(row))
+    assert read_texts("copa", tmp_path) == {"copa-dev-3": "It rained"}
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["copaa", "data"], "unknown task 'copaa'.*copa"),
+        (["continuation", "data"], "speech of its own"),
+        (["copa"], "data: name the folder of copa"),
+        (["copa", "/no/such"], "no dev.jsonl"),
+        (["copa", "/", "--synthesizer", "espek"], "did you mean 'espeak'"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, arguments, says):
+    with pytest.raises(SystemExit, match=says):
+        main(["speak", *arguments, "--output", str(tmp_path / "out")])
+
+
+def test_a_program_that_is_not_there_is_named():
+    with pytest.raises(SynthesisError, match="no program 'nowhere'"):
+        CommandSynthesizer("nowhere {text}")
