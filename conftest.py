@@ -79,7 +79,7 @@ def tiny_speech_lm_folder(tmp_path_factory, tiny_encoder_folder, tiny_llm_folder
 
     folder = tmp_path_factory.mktemp("tiny_speech_lm")
     encoder, llm = SpeechEncoder(tiny_encoder_folder), TextLLM(tiny_llm_folder)
-    options = {"num_layers": 1, "num_readings": 2}
+    options = {"num_layers": 1, "num_pooling_heads": 2}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         connector = build.connector("ssr", encoder, llm, {"ssr": options})
@@ -87,7 +87,7 @@ def tiny_speech_lm_folder(tmp_path_factory, tiny_encoder_folder, tiny_llm_folder
         "connector": {"name": "ssr", "options": options},
         "forced": {},
         "segmenter": {"name": "fixed", "options": {}},
-        "reading": {"passes": 1, "weight": 0.7, "sharpness": 2.0},
+        "reading": {"passes": 1, "weight": 0.7, "inverse_temperature": 2.0},
     }
     segmenters = build.segmenters("fixed", encoder, llm)
     SpeechLM(encoder, llm, connector, segmenters, settings).save_pretrained(folder)

@@ -125,7 +125,7 @@ def test_features_encoded_in_every_epoch_give_what_cached_ones_give(
     for cached in (True, False):
         folder = tmp_path / str(cached)
         # The LLM's help makes more of small differences.
-        overrides = small_run(folder, cache_features=cached, llm_passes=0)
+        overrides = small_run(folder, cache_features=cached, lm_fusion_steps=0)
         found[cached] = runs.run("librispeech", runs.arguments(**overrides))
         assert (folder / "cache" / "features").exists() == cached
     for split in ("valid", "test-a"):

@@ -364,7 +364,7 @@ def test_a_rival_trains_on_fixed_segments_through_the_llm(distill_run, tmp_path)
     assert predicted["segments"] == "predicted"
     # 5 a second; the utterances have 49 frames.
     assert predicted["vectors_per_second"] == pytest.approx(5, rel=0.05)
-    assert predicted["llm_passes"] == 0
+    assert predicted["lm_fusion_steps"] == 0
     assert metrics["test-a"]["segments"] == "forced"
     assert predicted["prompted_wer"] > 0
 

@@ -80,7 +80,7 @@ class SegmentPool(nn.Module):
         D, width of the frames.
     output_size : int
         H, width of the result.
-    num_readings : int
+    num_pooling_heads : int
         P, how many weighted means are taken.
     hidden_size : int
         Width of the small network that gives the scores.
@@ -95,15 +95,15 @@ class SegmentPool(nn.Module):
 
     num_position_features = 6
 
-    def __init__(self, input_size, output_size, num_readings=12, hidden_size=128):
+    def __init__(self, input_size, output_size, num_pooling_heads=12, hidden_size=128):
         super().__init__()
         self.norm = nn.LayerNorm(input_size)
         self.score = nn.Sequential(
             nn.Linear(input_size + self.num_position_features, hidden_size),
             nn.GELU(),
-            nn.Linear(hidden_size, num_readings),
+            nn.Linear(hidden_size, num_pooling_heads),
         )
-        self.project = nn.Linear(num_readings * input_size + 2, output_size)
+        self.project = nn.Linear(num_pooling_heads * input_size + 2, output_size)
 
     @staticmethod
     def position_features(offset, length):
@@ -206,7 +206,7 @@ class SSRConnector(nn.Module):
     gram_dropout : float
         With ``head="vocabulary"``: share of a token's letter groups left out in
         training.
-    num_readings : int
+    num_pooling_heads : int
         Token form: weighted means that are taken of each segment's frames
         (:class:`SegmentPool`).
 
@@ -236,7 +236,7 @@ class SSRConnector(nn.Module):
         dropout=0.0,
         head="vocabulary",
         gram_dropout=0.0,
-        num_readings=12,
+        num_pooling_heads=12,
     ):
         super().__init__()
         if head not in ("vocabulary", "direct"):
@@ -251,7 +251,7 @@ class SSRConnector(nn.Module):
         self.context = context
         self.stack = stack
         if form == "token":
-            self.pool = SegmentPool(input_size, width, num_readings)
+            self.pool = SegmentPool(input_size, width, num_pooling_heads)
         else:
             self.project = nn.Linear(stack * input_size, width, bias=False)
         shape = layer_shape(llm.config)

@@ -51,7 +51,7 @@ _WANTED = {
     ("segmenter",): dict | None,
     ("reading", "passes"): int,
     ("reading", "weight"): float | int,
-    ("reading", "sharpness"): float | int,
+    ("reading", "inverse_temperature"): float | int,
 }
 
 

@@ -16,7 +16,7 @@ def read_segments(
     predicted=False,
     passes=2,
     weight=0.7,
-    sharpness=2.0,
+    inverse_temperature=2.0,
 ):
     """Vectors of segments, with the frozen LLM's help where the connector takes it.
 
@@ -32,7 +32,7 @@ def read_segments(
         [B, N] int, last and first frames, padded with -1.
     predicted : bool
         Whether segments may be those of no token, which are then left out.
-    passes, weight, sharpness
+    passes, weight, inverse_temperature
         Of :func:`ssr_plugin.llm.lm_fusion.refine`.
 
     Returns
@@ -66,5 +66,5 @@ def read_segments(
         kept, states = kept.masked_scatter(kept, says), states[says]
     counts = kept.sum(1).tolist()
     score = connector.head.score
-    found = refine(llm, score, states, counts, passes, weight, sharpness)
+    found = refine(llm, score, states, counts, passes, weight, inverse_temperature)
     return place_vectors(found, boundaries.masked_fill(~kept, -1)), kept

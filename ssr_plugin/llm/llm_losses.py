@@ -1,16 +1,17 @@
-"""Through the frozen LLM: losses whose gradient reaches the vectors, and reading."""
-
-import contextlib
+"""Losses through the frozen LLM whose gradient reaches the vectors."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
-from transformers import GenerationConfig
 
+from ssr_plugin.llm.generation import (
+    end_id,
+    replaced_attribute,
+    transcription_prompts,
+)
 from ssr_plugin.llm.scoring import logits_at, pad_rows
-from ssr_plugin.llm.tokens import tokenize_inside
 from ssr_plugin.nnet.groups import split_groups
 
 # Logits in memory at once: 256 MB in float32, a few times over in the backward pass.
@@ -74,7 +75,7 @@ def first_layers_kl(llm, z, h, mask, num_layers):
 
     def divergence(z, h, seen, wanted):
         # The layers are put aside in here, since the backward pass calls it again.
-        with _replaced(holder, name, layers[:num_layers]):
+        with replaced_attribute(holder, name, layers[:num_layers]):
             predicted = logits_at(model, z, seen, wanted).log_softmax(-1)
             with torch.no_grad():
                 truth = logits_at(model, h, seen, wanted).log_softmax(-1)
@@ -130,7 +131,7 @@ def transcription_loss(llm, vectors, counts, tokens, prompt="\n"):
     end = tokens.new_tensor([end_id(llm)])
     rows, targets = [], []
     for question, row in zip(
-        _questions(llm, vectors, counts, prompt), tokens, strict=True
+        transcription_prompts(llm, vectors, counts, prompt), tokens, strict=True
     ):
         answer = row[row >= 0]
         rows.append(torch.cat([question, llm.embed(answer)]))
@@ -143,102 +144,6 @@ def transcription_loss(llm, vectors, counts, tokens, prompt="\n"):
     return F.cross_entropy(logits, targets[wanted])
 
 
-def transcribe(llm, vectors, counts, max_new_tokens, prompt="\n", num_beams=1):
-    """What the LLM writes after vectors and prompt, as :func:`transcription_loss` asks.
-
-    Greedy or by beam search. The model's own settings of generation (sampling,
-    penalties, other ends) have no say.
-
-    Arguments
-    ---------
-    llm : ssr_plugin.llm.text_llm.TextLLM
-    vectors : torch.Tensor
-        [B, M, H], padded on the right.
-    counts : torch.LongTensor
-        [B], how many vectors an utterance has; 0 is allowed.
-    max_new_tokens : int or list of int
-        Where to stop without an end-of-text token, for all or each.
-    prompt : str
-        Text between the vectors and the answer; may be empty.
-    num_beams : int
-        1 is greedy.
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    ValueError
-        If the tokenizer has no end-of-text token, or the model's ``generate`` takes no
-        embeddings (Gemma 3 with its vision tower; without it, it does).
-
-    Example
-    -------
-    >>> from ssr_plugin.llm.text_llm import TextLLM
-    >>> llm = TextLLM(getfixture("tiny_llm_folder"))
-    >>> texts = transcribe(llm, torch.zeros(2, 5, 16), torch.tensor([5, 0]), 3)
-    >>> [len(text.split()) <= 3 for text in texts]
-    [True, True]
-    """
-    # Refuses what cannot end before it reads anything.
-    end_id(llm)
-    limits = max_new_tokens
-    if isinstance(limits, int):
-        limits = [limits] * len(vectors)
-    return write(llm, _questions(llm, vectors, counts, prompt), limits, num_beams)
-
-
-def write(llm, prompts, limits, num_beams=1):
-    """What the LLM writes after prompts, up to its end-of-text token.
-
-    Greedy or by beam search, whatever the model's own settings of generation say.
-
-    Arguments
-    ---------
-    llm : ssr_plugin.llm.text_llm.TextLLM
-    prompts : list of torch.Tensor
-        [L, H] each, input embeddings.
-    limits : list of int
-        Most tokens that are written after each.
-    num_beams : int
-        1 is greedy.
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    ValueError
-        As :func:`transcribe`.
-
-    Example
-    -------
-    >>> from ssr_plugin.llm.text_llm import TextLLM
-    >>> llm = TextLLM(getfixture("tiny_llm_folder"))
-    >>> (text,) = write(llm, [llm.embed(torch.tensor([1, 5, 6]))], [2])
-    >>> len(text.split()) <= 2
-    True
-    """
-    model = llm.load_model()
-    end = end_id(llm)
-    config = GenerationConfig(
-        max_new_tokens=max(limits, default=1),
-        num_beams=num_beams,
-        do_sample=False,
-        eos_token_id=end,
-        pad_token_id=end,
-    )
-    embeds, mask = pad_rows(prompts, "left")
-    # Whatever a config passed to generate() leaves open is taken from the model's.
-    with _replaced(model, "generation_config", config), torch.no_grad():
-        # Position ids are counted from the mask.
-        written = model.generate(inputs_embeds=embeds, attention_mask=mask.long())
-    own = [row[:limit] for row, limit in zip(written, limits, strict=True)]
-    return llm.tokenizer.batch_decode(own, skip_special_tokens=True)
-
-
 def _find_layers(model):
     """The module that holds a causal LM's stack of layers, and the stack's name."""
     holder = model.get_decoder()
@@ -247,43 +152,3 @@ def _find_layers(model):
         if isinstance(child, nn.ModuleList) and len(child) == count:
             return holder, name
     raise ValueError(f"{type(model).__name__} has no stack of {count} layers")
-
-
-@contextlib.contextmanager
-def _replaced(holder, name, value):
-    """Another attribute in an object's place, in the block."""
-    kept = getattr(holder, name)
-    setattr(holder, name, value)
-    try:
-        yield
-    finally:
-        setattr(holder, name, kept)
-
-
-def _questions(llm, vectors, counts, prompt):
-    """What comes before each transcript: start token, vectors, prompt."""
-    asked = tokenize_inside(llm.tokenizer, prompt)
-    ids = torch.tensor([llm.start_id, *asked], device=vectors.device)
-    known = llm.embed(ids)
-    vectors = vectors.to(known.dtype)
-    return [
-        torch.cat([known[:1], row[:count], known[1:]])
-        for row, count in zip(vectors, counts.tolist(), strict=True)
-    ]
-
-
-def end_id(llm):
-    """The token that ends a text.
-
-    Raises
-    ------
-    ValueError
-        If the tokenizer has none.
-    """
-    end = llm.tokenizer.eos_token_id
-    if end is None:
-        raise ValueError(
-            f"the tokenizer of '{llm.source}' has no end-of-text token, by which a "
-            f"transcript's end is known: set its eos_token"
-        )
-    return end

@@ -14,7 +14,7 @@ _LONGEST = 512
 
 
 @torch.no_grad()
-def refine(llm, score, states, counts, passes, weight, sharpness=1.0):
+def refine(llm, score, states, counts, passes, weight, inverse_temperature=1.0):
     """Vectors from what was heard and what the frozen LLM expects after the vectors.
 
     A first reading is what was heard alone, ``z_i = sum_v p(v | audio) E_v``. In each
@@ -35,7 +35,7 @@ def refine(llm, score, states, counts, passes, weight, sharpness=1.0):
     passes : int
         0 leaves the LLM out.
     weight : float
-    sharpness : float
+    inverse_temperature : float
         Power of the probabilities that the vectors are made with in the end. Above 1
         they come nearer to the embeddings of single tokens, which LLMs know.
 
@@ -58,11 +58,11 @@ def refine(llm, score, states, counts, passes, weight, sharpness=1.0):
     runs = [run for own in states.split(counts) for run in own.split(_LONGEST)]
     for part in split_groups(runs, len, most):
         heard = [score(x).float().log_softmax(-1) for x in part]
-        found += _refine(llm, heard, table, passes, weight, sharpness)
+        found += _refine(llm, heard, table, passes, weight, inverse_temperature)
     return torch.cat(found) if found else states.new_zeros(0, table.shape[1])
 
 
-def _refine(llm, heard, table, passes, weight, sharpness):
+def _refine(llm, heard, table, passes, weight, inverse_temperature):
     """The vectors [N, H] of each utterance of a group, given log-probabilities."""
     start = llm.embed(torch.tensor([llm.start_id], device=table.device))
     counts = [len(x) for x in heard]
@@ -78,4 +78,6 @@ def _refine(llm, heard, table, passes, weight, sharpness):
             x + weight * prior
             for x, prior in zip(heard, expected.split(counts), strict=True)
         ]
-    return [(sharpness * x).softmax(-1).to(table.dtype) @ table for x in scores]
+    return [
+        (inverse_temperature * x).softmax(-1).to(table.dtype) @ table for x in scores
+    ]

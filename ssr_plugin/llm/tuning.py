@@ -48,7 +48,7 @@ class TunedLLM(nn.Module):
     """An LLM on its way from what it was to one that listens.
 
     It serves wherever a :class:`ssr_plugin.llm.text_llm.TextLLM` is only read from
-    (:func:`ssr_plugin.llm.llm_losses.transcribe`, losses, scores), and then the tuned
+    (:func:`ssr_plugin.llm.generation.transcribe`, losses, scores), and then the tuned
     model is what reads and writes. Input embeddings are never tuned, since the vectors
     of speech aim at them, nor is an output layer that shares them.
 

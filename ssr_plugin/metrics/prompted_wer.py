@@ -6,7 +6,7 @@ from speechbrain.utils.metric_stats import ErrorRateStats
 from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.alignment.record import sayable
-from ssr_plugin.llm.llm_losses import transcribe
+from ssr_plugin.llm.generation import transcribe
 
 
 def transcript_limit(count):

@@ -94,7 +94,7 @@ def drop_frames(features, share):
     return features.masked_fill(dropped.unsqueeze(-1), 0.0)
 
 
-def shake_boundaries(boundaries, starts, lengths, frames):
+def jitter_boundaries(boundaries, starts, lengths, frames):
     """Moves boundaries about, as another aligner would have put them.
 
     Arguments
@@ -115,7 +115,7 @@ def shake_boundaries(boundaries, starts, lengths, frames):
     Example
     -------
     >>> boundaries, starts = torch.tensor([[2, 5, -1]]), torch.tensor([[0, 3, -1]])
-    >>> shake_boundaries(boundaries, starts, torch.tensor([6]), 0.0)
+    >>> jitter_boundaries(boundaries, starts, torch.tensor([6]), 0.0)
     (tensor([[ 2,  5, -1]]), tensor([[ 0,  3, -1]]))
     """
     valid = boundaries >= 0
@@ -132,7 +132,7 @@ def shake_boundaries(boundaries, starts, lengths, frames):
     return torch.where(valid, moved, -1), torch.where(valid, start, -1)
 
 
-def mask_spans(features, lengths, count, longest):
+def mask_time(features, lengths, count, longest):
     """Sets runs of frames to zero, as SpecAugment does (arXiv 1904.08779).
 
     Arguments
@@ -153,7 +153,7 @@ def mask_spans(features, lengths, count, longest):
 
     Example
     -------
-    >>> x = mask_spans(torch.ones(1, 200, 2), torch.tensor([200]), 1.0, 10)
+    >>> x = mask_time(torch.ones(1, 200, 2), torch.tensor([200]), 1.0, 10)
     >>> 180 <= int(x[..., 0].sum()) < 200
     True
     """
@@ -177,7 +177,8 @@ def augment_frames(features, lengths, hparams):
     lengths : torch.Tensor
         [B] int
     hparams : object
-        ``mean_swap``, ``noise``, ``frame_dropout``, ``spans``, ``span_frames``.
+        ``mean_swap``, ``noise``, ``frame_dropout``, ``time_masks`` and
+        ``time_mask_frames``.
 
     Returns
     -------
@@ -186,5 +187,7 @@ def augment_frames(features, lengths, hparams):
     """
     features = swap_means(features, lengths, hparams.mean_swap)
     features = add_noise(features, lengths, hparams.noise)
-    features = mask_spans(features, lengths, hparams.spans, hparams.span_frames)
+    features = mask_time(
+        features, lengths, hparams.time_masks, hparams.time_mask_frames
+    )
     return drop_frames(features, hparams.frame_dropout)

@@ -67,7 +67,7 @@ def make_splits(hparams, run_opts, manifests):
         alignments[split], problems = align_rows(part, hparams)
         skipped[split] |= problems.reasons
     rows["train"], alignments["train"] = add_speeds(
-        rows["train"], alignments["train"], hparams["speeds"]
+        rows["train"], alignments["train"], hparams["speed_perturbation"]
     )
     splits = {}
     for split, part in rows.items():

@@ -137,16 +137,16 @@ class DistillBrain(StageBrain):
             *segments[:2],
             self.predicts,
             self.passes,
-            hparams.llm_pass_weight,
-            hparams.sharpness,
+            hparams.lm_fusion_weight,
+            hparams.inverse_temperature,
         )
         return Predictions(vectors, segments, kept)
 
     def _training_segments(self, batch, features, lengths):
         """Forced segments, shaken, and for a share of the utterances predicted ones."""
         hparams = self.hparams
-        boundaries, starts = augment.shake_boundaries(
-            batch.boundaries, batch.starts, lengths, hparams.boundary_shake
+        boundaries, starts = augment.jitter_boundaries(
+            batch.boundaries, batch.starts, lengths, hparams.boundary_jitter
         )
         segments = [boundaries, starts, batch.tokens]
         share = hparams.predicted_share if self.segmenter is not None else 0.0
@@ -299,7 +299,7 @@ class DistillBrain(StageBrain):
         if with_llm:
             self.continuation = ContinuationLoss(llm)
             self.prompted = PromptedWER(llm) if self.hparams.llm_weight else None
-        self.predicts, self.passes = predicted, self.hparams.llm_passes
+        self.predicts, self.passes = predicted, self.hparams.lm_fusion_steps
         self.evaluate(loader, **self.best)
         through = {"nll": self.continuation.summary() if with_llm else None}
         if self.prompted is not None:

@@ -106,9 +106,9 @@ def make_speech_lm(hparams, connector):
         "forced": (hparams["segmenter_options"] or {}).get("forced") or {},
         "segmenter": segmenter,
         "reading": {
-            "passes": hparams["llm_passes"],
-            "weight": hparams["llm_pass_weight"],
-            "sharpness": hparams["sharpness"],
+            "passes": hparams["lm_fusion_steps"],
+            "weight": hparams["lm_fusion_weight"],
+            "inverse_temperature": hparams["inverse_temperature"],
         },
         "data": pathlib.Path(hparams["data_folder"]).name,
     }
@@ -147,6 +147,6 @@ def score(brain, name, loader, skipped, hparams, predicted=False):
     run_report.show_readings(
         f"{name} ({segments})", scores.readings, hparams["num_shown"]
     )
-    passes = hparams["llm_passes"] if brain.scores_tokens else 0
-    figures = {"segments": segments, "llm_passes": passes, **scores.summary()}
+    passes = hparams["lm_fusion_steps"] if brain.scores_tokens else 0
+    figures = {"segments": segments, "lm_fusion_steps": passes, **scores.summary()}
     return {**figures, **through, "skipped": skipped}

@@ -110,8 +110,8 @@ class FinetuneBrain(StageBrain):
             each = [self._predict([(task, x) for x in heard]) for task in self.tasks]
             return Predictions(each, [task.share for task in self.tasks])
         features = augment.augment_frames(features, lengths, self.hparams)
-        shake = self.hparams.boundary_shake
-        shaken = augment.shake_boundaries(*segments, lengths, shake)
+        shake = self.hparams.boundary_jitter
+        shaken = augment.jitter_boundaries(*segments, lengths, shake)
         drawn = torch.multinomial(self.shares, len(features), replacement=True)
         drawn = [self.tasks[index] for index in drawn.tolist()]
         heard = self.hear(features, shaken, reference)

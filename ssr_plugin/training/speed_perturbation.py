@@ -45,7 +45,9 @@ def add_speeds(rows, alignments, speeds):
     (Unit(text='hi', start=1.0, end=2.0, offset=0),)
     """
     if not speeds or len(set(speeds)) < len(speeds) or min(speeds) <= 0:
-        raise ValueError(f"speeds: {speeds} are no different numbers above 0")
+        raise ValueError(
+            f"speed_perturbation: {speeds} are no different numbers above 0"
+        )
     found, places = {}, {}
     for speed in speeds:
         for name, row in rows.items():

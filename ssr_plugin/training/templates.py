@@ -5,7 +5,7 @@ import re
 
 import torch
 
-from ssr_plugin.llm.llm_losses import end_id
+from ssr_plugin.llm.generation import end_id
 from ssr_plugin.llm.tokens import tokenize_inside
 
 _TEMPLATE = re.compile(r"(.*?)\{speech\}(?:(.*)\{text\})?", re.DOTALL)

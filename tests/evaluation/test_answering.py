@@ -7,7 +7,7 @@ import torch
 
 from ssr_plugin import SpeechLM
 from ssr_plugin.alignment.record import Alignment, Unit
-from ssr_plugin.evaluation import answering
+from ssr_plugin.evaluation.harness import answering
 from ssr_plugin.evaluation.harness.answering import answer_items
 from ssr_plugin.evaluation.harness.audio_inputs import read_part
 from ssr_plugin.evaluation.harness.conditions import as_speech, choose_columns

@@ -6,7 +6,7 @@ from ssr_plugin import SpeechLM
 from ssr_plugin.alignment.cache import align
 from ssr_plugin.alignment.readers import FileAligner
 from ssr_plugin.data.datasets import DataSet, Utterance
-from ssr_plugin.evaluation import asr as asr_module
+from ssr_plugin.evaluation.benchmarks import asr as asr_module
 from ssr_plugin.evaluation.benchmarks.asr import ASR
 from ssr_plugin.evaluation.harness.answering import answer_items
 from ssr_plugin.evaluation.harness.items import Spoken

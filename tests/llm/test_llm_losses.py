@@ -5,13 +5,9 @@ import torch
 import transformers as hf
 
 from ssr_plugin.llm import llm_losses
-from ssr_plugin.llm.llm_losses import (
-    first_layers_kl,
-    logits_at,
-    transcribe,
-    transcription_loss,
-)
-from ssr_plugin.llm.scoring import pad_rows
+from ssr_plugin.llm.generation import transcribe
+from ssr_plugin.llm.llm_losses import first_layers_kl, transcription_loss
+from ssr_plugin.llm.scoring import logits_at, pad_rows
 from ssr_plugin.llm.text_llm import TextLLM
 
 TINY = {

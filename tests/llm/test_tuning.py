@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load, load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from ssr_plugin.llm.llm_losses import transcribe
+from ssr_plugin.llm.generation import transcribe
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.llm.tuning import TunedLLM
 from ssr_plugin.training.checkpoints import AtomicCheckpointer

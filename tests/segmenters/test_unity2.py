@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.alignment.record import AlignmentError
 from ssr_plugin.llm.text_llm import TextLLM
-from ssr_plugin.segmenters import characters, trained, unity2
+from ssr_plugin.segmenters import character_segmenter, trained, unity2
 from ssr_plugin.segmenters.forced import Segments
 from ssr_plugin.segmenters.monotonic import (
     NEVER,
@@ -346,7 +346,7 @@ def test_a_text_with_nothing_to_say_is_an_error(make, text):
 
 
 def test_audio_that_is_too_long_is_refused(make, toy, monkeypatch):
-    monkeypatch.setattr(characters, "MOST_MEMORY", 100)
+    monkeypatch.setattr(character_segmenter, "MOST_MEMORY", 100)
     with pytest.raises(AlignmentError, match="too long to align: .* cut the audio"):
         make().align_text(*toy[0][:2])
 

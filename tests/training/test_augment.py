@@ -46,7 +46,7 @@ def test_shaken_boundaries_are_still_those_of_segments(data):
     ]
     padding = [-1] * data.draw(st.integers(0, 3))
     boundaries = torch.tensor([ends + padding])
-    moved, first = augment.shake_boundaries(
+    moved, first = augment.jitter_boundaries(
         boundaries,
         torch.tensor([starts + padding]),
         torch.tensor([frames]),

@@ -45,7 +45,7 @@ def splits(tmp_path, write_audio, tiny_encoder_folder, tiny_llm_folder):
             "cache_features": True,
             "resample": True,
             "max_skipped_share": 0.0,
-            "speeds": SPEEDS,
+            "speed_perturbation": SPEEDS,
             **overrides,
         }
         return make_splits(hparams, {"device": "cpu"}, manifests)
@@ -87,7 +87,7 @@ def test_frames_are_the_same_cached_or_not(splits, tiny_encoder_folder):
 
 
 def test_one_cache_serves_any_choice_of_speeds(splits, monkeypatch):
-    splits(speeds=[1.0, 1.25])
+    splits(speed_perturbation=[1.0, 1.25])
     encoded = []
     forward = SpeechEncoder.forward
 
@@ -96,7 +96,7 @@ def test_one_cache_serves_any_choice_of_speeds(splits, monkeypatch):
         return forward(self, wavs, lengths)
 
     monkeypatch.setattr(SpeechEncoder, "forward", count)
-    splits(speeds=SPEEDS)
+    splits(speed_perturbation=SPEEDS)
     assert sorted(encoded) == [20000, 40000]
 
 
@@ -114,5 +114,5 @@ def test_faster_speech_is_shorter_and_higher(tmp_path, write_audio):
 
 @pytest.mark.parametrize("speeds", [[], [1.0, 1.0], [0.0, 1.0], [-1.0]])
 def test_speeds_that_cannot_be_are_told(speeds):
-    with pytest.raises(ValueError, match="speeds: .* above 0"):
+    with pytest.raises(ValueError, match="speed_perturbation: .* above 0"):
         add_speeds({}, {}, speeds)

@@ -14,7 +14,7 @@ from ssr_plugin.evaluation.harness.items import Prompt, Spoken
 from ssr_plugin.evaluation.harness.measures import Measure
 from ssr_plugin.evaluation.report.examples import show_written
 from ssr_plugin.inference.speech import Speech
-from ssr_plugin.llm.llm_losses import write
+from ssr_plugin.llm.generation import write
 from ssr_plugin.metrics.prompted_wer import transcript_limit, word_errors
 
 WER = Measure(
