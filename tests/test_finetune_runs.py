@@ -36,7 +36,7 @@ def finetune_run(tmp_path_factory, small_run, tiny_speech_lm_folder):
     """
     cache = tmp_path_factory.mktemp("cache")
     text = tmp_path_factory.mktemp("text") / "heldout.txt"
-    text_data.write_text("the cat sat\na b c d e f g h\n" * 5)
+    text.write_text("the cat sat\na b c d e f g h\n" * 5)
 
     def overrides(folder, **others):
         settings = small_run(
@@ -222,12 +222,14 @@ def test_text_of_ones_own_is_learnt(finetune_run, tmp_path):
 
 
 def test_without_found_segments_all_is_forced(finetune_run, tmp_path, monkeypatch):
-    def hear_found(brain, *arguments):
-        assert brain.predicts, "found segments were trained on"
-        return hear(brain, *arguments)
+    def embed_predicted(brain, features, lengths, reference, options):
+        assert options.use_lm, "predicted segments were trained on"
+        return embed(brain, features, lengths, reference, options)
 
-    hear = finetune_module.FinetuneBrain._hear_found
-    monkeypatch.setattr(finetune_module.FinetuneBrain, "_hear_found", hear_found)
+    embed = finetune_module.FinetuneBrain._embed_predicted
+    monkeypatch.setattr(
+        finetune_module.FinetuneBrain, "_embed_predicted", embed_predicted
+    )
     finetune(finetune_run(tmp_path, predicted_share=0, number_of_epochs=1))
 
 
@@ -348,8 +350,14 @@ def test_two_processes_tune_together_and_report_what_one_reports(
             {"tuning_options": {"lora": {"target_modules": ["w_q"]}}},
             "tuning: lora, tuning_options: .*w_q.* q_proj",
         ),
-        ({"tasks": {"listening": {"share": -1}}}, "tasks: listening: its share"),
-        ({"tasks": {"a": {"template": "{text}", "share": 1}}}, "tasks: a: its templ"),
+        (
+            {"templates": {"listening": {"share": -1}}},
+            "templates: listening: its share",
+        ),
+        (
+            {"templates": {"a": {"format": "{text}", "share": 1}}},
+            "templates: a: its format",
+        ),
     ],
 )
 def test_bad_settings_end_with_a_message_that_names_them(

@@ -401,13 +401,13 @@ def test_a_rival_that_cannot_say_nothing_is_not_taught_to(
 
 PLACES = [
     ("ssr_plugin.encoders.feature_cache:FeatureCache._write", 2),
-    ("ssr_plugin.training.segmenter_brain:SegmentBrain.fit_batch", 4),
+    ("ssr_plugin.training.segmenter_brain:SegmenterBrain.fit_batch", 4),
     # Amid a checkpoint.
     ("torch:save", 2),
     # Amid the first validation.
     ("ssr_plugin.metrics.segmentation_metrics:SegmentationMetrics.add", 5),
     ("shutil:rmtree", 2),
-    ("ssr_plugin.training.segmenter_brain:SegmentBrain.score", 2),
+    ("ssr_plugin.training.segmenter_brain:SegmenterBrain.score", 2),
     ("ssr_plugin.training.segmenter_stage:save_segmenter", 1),
 ]
 

@@ -45,7 +45,7 @@ class ContinuationLoss:
         self.counts = []
         self._waiting = []
 
-    def add(self, speech, tokens, cascade=None):
+    def add(self, speech, tokens, cascade=None, lm_fusion=None):
         """Adds an utterance; one of a single token has no halves and is left out.
 
         Arguments
@@ -57,6 +57,8 @@ class ContinuationLoss:
         cascade : torch.Tensor or None
             [K] int, what a segmenter's hypothesis says of the first half. Its loss is
             that of all utterances: where one has none, none is given.
+        lm_fusion : torch.Tensor or None
+            [M, H], as ``speech``, read with LM fusion.
         """
         half = len(tokens) // 2
         if not half:
@@ -70,6 +72,8 @@ class ContinuationLoss:
         }
         if cascade is not None:
             firsts["cascade"] = self.llm.embed(cascade)
+        if lm_fusion is not None:
+            firsts["lm_fusion"] = lm_fusion.to(start.dtype)
         for context, first in firsts.items():
             embeddings = torch.cat([start, first, end])
             self._waiting.append((context, embeddings, tokens[half:]))
@@ -103,11 +107,12 @@ class ContinuationLoss:
         Returns
         -------
         dict
-            "text", "speech", "none", and "cascade" if all had one: nats per token,
-            None without any; "gain_kept" and "cascade_kept": the share of text's gain
-            over nothing that the vectors and the cascade give, in %; "ahead": how many
-            of those points the vectors are ahead of the cascade. Of "gain_kept" and
-            "ahead" the 95 % "..._interval", too, by bootstrap over utterances.
+            "text", "speech", "none", and "cascade" and "lm_fusion" if all had one:
+            nats per token, None without any; "gain_kept", "cascade_kept" and
+            "lm_fusion_kept": the share of text's gain over nothing that the vectors,
+            the cascade and vectors with LM fusion give, in %; "ahead": how many of
+            those points the vectors are ahead of the cascade. Of all but "cascade_kept"
+            the 95 % "..._interval", too, by bootstrap over utterances.
         """
         if self._waiting:
             self._score()
@@ -129,6 +134,9 @@ class ContinuationLoss:
         kept, drawn = _kept(nll), _kept(likely)
         found["gain_kept"] = _number(kept["speech"])
         found["gain_kept_interval"] = interval(drawn["speech"])
+        if "lm_fusion" in kept:
+            found["lm_fusion_kept"] = _number(kept["lm_fusion"])
+            found["lm_fusion_kept_interval"] = interval(drawn["lm_fusion"])
         if "cascade" in kept:
             found["cascade_kept"] = _number(kept["cascade"])
             found["ahead"] = _number(kept["speech"] - kept["cascade"])

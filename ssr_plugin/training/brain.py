@@ -1,11 +1,19 @@
-"""What the Brains of all stages share: schedule, frozen parts, exact restarts."""
+"""What the Brains of all stages share: schedule, exact restarts, how scores are made.
 
+All divide their work alike. ``compute_forward`` gives what the loss needs of a batch,
+``compute_objectives`` the loss and nothing else, ``read`` what a batch gives outside
+training, as a :class:`ReadOptions` says, and a :class:`Scorer` the figures of that.
+"""
+
+import abc
+import dataclasses
 import time
 
 import speechbrain as sb
 import torch
-from speechbrain.utils.distributed import get_rank
+from speechbrain.utils.distributed import get_rank, if_main_process
 from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
 
 from ssr_plugin.files import digest
 from ssr_plugin.nnet.precision import resolve_precision
@@ -13,13 +21,53 @@ from ssr_plugin.training.memory import told_what_to_lower
 from ssr_plugin.training.schedule import warmup_cosine
 
 
-class StageBrain(sb.Brain):
+@dataclasses.dataclass(frozen=True)
+class ReadOptions:
+    """How a batch is read outside training.
+
+    Arguments
+    ---------
+    predicted : bool
+        Whether the segmenter finds the segments in the audio alone; else they are the
+        forced ones.
+    use_lm : bool
+        Whether the LLM may help the segmenter to find them, where it is made for that.
+    lm_fusion : bool
+        Whether vectors are read with LM fusion, too.
+    """
+
+    predicted: bool = False
+    use_lm: bool = True
+    lm_fusion: bool = False
+
+
+class Scorer(abc.ABC):
+    """Gathers the figures of a validation or a test. It is made for each anew."""
+
+    @abc.abstractmethod
+    def add(self, batch, reading):
+        """Adds a batch.
+
+        Arguments
+        ---------
+        batch : ssr_plugin.training.batches.Batch
+        reading
+            What :meth:`StageBrain.read` gives of it.
+        """
+
+    @abc.abstractmethod
+    def summary(self):
+        """The figures over all batches so far: a dict, JSON-able."""
+
+
+class StageBrain(sb.Brain, abc.ABC):
     """A SpeechBrain Brain that trains only what takes a gradient and restarts exactly.
 
     It reads from ``hparams``: ``lr``, ``weight_decay``, ``warmup``, ``precision``,
     ``number_of_epochs``, ``epoch_counter``, ``history`` and ``seed``. A subclass gives
-    ``compute_forward``, ``compute_objectives`` and ``valid_stats``, and says in
-    ``best`` of which of their figures the best checkpoint has most ("max_key") or least
+    ``compute_forward`` and ``compute_objectives`` (in training and validation),
+    :meth:`read`, :meth:`valid_scorer` and :meth:`valid_stats`, and says in ``best`` of
+    which of their figures the best checkpoint has most ("max_key") or least
     ("min_key").
 
     Attributes
@@ -37,10 +85,12 @@ class StageBrain(sb.Brain):
         super().__init__(hparams=hparams, run_opts=run_opts, **kwargs)
         self.audio_seconds = self.train_seconds = 0.0
 
-    def part(self, name):
+    def unwrapped(self, name):
         """A module of that name, out of what DDP wraps it in."""
         module = self.modules[name]
-        return getattr(module, "module", module)
+        if isinstance(module, DistributedDataParallel):
+            return module.module
+        return module
 
     def frames(self, batch):
         """The encoder's frames of a batch on the device, cached or made now.
@@ -99,10 +149,70 @@ class StageBrain(sb.Brain):
         self.audio_seconds += sum(batch.seconds)
         return loss
 
+    @abc.abstractmethod
+    def read(self, batch, options):
+        """What a batch gives outside training.
+
+        Arguments
+        ---------
+        batch : ssr_plugin.training.batches.Batch
+        options : ReadOptions
+
+        Returns
+        -------
+        object
+            What :meth:`Scorer.add` takes.
+        """
+
+    @abc.abstractmethod
+    def valid_scorer(self):
+        """The scorer of a validation; it adds what ``compute_forward`` gives."""
+
+    def valid_stats(self):
+        """The figures of a validation that are worth following over the epochs."""
+        return self.scorer.summary()
+
+    def on_stage_start(self, stage, epoch=None):
+        """Starts counting afresh for a validation."""
+        if stage == sb.Stage.VALID:
+            self.scorer = self.valid_scorer()
+
     def evaluate_batch(self, batch, stage):
-        """As SpeechBrain's, and says what to do where the memory is too small."""
-        with told_what_to_lower(vars(self.hparams)):
-            return super().evaluate_batch(batch, stage)
+        """The loss of a batch of the validation, which is scored, too."""
+        with told_what_to_lower(vars(self.hparams)), self.evaluation_ctx:
+            predictions = self.compute_forward(batch, stage)
+            loss = self.compute_objectives(predictions, batch, stage)
+            self.scorer.add(batch, predictions)
+        return loss.detach().cpu()
+
+    def score(self, loader, scorer, options=None):
+        """Scores the best checkpoint on a data set.
+
+        Arguments
+        ---------
+        loader : torch.utils.data.DataLoader
+        scorer : Scorer
+        options : ReadOptions or None
+            Those of forced segments by default.
+
+        Returns
+        -------
+        dict
+            The scorer's summary.
+        """
+        options = options or ReadOptions()
+        self.on_evaluate_start(**self.best)
+        self.modules.eval()
+        silent = self.noprogressbar or not if_main_process()
+        with torch.no_grad():
+            for step, batch in enumerate(
+                tqdm(loader, dynamic_ncols=True, disable=silent), start=1
+            ):
+                with told_what_to_lower(vars(self.hparams)), self.evaluation_ctx:
+                    scorer.add(batch, self.read(batch, options))
+                if self.debug and step == self.debug_batches:
+                    break
+            return scorer.summary()
 
     def on_fit_batch_start(self, batch, should_step):
         """Sets the learning rate and the random numbers of the step to come."""

@@ -11,6 +11,7 @@ from ssr_plugin.inference.pretrained import save_speech_lm
 from ssr_plugin.inference.speech_lm import SpeechLM
 from ssr_plugin.segmenters.trained import read_settings
 from ssr_plugin.training import run_report
+from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.distill_brain import DistillBrain
 from ssr_plugin.training.loop import make_loaders, train
@@ -55,13 +56,12 @@ def run(hparams, run_opts, manifests):
     epochs = hparams["history"].epochs
 
     metrics = {}
+    segmentations = ("forced",) if predicted is None else ("predicted", "forced")
     for name, loader in loaders.items():
-        skipped = len(splits[name].skipped)
-        if predicted is not None:
-            metrics[f"{name} predicted"] = score(
-                brain, name, loader, skipped, hparams, predicted=True
-            )
-        metrics[name] = score(brain, name, loader, skipped, hparams)
+        for segmentation in segmentations:
+            key = name if segmentation == "forced" else f"{name} {segmentation}"
+            metrics[key] = score(brain, name, loader, segmentation, hparams)
+            metrics[key]["skipped"] = len(splits[name].skipped)
     metrics["train"] = run_report.train_figures(brain, splits["train"], epochs, started)
     if if_main_process():
         folder = hparams["output_folder"]
@@ -121,7 +121,7 @@ def make_speech_lm(hparams, connector):
     )
 
 
-def score(brain, name, loader, skipped, hparams, predicted=False):
+def score(brain, name, loader, segmentation, hparams):
     """Scores the best connector on a split, and shows some of what it reads.
 
     Arguments
@@ -130,23 +130,22 @@ def score(brain, name, loader, skipped, hparams, predicted=False):
     name : str
         The split's.
     loader : torch.utils.data.DataLoader
-    skipped : int
-        Utterances of the split that were left out.
+    segmentation : str
+        "forced", or "predicted": found in the audio alone.
     hparams : dict
-    predicted : bool
-        Whether segments are found in the audio alone.
 
     Returns
     -------
     dict
         The split's part of ``metrics.json``.
     """
-    with_llm = hparams["score_with_llm"]
-    scores, through = brain.score(loader, with_llm=with_llm, predicted=predicted)
-    segments = "predicted" if predicted else "forced"
-    run_report.show_readings(
-        f"{name} ({segments})", scores.readings, hparams["num_shown"]
+    options = ReadOptions(
+        predicted=segmentation == "predicted",
+        lm_fusion=brain.scores_tokens and hparams["lm_fusion_steps"] > 0,
     )
-    passes = hparams["lm_fusion_steps"] if brain.scores_tokens else 0
-    figures = {"segments": segments, "lm_fusion_steps": passes, **scores.summary()}
-    return {**figures, **through, "skipped": skipped}
+    scorer = brain.make_scorer(options, with_llm=hparams["score_with_llm"])
+    summary = brain.score(loader, scorer, options)
+    run_report.show_readings(
+        f"{name} ({segmentation})", scorer.readings(), hparams["num_shown"]
+    )
+    return {"segments": segmentation, **summary}

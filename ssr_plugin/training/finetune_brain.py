@@ -12,15 +12,15 @@ from ssr_plugin.inference.reading import read_segments
 from ssr_plugin.llm.scoring import logits_at, pad_rows
 from ssr_plugin.metrics.perplexity import document_loss
 from ssr_plugin.metrics.second_half_loss import first_half
-from ssr_plugin.metrics.speech_lm_metrics import ListeningScores
 from ssr_plugin.nnet.segments import pad_segments
 from ssr_plugin.training import augment
-from ssr_plugin.training.brain import StageBrain
-from ssr_plugin.training.templates import question, sequence, transcription_task
+from ssr_plugin.training.brain import ReadOptions, StageBrain
+from ssr_plugin.training.finetune_scorer import TemplateScorer, TunedScorer
+from ssr_plugin.training.templates import sequence, transcription_template
 
 
 @dataclasses.dataclass
-class Heard:
+class SpokenUtterance:
     """An utterance as vectors.
 
     Arguments
@@ -49,7 +49,7 @@ class Predictions:
     weights : list of float
         Of each of those.
     text : tuple of torch.Tensor or None
-        Of text alone: logits, known and targets of :func:`text_loss`.
+        Of text alone: logits, the base model's and targets of :func:`text_loss`.
     """
 
     speech: list
@@ -67,69 +67,77 @@ class FinetuneBrain(StageBrain):
     ---------
     lm : ssr_plugin.inference.speech_lm.SpeechLM
         Of stage 1.
-    tasks : list of ssr_plugin.training.templates.Task
+    templates : list of ssr_plugin.training.templates.Template
     text : ssr_plugin.training.text_data.Text
     **kwargs
         Of ``sb.Brain``.
     """
 
-    def __init__(self, *, lm, tasks, text, **kwargs):
+    def __init__(self, *, lm, templates, text, **kwargs):
         super().__init__(**kwargs)
         self.lm = lm.to(self.device)
         self.llm = lm.llm
         self.segmenter = dict(lm.segmenters).get("predicted")
-        self.tasks = tasks
-        self.shares = torch.tensor([task.share for task in tasks])
-        self.transcription = transcription_task(tasks, self.llm.tokenizer)
+        self.templates = templates
+        self.shares = torch.tensor([template.share for template in templates])
+        self.transcription = transcription_template(templates, self.llm.tokenizer)
         self.text = text
-        # What a test asks for: segments from audio alone; scores of both LLMs.
-        self.predicts, self.before, self.after = False, None, None
 
     # --- What the LLM reads ----------------------------------------------------------
 
     def compute_forward(self, batch, stage):
-        """What the LLM predicts, or in a test the scores of both LLMs.
+        """What the LLM predicts.
 
         Returns
         -------
-        Predictions or None
+        Predictions
         """
+        lm_fusion = self.hparams.lm_fusion
+        if stage == sb.Stage.VALID:
+            utterances = self.read(batch, ReadOptions(lm_fusion=lm_fusion))
+            each = [
+                self._predict([(template, x) for x in utterances])
+                for template in self.templates
+            ]
+            return Predictions(each, [template.share for template in self.templates])
         features, lengths = self.frames(batch)
         batch = batch.to(self.device)
-        segments = (batch.boundaries, batch.starts)
         reference = (batch.tokens, batch.starts)
-        if stage == sb.Stage.TEST:
-            if self.predicts:
-                heard = self._hear_found(features, lengths, reference)
-            else:
-                heard = self.hear(features, segments, reference)
-            self._score(batch.ids, heard)
-            return None
-        if stage == sb.Stage.VALID:
-            heard = self.hear(features, segments, reference)
-            each = [self._predict([(task, x) for x in heard]) for task in self.tasks]
-            return Predictions(each, [task.share for task in self.tasks])
         features = augment.augment_frames(features, lengths, self.hparams)
-        shake = self.hparams.boundary_jitter
-        shaken = augment.jitter_boundaries(*segments, lengths, shake)
+        jittered = augment.jitter_boundaries(
+            batch.boundaries, batch.starts, lengths, self.hparams.boundary_jitter
+        )
         drawn = torch.multinomial(self.shares, len(features), replacement=True)
-        drawn = [self.tasks[index] for index in drawn.tolist()]
-        heard = self.hear(features, shaken, reference)
+        drawn = [self.templates[index] for index in drawn.tolist()]
+        utterances = self._embed(features, jittered, reference, lm_fusion)
         # Only where text is asked for need the vectors not be those of its tokens.
         share = self.hparams.predicted_share if self.segmenter is not None else 0.0
         chosen = (torch.rand(len(drawn)) < share).tolist()
-        rows = [i for i, task in enumerate(drawn) if task.answers and chosen[i]]
+        rows = [i for i, x in enumerate(drawn) if x.answers and chosen[i]]
         if rows:
-            own = [x[rows] for x in reference]
-            found = self._hear_found(features[rows], lengths[rows], own, quick=True)
-            for row, own in zip(rows, found, strict=True):
-                heard[row] = own
-        logits, targets = self._predict(list(zip(drawn, heard, strict=True)))
+            options = ReadOptions(predicted=True, use_lm=False, lm_fusion=lm_fusion)
+            predicted = self._embed_predicted(
+                features[rows], lengths[rows], [x[rows] for x in reference], options
+            )
+            for row, utterance in zip(rows, predicted, strict=True):
+                utterances[row] = utterance
+        logits, targets = self._predict(list(zip(drawn, utterances, strict=True)))
         return Predictions([(logits, targets)], [1.0], self._read_text(len(targets)))
 
     @torch.no_grad()
-    def hear(self, features, segments, reference, predicted=False):
-        """Utterances as vectors, with the help of the untouched LLM.
+    def read(self, batch, options):
+        """See :meth:`StageBrain.read`: a list of :class:`SpokenUtterance`."""
+        features, lengths = self.frames(batch)
+        batch = batch.to(self.device)
+        reference = (batch.tokens, batch.starts)
+        if options.predicted:
+            return self._embed_predicted(features, lengths, reference, options)
+        segments = (batch.boundaries, batch.starts)
+        return self._embed(features, segments, reference, options.lm_fusion)
+
+    @torch.no_grad()
+    def _embed(self, features, segments, reference, lm_fusion, predicted=False):
+        """Utterances as vectors, as the connector of stage 1 reads them.
 
         Arguments
         ---------
@@ -139,54 +147,65 @@ class FinetuneBrain(StageBrain):
             Boundaries and starts, [B, N] int each, padded with -1.
         reference : tuple of torch.Tensor
             Tokens and starts of the forced segments, [B, M] int each.
+        lm_fusion : bool
+            Whether with the help of the base model.
         predicted : bool
             Whether segments may be those of no token.
 
         Returns
         -------
-        list of Heard
+        list of SpokenUtterance
         """
-        with self.part("tuned").untouched() as llm:
+        settings = dict(self.lm.settings["reading"])
+        if not lm_fusion:
+            settings["passes"] = 0
+        with self.unwrapped("tuned").untouched() as llm:
             vectors, kept = read_segments(
                 self.lm.connector,
                 llm,
                 features,
                 *segments,
                 predicted=predicted,
-                **self.lm.settings["reading"],
+                **settings,
             )
-        found = []
+        utterances = []
         for row, keep in enumerate(kept):
             boundaries, starts = (x[row] for x in segments)
             tokens, first_frames = (x[row] for x in reference)
             valid = tokens >= 0
             first = first_half(starts, boundaries, first_frames[valid])
-            found.append(Heard(vectors[row][keep], first[keep], tokens[valid]))
-        return found
+            utterances.append(
+                SpokenUtterance(vectors[row][keep], first[keep], tokens[valid])
+            )
+        return utterances
 
-    def _hear_found(self, features, lengths, reference, quick=False):
+    def _embed_predicted(self, features, lengths, reference, options):
         """Utterances as vectors of segments that are found in the audio alone."""
-        with self.part("tuned").untouched():
-            found = self.segmenter.segment_frames(features, lengths, quick=quick)
-        boundaries, starts, _ = pad_segments(found, self.device)
-        return self.hear(features, (boundaries, starts), reference, predicted=True)
+        with self.unwrapped("tuned").untouched():
+            predicted = self.segmenter.segment_frames(
+                features, lengths, quick=not options.use_lm
+            )
+        boundaries, starts, _ = pad_segments(predicted, self.device)
+        return self._embed(
+            features, (boundaries, starts), reference, options.lm_fusion, True
+        )
 
     def _predict(self, asked):
         """Logits and targets where something is asked for: [P, V], [P].
 
         Arguments
         ---------
-        asked : list of (Task, Heard)
+        asked : list of (Template, SpokenUtterance)
         """
-        rows, wanted = [], []
-        for task, own in asked:
-            vectors, tokens = own.vectors, own.tokens
-            if task.halves:
-                vectors, tokens = vectors[own.first], tokens[len(tokens) // 2 :]
-            embeds, targets = sequence(task, self.llm, vectors, tokens)
+        rows, targets = [], []
+        for template, utterance in asked:
+            vectors, tokens = utterance.vectors, utterance.tokens
+            if template.halves:
+                vectors, tokens = vectors[utterance.first], tokens[len(tokens) // 2 :]
+            embeds, row_targets = sequence(template, self.llm, vectors, tokens)
             rows.append(embeds)
-            wanted.append(targets)
-        targets = pad_sequence(wanted, batch_first=True, padding_value=-1)
+            targets.append(row_targets)
+        targets = pad_sequence(targets, batch_first=True, padding_value=-1)
         embeds, mask = pad_rows(rows, "right")
         logits = self.modules.tuned(embeds, mask, targets >= 0)
         return logits, targets[targets >= 0]
@@ -207,46 +226,21 @@ class FinetuneBrain(StageBrain):
         logits = self.modules.tuned(embeds, mask, wanted)
         known = None
         if hparams.text_kl_weight:
-            with self.part("tuned").untouched() as llm, torch.no_grad():
+            with self.unwrapped("tuned").untouched() as llm, torch.no_grad():
                 known = logits_at(llm.load_model(), embeds, mask, wanted)
         return logits, known, targets[wanted]
-
-    def on_stage_start(self, stage, epoch=None):
-        """Starts counting afresh for a validation."""
-        if stage == sb.Stage.VALID:
-            self.sums = [[0.0, 0] for _ in self.tasks]
 
     # --- What is learnt --------------------------------------------------------------
 
     def compute_objectives(self, predictions, batch, stage):
-        """Loss of the speech tasks; in training that of text, too."""
-        if stage == sb.Stage.TEST:
-            return torch.zeros(())
+        """Loss of the templates; in training that of text, too."""
         losses = [F.cross_entropy(*each) for each in predictions.speech]
-        if stage == sb.Stage.VALID:
-            counts = [len(targets) for _, targets in predictions.speech]
-            for own, loss, count in zip(self.sums, losses, counts, strict=True):
-                own[0] += loss.item() * count
-                own[1] += count
         weights = predictions.weights
         loss = sum(w * x for w, x in zip(weights, losses, strict=True)) / sum(weights)
         if predictions.text is not None:
             weights = (self.hparams.text_weight, self.hparams.text_kl_weight)
             loss = loss + text_loss(*predictions.text, *weights)
         return loss
-
-    def valid_stats(self):
-        """The loss of each task per token, and what tells of forgetting."""
-        losses = {
-            f"{task.name}_loss": total / count
-            for task, (total, count) in zip(self.tasks, self.sums, strict=True)
-        }
-        return {**losses, "text_perplexity": self.perplexity(self.part("tuned"))}
-
-    def perplexity(self, llm):
-        """Of the held-out text."""
-        loss = document_loss(llm, self.text.heldout, self.hparams.text_block)
-        return math.exp(min(loss, 700.0))
 
     # --- Before the first step -------------------------------------------------------
 
@@ -270,42 +264,34 @@ class FinetuneBrain(StageBrain):
 
     # --- Scores ----------------------------------------------------------------------
 
-    def score(self, loader, predicted=False):
-        """Scores the untouched and the best tuned LLM on a data set.
+    def valid_scorer(self):
+        """See :meth:`StageBrain.valid_scorer`."""
+        return TemplateScorer(self.templates)
+
+    def valid_stats(self):
+        """The loss of each template per token, and what tells of forgetting."""
+        perplexity = self.perplexity(self.unwrapped("tuned"))
+        return {**self.scorer.summary(), "text_perplexity": perplexity}
+
+    def perplexity(self, llm):
+        """Of the held-out text."""
+        loss = document_loss(llm, self.text.heldout, self.hparams.text_block)
+        return math.exp(min(loss, 700.0))
+
+    def make_scorer(self, options):
+        """A scorer of the base model and the tuned one.
 
         Arguments
         ---------
-        loader : torch.utils.data.DataLoader
-        predicted : bool
-            Whether the segmenter finds the segments; else they are the forced ones.
+        options : ReadOptions
+            How batches are read.
 
         Returns
         -------
-        before, after : dict
-            What :meth:`ListeningScores.summary` gives.
+        ssr_plugin.training.finetune_scorer.TunedScorer
         """
-        tuned = self.part("tuned")
-        forced = not predicted
-        self.before = ListeningScores(self.llm, self._ask, forced)
-        self.after = ListeningScores(tuned, self._ask, forced)
-        self.predicts = predicted
-        self.evaluate(loader, **self.best)
-        self.predicts = False
-        with tuned.untouched():
-            before = self.before.summary()
-        return before, self.after.summary()
-
-    def _score(self, names, heard):
-        """Adds utterances to the scores of both LLMs."""
-        vectors, firsts = [x.vectors for x in heard], [x.first for x in heard]
-        tokens = [x.tokens for x in heard]
-        with self.part("tuned").untouched():
-            self.before.add(names, vectors, firsts, tokens)
-        self.after.add(names, vectors, firsts, tokens)
-
-    def _ask(self, vectors):
-        """Vectors [M, H] as a question for what was said."""
-        return question(self.transcription, self.llm, vectors)
+        tuned = self.unwrapped("tuned")
+        return TunedScorer(tuned, self.transcription, forced=not options.predicted)
 
 
 def text_loss(logits, known, targets, weight, kl_weight):

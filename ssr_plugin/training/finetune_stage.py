@@ -7,6 +7,7 @@ from speechbrain.utils.distributed import if_main_process
 
 from ssr_plugin.inference.pretrained import save_speech_lm
 from ssr_plugin.training import run_report
+from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.finetune_brain import FinetuneBrain
 from ssr_plugin.training.loop import make_loaders, train
@@ -16,7 +17,7 @@ from ssr_plugin.training.stage1_model import (
     same_models,
     tune,
 )
-from ssr_plugin.training.templates import parse_tasks
+from ssr_plugin.training.templates import parse_templates
 from ssr_plugin.training.text_data import make_text
 
 logger = logging.getLogger(__name__)
@@ -46,14 +47,14 @@ def run(hparams, run_opts, manifests):
         encoder_dtype=hparams["encoder_dtype"],
     )
     compare_data(hparams["stage1"], manifests)
-    tasks = parse_tasks(hparams["tasks"], lm.llm.tokenizer)
+    templates = parse_templates(hparams["templates"], lm.llm.tokenizer)
     hparams["encoder"], hparams["segmenters"] = lm.encoder, lm.segmenters
     splits = make_splits(hparams, run_opts, manifests)
     text = make_text(hparams, lm.llm)
     tuned = tune(lm.llm, hparams)
     brain = FinetuneBrain(
         lm=lm,
-        tasks=tasks,
+        templates=templates,
         text=text,
         modules={"encoder": lm.encoder, "tuned": tuned},
         hparams=hparams,
@@ -69,14 +70,16 @@ def run(hparams, run_opts, manifests):
 
     metrics = {}
     for name, loader in loaders.items():
-        skipped = len(splits[name].skipped)
-        for kind in ("predicted", "forced") if brain.segmenter else ("forced",):
-            before, after = brain.score(loader, predicted=kind == "predicted")
-            metrics[name if kind == "forced" else f"{name} predicted"] = {
-                "segments": kind,
-                **after,
-                "skipped": skipped,
-                "before": before,
+        for segmentation in ("predicted", "forced") if brain.segmenter else ("forced",):
+            options = ReadOptions(
+                predicted=segmentation == "predicted", lm_fusion=hparams["lm_fusion"]
+            )
+            summary = brain.score(loader, brain.make_scorer(options), options)
+            key = name if segmentation == "forced" else f"{name} {segmentation}"
+            metrics[key] = {
+                "segments": segmentation,
+                **summary,
+                "skipped": len(splits[name].skipped),
             }
     with tuned.untouched() as llm:
         before = brain.perplexity(llm)

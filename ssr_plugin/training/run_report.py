@@ -18,6 +18,7 @@ from ssr_plugin.metrics.pictures import (
 )
 from ssr_plugin.nnet.nearest import nearest_tokens
 from ssr_plugin.training.batches import collate
+from ssr_plugin.training.brain import ReadOptions
 
 logger = logging.getLogger(__name__)
 
@@ -72,14 +73,15 @@ def show_readings(split, readings, count):
     Arguments
     ---------
     split : str
-    readings : list of (str, str, str)
-        Id, transcript, reading.
+    readings : list of (str, dict)
+        Id, and by what stands for the utterance ("said", "read", ...) the text.
     count : int
         How many to show, spread over the list.
     """
     step = max(len(readings) // max(count, 1), 1)
-    for name, transcript, reading in readings[::step][:count]:
-        logger.info("%s %s\n  said: %s\n  read: %s", split, name, transcript, reading)
+    for name, texts in readings[::step][:count]:
+        lines = "".join(f"\n  {kind}: {text}" for kind, text in texts.items())
+        logger.info("%s %s%s", split, name, lines)
 
 
 def show_summary(metrics):
@@ -93,12 +95,13 @@ def show_summary(metrics):
     for split, figures in metrics.items():
         if split == "train":
             continue
-        nll = figures["nll"] or {}
+        nll, fused = figures["nll"] or {}, figures.get("lm_fusion") or {}
         shown = {
             "cosine": figures["cosine"],
             "token accuracy %": figures["token_accuracy"],
             "of unseen types %": figures["token_accuracy_unseen"],
             "retrieval WER %": figures["retrieval_wer"],
+            "with LM fusion %": fused.get("retrieval_wer"),
             "prompted WER %": figures.get("prompted_wer"),
             **{
                 f"NLL {key}": nll.get(key)
@@ -133,7 +136,8 @@ def draw_example(folder, brain, dataset, row):
     """
     batch = collate([dataset[row]])
     (segments,) = batch.segments
-    vectors = brain.read(batch)[0, : len(segments)].float().cpu()
+    brain.modules.eval()
+    vectors = brain.read(batch, ReadOptions()).vectors[0, : len(segments)].float().cpu()
     tokens = torch.as_tensor(segments.tokens)
     table = brain.table.cpu()
     tokenizer = brain.modules.llm.tokenizer

@@ -1,6 +1,7 @@
 """Trains a segmenter on forced segments; it then finds them in audio alone."""
 
 import contextlib
+import dataclasses
 
 import speechbrain as sb
 import torch
@@ -10,57 +11,117 @@ from ssr_plugin.metrics.segmentation_metrics import SegmentationMetrics
 from ssr_plugin.segmenters.calibration import calibrate
 from ssr_plugin.segmenters.forced import SegmentationError, Segments
 from ssr_plugin.training import augment
-from ssr_plugin.training.brain import StageBrain
+from ssr_plugin.training.brain import ReadOptions, Scorer, StageBrain
 
 
-class SegmentBrain(StageBrain):
+@dataclasses.dataclass
+class Predictions:
+    """What a batch gives.
+
+    Arguments
+    ---------
+    loss : torch.Tensor or None
+        A scalar, the segmenter's own: it is made in its ``forward``, as DDP needs.
+    segments : list of ssr_plugin.segmenters.forced.Segments or None
+        Of each utterance; None in training.
+    """
+
+    loss: torch.Tensor | None = None
+    segments: list | None = None
+
+
+class SegmentScorer(Scorer):
+    """Compares segments with the forced ones.
+
+    Arguments
+    ---------
+    tokenizer : transformers.PreTrainedTokenizerFast
+        Of the LLM.
+    frame_rate : float
+        Of the encoder, in Hz.
+    """
+
+    def __init__(self, tokenizer, frame_rate):
+        self.metrics = SegmentationMetrics(tokenizer, frame_rate)
+
+    def add(self, batch, reading):
+        """See :meth:`Scorer.add`; takes a batch's :class:`Predictions`."""
+        for name, segments, reference in zip(
+            batch.ids, reading.segments, batch.segments, strict=True
+        ):
+            self.metrics.add(name, segments, reference)
+
+    def summary(self):
+        """See :meth:`Scorer.summary`: what ``SegmentationMetrics.summary`` gives."""
+        return self.metrics.summary()
+
+    def readings(self):
+        """Transcripts beside hypotheses: id, and "said" and "read"."""
+        return [
+            (name, {"said": said, "read": read})
+            for name, said, read in self.metrics.hypotheses
+        ]
+
+
+class SegmenterBrain(StageBrain):
     """Trains the ``segmenter`` of its modules; ``encoder`` and ``llm`` are frozen."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         # Boundaries mean little beside even ones, or those that another aligner gave.
-        if self.hparams.aligner != "even" and not self.part("segmenter").forced:
+        if self.hparams.aligner != "even" and not self.unwrapped("segmenter").forced:
             self.best = {"max_key": "boundary_f1"}
 
     def compute_forward(self, batch, stage):
-        """The loss of a batch; outside training also its segments.
+        """The loss of a batch, and in a validation its segments.
 
         Returns
         -------
-        loss : torch.Tensor
-        found : list of ssr_plugin.segmenters.forced.Segments or None
+        Predictions
         """
         features, lengths = self.frames(batch)
-        batch = batch.to(self.device)
+        on_device = batch.to(self.device)
         if stage == sb.Stage.TRAIN:
             features = augment.augment_frames(features, lengths, self.hparams)
-        segments = (batch.boundaries, batch.starts, batch.tokens)
+        segments = (on_device.boundaries, on_device.starts, on_device.tokens)
         loss = self.modules.segmenter(features, lengths, *segments)
         if stage == sb.Stage.TRAIN:
-            return loss, None
-        quick = stage == sb.Stage.VALID
-        return loss, self._find(batch, features, lengths, quick)
+            return Predictions(loss)
+        options = ReadOptions(predicted=True, use_lm=False)
+        return Predictions(loss, self._segment(batch, features, lengths, options))
 
-    def _find(self, batch, features, lengths, quick):
+    def compute_objectives(self, predictions, batch, stage):
+        """The segmenter's loss."""
+        return predictions.loss
+
+    @torch.no_grad()
+    def read(self, batch, options):
+        """See :meth:`StageBrain.read`: :class:`Predictions`, without a loss."""
+        features, lengths = self.frames(batch)
+        segments = self._segment(batch, features, lengths, options)
+        return Predictions(segments=segments)
+
+    def _segment(self, batch, features, lengths, options):
         """The segments of a batch, where need be with the help of its transcripts."""
-        segmenter = self.part("segmenter")
+        segmenter = self.unwrapped("segmenter")
         if not segmenter.forced:
-            return segmenter.segment_frames(features, lengths, quick=quick)
-        found = []
-        for name, x, length, own in zip(
+            return segmenter.segment_frames(features, lengths, quick=not options.use_lm)
+        segments = []
+        cut = self.hparams.segmenters["forced"].segment
+        for name, x, length, reference in zip(
             batch.ids, features, lengths.tolist(), batch.segments, strict=True
         ):
+            text = segmenter.spell(reference.tokens)
             try:
-                alignment = self._align(name, x[:length], segmenter.spell(own.tokens))
-                cut = self.hparams.segmenters["forced"].segment
-                found.append(cut(alignment, length))
+                alignment = self._align(name, x[:length], text)
+                segments.append(cut(alignment, length))
             except (AlignmentError, SegmentationError):
-                found.append(Segments.none())
-        return found
+                segments.append(Segments.none())
+        return segments
 
     def _align(self, name, features, text):
         """One utterance's alignment by the segmenter that is trained."""
-        segmenter = self.part("segmenter")
+        segmenter = self.unwrapped("segmenter")
         units = [
             Unit(text[i], start, end, i)
             for i, start, end in segmenter.align_text(features, text, name)
@@ -79,44 +140,22 @@ class SegmentBrain(StageBrain):
             Id -> ssr_plugin.alignment.record.Alignment, trusted.
         """
         self.modules.eval()
-        segmenter, found = self.part("segmenter"), {}
+        segmenter, alignments = self.unwrapped("segmenter"), {}
         for batch in loader:
             features, lengths = self.frames(batch)
             for name, x, length in zip(
                 batch.ids, features, lengths.tolist(), strict=True
             ):
                 with contextlib.suppress(AlignmentError):
-                    found[name] = self._align(name, x[:length], reference[name].text)
-        offsets = calibrate(found, {name: reference[name] for name in found})
+                    text = reference[name].text
+                    alignments[name] = self._align(name, x[:length], text)
+        reference = {name: reference[name] for name in alignments}
+        offsets = calibrate(alignments, reference)
         segmenter.start_offset += offsets[0]
         segmenter.end_offset += offsets[1]
 
-    def compute_objectives(self, predictions, batch, stage):
-        """The loss; outside training the segments are scored too."""
-        loss, found = predictions
-        if stage != sb.Stage.TRAIN:
-            for name, own, wanted in zip(batch.ids, found, batch.segments, strict=True):
-                self.metrics.add(name, own, wanted)
-        return loss
-
-    def on_stage_start(self, stage, epoch=None):
-        """Starts counting afresh for a validation or a test."""
-        if stage != sb.Stage.TRAIN:
-            self.metrics = SegmentationMetrics(
-                self.modules.llm.tokenizer, self.modules.encoder.frame_rate
-            )
-
-    def valid_stats(self):
-        """The figures of a validation that are worth following over the epochs."""
-        return self.metrics.summary()
-
-    @torch.no_grad()
-    def score(self, loader):
-        """Scores the best segmenter on a data set.
-
-        Returns
-        -------
-        ssr_plugin.metrics.segmentation_metrics.SegmentationMetrics
-        """
-        self.evaluate(loader, **self.best)
-        return self.metrics
+    def valid_scorer(self):
+        """See :meth:`StageBrain.valid_scorer`."""
+        return SegmentScorer(
+            self.modules.llm.tokenizer, self.modules.encoder.frame_rate
+        )

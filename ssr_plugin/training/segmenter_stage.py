@@ -7,9 +7,10 @@ from speechbrain.utils.distributed import if_main_process
 
 from ssr_plugin.segmenters.trained import save_segmenter
 from ssr_plugin.training import run_report
+from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.loop import make_loaders, train
-from ssr_plugin.training.segmenter_brain import SegmentBrain
+from ssr_plugin.training.segmenter_brain import SegmenterBrain
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def run(hparams, run_opts, manifests):
         )
     splits = make_splits(hparams, run_opts, manifests)
     segmenter.learn_symbols(splits["train"].segments.values())
-    brain = SegmentBrain(
+    brain = SegmenterBrain(
         modules=hparams["modules"],
         hparams=hparams,
         run_opts=run_opts,
@@ -60,12 +61,13 @@ def run(hparams, run_opts, manifests):
     metrics = {}
     kind = "forced" if segmenter.forced else "predicted"
     for name, loader in loaders.items():
-        scores = brain.score(loader)
-        run_report.show_readings(name, scores.hypotheses, hparams["num_shown"])
+        scorer = brain.valid_scorer()
+        summary = brain.score(loader, scorer, ReadOptions(predicted=True))
+        run_report.show_readings(name, scorer.readings(), hparams["num_shown"])
         skipped = len(splits[name].skipped)
         metrics[name] = {
             "segments": kind,
-            **scores.summary(),
+            **summary,
             "skipped": skipped,
         }
     metrics["train"] = run_report.train_figures(brain, splits["train"], epochs, started)

@@ -8,18 +8,18 @@ import torch
 from ssr_plugin.llm.generation import end_id
 from ssr_plugin.llm.tokens import tokenize_inside
 
-_TEMPLATE = re.compile(r"(.*?)\{speech\}(?:(.*)\{text\})?", re.DOTALL)
+_FORMAT = re.compile(r"(.*?)\{speech\}(?:(.*)\{text\})?", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class Template:
     """A way to read an utterance.
 
     Arguments
     ---------
     name : str
     share : float
-        How often, beside the shares of other tasks.
+        How often, beside the shares of other templates.
     before, between : tuple of int
         Tokens before the speech, and between speech and text.
     answers : bool
@@ -39,20 +39,20 @@ class Task:
     halves: bool = False
 
 
-def parse_tasks(tasks, tokenizer):
-    """Tasks from what a YAML says of them.
+def parse_templates(templates, tokenizer):
+    """Templates from what a YAML says of them.
 
     Arguments
     ---------
-    tasks : dict
-        Name -> dict of "template", "share" and, where speech is the first and text the
-        second half, "halves". A template has ``{speech}`` once, and may end with
+    templates : dict
+        Name -> dict of "format", "share" and, where speech is the first and text the
+        second half, "halves". A format has ``{speech}`` once, and may end with
         ``{text}``.
     tokenizer : transformers.PreTrainedTokenizerFast
 
     Returns
     -------
-    list of Task
+    list of Template
         Those with a share.
 
     Raises
@@ -62,30 +62,31 @@ def parse_tasks(tasks, tokenizer):
 
     Example
     -------
-    >>> tasks = {"say": {"template": "a {speech} b {text}", "share": 1}}
-    >>> parse_tasks(tasks, getfixture("tiny_tokenizer"))
-    [Task(name='say', share=1.0, before=(3,), between=(4,), answers=True, halves=False)]
+    >>> templates = {"say": {"format": "a {speech} b {text}", "share": 1}}
+    >>> (template,) = parse_templates(templates, getfixture("tiny_tokenizer"))
+    >>> template.before, template.between, template.answers
+    ((3,), (4,), True)
     """
-    found = []
-    for name, told in (tasks or {}).items():
+    parsed = []
+    for name, settings in (templates or {}).items():
         try:
-            task = _parse_task(name, tokenizer, **told)
+            template = _parse_template(name, tokenizer, **settings)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"tasks: {name}: {error}; a task is such as {{template: "
+                f"templates: {name}: {error}; a template is such as {{format: "
                 f'"{{speech}}\\n{{text}}", share: 0.5, halves: False}}'
             ) from error
-        if task.share > 0:
-            found.append(task)
-    if not found:
-        raise ValueError("tasks: none has a share above 0")
-    return found
+        if template.share > 0:
+            parsed.append(template)
+    if not parsed:
+        raise ValueError("templates: none has a share above 0")
+    return parsed
 
 
-def _parse_task(name, tokenizer, template, share, halves=False):
-    match = _TEMPLATE.fullmatch(template)
+def _parse_template(name, tokenizer, format, share, halves=False):
+    match = _FORMAT.fullmatch(format)
     if not match or "{" in (match[1] + (match[2] or "")):
-        raise ValueError(f"its template is {template!r}")
+        raise ValueError(f"its format is {format!r}")
     if not float(share) >= 0:
         raise ValueError(f"its share is {share}")
     before, between = match.groups()
@@ -94,7 +95,7 @@ def _parse_task(name, tokenizer, template, share, halves=False):
     # As prompts of ssr_plugin.inference are read.
     before = before.removesuffix(" ")
     before = tokenizer(before, add_special_tokens=False).input_ids if before else []
-    return Task(
+    return Template(
         name,
         float(share),
         tuple(before),
@@ -104,30 +105,30 @@ def _parse_task(name, tokenizer, template, share, halves=False):
     )
 
 
-def transcription_task(tasks, tokenizer):
-    """The task that asks for what was said, or the usual one where there is none.
+def transcription_template(templates, tokenizer):
+    """The template that asks for what was said, or the usual one where there is none.
 
     Example
     -------
-    >>> transcription_task([], getfixture("tiny_tokenizer")).answers
+    >>> transcription_template([], getfixture("tiny_tokenizer")).answers
     True
     """
-    usual = _parse_task("transcription", tokenizer, "{speech}\n{text}", 0.0)
-    return next((task for task in tasks if task.answers and not task.halves), usual)
+    usual = _parse_template("transcription", tokenizer, "{speech}\n{text}", 0.0)
+    return next((x for x in templates if x.answers and not x.halves), usual)
 
 
-def start_tokens(task, llm):
+def start_tokens(template, llm):
     """The token that comes first, or none where the LLM starts texts without."""
-    start = llm.bos_id if task.before else llm.start_id
+    start = llm.bos_id if template.before else llm.start_id
     return [] if start is None else [start]
 
 
-def question(task, llm, vectors):
+def question(template, llm, vectors):
     """What comes after the start and before the answer.
 
     Arguments
     ---------
-    task : Task
+    template : Template
     llm : ssr_plugin.llm.text_llm.TextLLM
     vectors : torch.Tensor
         [M, H]
@@ -137,21 +138,22 @@ def question(task, llm, vectors):
     torch.Tensor
         [L, H]
     """
-    words = torch.tensor([*task.before, *task.between], device=vectors.device).long()
+    words = [*template.before, *template.between]
+    words = torch.tensor(words, device=vectors.device).long()
     words = llm.embed(words)
-    cut = len(task.before)
+    cut = len(template.before)
     return torch.cat([words[:cut], vectors.to(words.dtype), words[cut:]])
 
 
-def sequence(task, llm, vectors, tokens):
+def sequence(template, llm, vectors, tokens):
     """One utterance as the LLM reads it, and what it should predict.
 
     Arguments
     ---------
-    task : Task
+    template : Template
     llm : ssr_plugin.llm.text_llm.TextLLM
     vectors : torch.Tensor
-        [M, H]; where the task asks for no text, one for each token.
+        [M, H]; where the template asks for no text, one for each token.
     tokens : torch.Tensor
         [N] int, of the text that is asked for, or of the speech.
 
@@ -167,15 +169,15 @@ def sequence(task, llm, vectors, tokens):
     >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
     >>> vectors, tokens = torch.rand(3, 16), torch.tensor([29, 30, 31])
-    >>> sequence(Task("listen", 1.0), llm, vectors, tokens)[1].tolist()
+    >>> sequence(Template("listen", 1.0), llm, vectors, tokens)[1].tolist()
     [29, 30, 31]
-    >>> task = Task("write", 1.0, between=(7,), answers=True)
-    >>> sequence(task, llm, vectors, tokens)[1].tolist()  # </s> is 2
+    >>> template = Template("write", 1.0, between=(7,), answers=True)
+    >>> sequence(template, llm, vectors, tokens)[1].tolist()  # </s> is 2
     [-1, -1, -1, -1, 29, 30, 31, 2]
     """
-    start = llm.embed(tokens.new_tensor(start_tokens(task, llm)))
-    asked = question(task, llm, vectors)
-    if task.answers:
+    start = llm.embed(tokens.new_tensor(start_tokens(template, llm)))
+    asked = question(template, llm, vectors)
+    if template.answers:
         embeds = torch.cat([start, asked, llm.embed(tokens)])
         tokens = torch.cat([tokens, tokens.new_tensor([end_id(llm)])])
     else:

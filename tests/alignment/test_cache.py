@@ -232,7 +232,7 @@ def test_the_command_aligns_a_manifest(tmp_path, capsys):
 
 
 def test_the_commands_explain_themselves():
-    for module in ("align", "compare"):
+    for module in ("align_manifest", "compare_alignments"):
         shown = subprocess.run(
             [sys.executable, "-m", f"ssr_plugin.alignment.{module}", "--help"],
             capture_output=True,

@@ -3,11 +3,11 @@
 import pytest
 
 from ssr_plugin.cli import main
-from ssr_plugin.evaluation import report
 from ssr_plugin.evaluation.harness.items import Item, Spoken
 from ssr_plugin.evaluation.harness.measures import Measure
 from ssr_plugin.evaluation.harness.records import Records
 from ssr_plugin.evaluation.harness.summary import summarise, summarise_measure
+from ssr_plugin.evaluation.report import evaluation_report
 from ssr_plugin.evaluation.report.compare_runs import compare_runs
 from ssr_plugin.evaluation.report.examples import show_won_and_lost, show_written
 
@@ -49,11 +49,11 @@ def make_run(folder, predicted, count=40):
     metrics = {
         "model": "a model",
         "command": "evaluate.py x.yaml",
-        "versions": report.versions(),
+        "versions": evaluation_report.versions(),
         "tasks": {"toy": figures},
     }
     examples = show_won_and_lost("toy", items, records, "sum", 3)
-    report.write_report(folder, metrics, examples)
+    evaluation_report.write_report(folder, metrics, examples)
     Records(folder / "answers" / "toy.jsonl").add(records)
     return folder
 
@@ -124,9 +124,13 @@ def make_measured_run(folder, errors):
         "notes": [],
         "skipped": {},
     }
-    metrics = {"model": "a model", "command": "x", "versions": report.versions()}
+    metrics = {
+        "model": "a model",
+        "command": "x",
+        "versions": evaluation_report.versions(),
+    }
     metrics["tasks"] = {"toy wer": figures}
-    report.write_report(folder, metrics, show_written("toy", records, 3))
+    evaluation_report.write_report(folder, metrics, show_written("toy", records, 3))
     Records(folder / "answers" / "toy.jsonl").add(records)
     return folder
 

@@ -11,12 +11,16 @@ from ssr_plugin.llm.llm_losses import transcription_loss
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.llm.tuning import TunedLLM
 from ssr_plugin.metrics.speech_lm_metrics import ListeningScores
-from ssr_plugin.training.templates import parse_tasks, sequence, transcription_task
+from ssr_plugin.training.templates import (
+    parse_templates,
+    sequence,
+    transcription_template,
+)
 
 TOKENS = torch.tensor([29, 30, 31])  # the cat sat
-LISTEN = {"template": "{speech}", "share": 1}
-WRITE = {"template": "{speech} b c{text}", "share": 1}
-ASK = {"template": "a {speech} b{text}", "share": 1}
+LISTEN = {"format": "{speech}", "share": 1}
+WRITE = {"format": "{speech} b c{text}", "share": 1}
+ASK = {"format": "a {speech} b{text}", "share": 1}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +29,7 @@ def llm(tiny_llm_folder):
 
 
 def parse(llm, told):
-    (task,) = parse_tasks({"it": told}, llm.tokenizer)
+    (task,) = parse_templates({"it": told}, llm.tokenizer)
     return task
 
 
@@ -98,47 +102,47 @@ def test_what_is_read_before_the_text_is_the_prompt_of_a_user(llm, template, pro
     vectors = torch.randn(3, 16)
     speech = Speech(vectors, [], "", [], [], "forced", None, 1.0)
     asked = embed_prompt(llm, [speech if x == "speech" else x for x in prompt])
-    task = parse(llm, {"template": template, "share": 1})
+    task = parse(llm, {"format": template, "share": 1})
     embeds, targets = sequence(task, llm, vectors, TOKENS)
     assert torch.equal(embeds[: len(asked)], asked)
     assert targets[len(asked) - 1] == 29 and (targets[: len(asked) - 1] == -1).all()
 
 
 def test_the_transcription_that_is_scored_is_the_one_that_is_trained(llm):
-    tasks = parse_tasks(
+    templates = parse_templates(
         {
             "listening": LISTEN,
-            "continuation": {"template": "{speech}{text}", "share": 1, "halves": True},
+            "continuation": {"format": "{speech}{text}", "share": 1, "halves": True},
             "mine": ASK,
         },
         llm.tokenizer,
     )
-    assert transcription_task(tasks, llm.tokenizer).name == "mine"
-    usual = transcription_task(tasks[:2], llm.tokenizer)
+    assert transcription_template(templates, llm.tokenizer).name == "mine"
+    usual = transcription_template(templates[:2], llm.tokenizer)
     assert usual.answers and not usual.halves and usual.before == ()
 
 
 def test_tasks_without_a_share_are_left_out(llm):
-    tasks = parse_tasks({"a": LISTEN, "b": ASK | {"share": 0}}, llm.tokenizer)
-    assert [task.name for task in tasks] == ["a"]
+    templates = parse_templates({"a": LISTEN, "b": ASK | {"share": 0}}, llm.tokenizer)
+    assert [x.name for x in templates] == ["a"]
 
 
 @pytest.mark.parametrize(
     "told, message",
     [
-        ({"template": "{text}", "share": 1}, "its template is '{text}'"),
-        ({"template": "{speech}\n", "share": 1}, "its template is"),
-        ({"template": "{speech}{text}!", "share": 1}, "its template is"),
-        ({"template": "{speech}{speech}{text}", "share": 1}, "its template is"),
-        ({"template": "{speech}{txt}{text}", "share": 1}, "its template is"),
-        ({"template": 5, "share": 1}, "tasks: it: "),
-        ({"template": "{speech}"}, "share"),
-        ({"template": "{speech}", "share": -1}, "its share is -1"),
-        ({"template": "{speech}", "share": "often"}, "often"),
-        ({"template": "{speech}", "share": 1, "halves": True}, "there are no halves"),
-        ({"template": "{speech}", "share": 1, "weight": 1}, "weight"),
-        ({"template": "{speech}", "share": 0}, "none has a share above 0"),
-        ("{speech}", "tasks: it: "),
+        ({"format": "{text}", "share": 1}, "its format is '{text}'"),
+        ({"format": "{speech}\n", "share": 1}, "its format is"),
+        ({"format": "{speech}{text}!", "share": 1}, "its format is"),
+        ({"format": "{speech}{speech}{text}", "share": 1}, "its format is"),
+        ({"format": "{speech}{txt}{text}", "share": 1}, "its format is"),
+        ({"format": 5, "share": 1}, "templates: it: "),
+        ({"format": "{speech}"}, "share"),
+        ({"format": "{speech}", "share": -1}, "its share is -1"),
+        ({"format": "{speech}", "share": "often"}, "often"),
+        ({"format": "{speech}", "share": 1, "halves": True}, "there are no halves"),
+        ({"format": "{speech}", "share": 1, "weight": 1}, "weight"),
+        ({"format": "{speech}", "share": 0}, "none has a share above 0"),
+        ("{speech}", "templates: it: "),
     ],
 )
 def test_templates_that_make_no_sense_are_named(llm, told, message):

@@ -1,0 +1,121 @@
+"""The figures of stage 1: of vectors alone, with LM fusion, and through the LLM."""
+
+import torch
+
+from ssr_plugin.metrics.prompted_wer import PromptedWER
+from ssr_plugin.metrics.second_half_loss import ContinuationLoss, first_half
+from ssr_plugin.metrics.vector_metrics import ReadingMetrics
+from ssr_plugin.training.brain import Scorer
+
+#: Figures of the vectors that LM fusion may change.
+_FUSED = (
+    "cosine",
+    "mse",
+    "token_accuracy",
+    "token_accuracy_seen",
+    "token_accuracy_unseen",
+    "retrieval_wer",
+)
+
+
+class VectorScorer(Scorer):
+    """Scores vectors as embeddings of a transcript, and by what the LLM makes of them.
+
+    What the connector hears and what the LLM's expectation adds are two figures: the
+    first are the summary's own, the second stand under "lm_fusion" beside them.
+
+    Arguments
+    ---------
+    llm : ssr_plugin.llm.text_llm.TextLLM
+    seen_tokens : torch.Tensor
+        [V] bool: the token types that the training data has.
+    options : ssr_plugin.training.brain.ReadOptions
+        How batches are read.
+    with_llm : bool
+        Whether to run the LLM for its loss on second halves.
+    transcribes : bool
+        Whether to let the LLM write what was said, for its WER.
+    """
+
+    def __init__(self, llm, seen_tokens, options, with_llm=True, transcribes=False):
+        table = llm.table()
+        self.options = options
+        self.device = table.device
+        self.metrics = ReadingMetrics(llm.tokenizer, table, seen_tokens)
+        self.fused = None
+        if options.lm_fusion:
+            self.fused = ReadingMetrics(llm.tokenizer, table, seen_tokens)
+        self.continuation = ContinuationLoss(llm) if with_llm else None
+        self.prompted = PromptedWER(llm) if transcribes else None
+
+    def add(self, batch, reading):
+        """See :meth:`Scorer.add`; takes a batch's ``Predictions``."""
+        for row in range(len(batch.ids)):
+            self._add(batch, reading, row)
+
+    def _add(self, batch, reading, row):
+        boundaries, starts, tokens = (x[row] for x in reading.segments)
+        name, reference = batch.ids[row], batch.segments[row]
+        kept = reading.kept[row]
+        transcript = torch.as_tensor(reference.tokens).to(self.device)
+        rows = {"vectors": reading.vectors[row]}
+        if self.fused is not None:
+            rows["lm_fusion"] = reading.lm_fusion_vectors[row]
+        for metrics, vectors in zip(
+            (self.metrics, self.fused), rows.values(), strict=False
+        ):
+            add = metrics.add_reading if self.options.predicted else metrics.add
+            add(name, vectors[kept], transcript, batch.seconds[row])
+        if self.prompted is not None:
+            self.prompted.add([name], [rows["vectors"][kept]], [transcript])
+        if self.continuation is not None:
+            reference_starts = torch.as_tensor(reference.starts).to(self.device)
+            first = first_half(starts, boundaries, reference_starts)
+            cascade, fused = None, None
+            valid = boundaries >= 0
+            if self.options.predicted and (tokens[valid] >= 0).all():
+                cascade = tokens[valid & first]
+            if self.fused is not None:
+                fused = rows["lm_fusion"][kept & first]
+            speech = rows["vectors"][kept & first]
+            self.continuation.add(speech, transcript, cascade, fused)
+
+    def summary(self):
+        """See :meth:`Scorer.summary`.
+
+        Returns
+        -------
+        dict
+            What ``ReadingMetrics.summary`` gives; "lm_fusion", the same of vectors read
+            with LM fusion, where that is asked for; "nll", what
+            ``ContinuationLoss.summary`` gives, None without the LLM; "prompted_wer",
+            %, where transcripts are asked for.
+        """
+        summary = self.metrics.summary()
+        if self.fused is not None:
+            fused = self.fused.summary()
+            summary["lm_fusion"] = {key: fused[key] for key in _FUSED}
+        summary["nll"] = self.continuation and self.continuation.summary()
+        if self.prompted is not None:
+            summary["prompted_wer"] = self.prompted.summary()
+        return summary
+
+    def readings(self):
+        """Transcripts beside what vectors read as.
+
+        Returns
+        -------
+        list of (str, dict)
+            Id, and by what stands for the utterance ("said", "read", "with LM fusion")
+            the text.
+        """
+        readings = [
+            (name, {"said": said, "read": read})
+            for name, said, read in self.metrics.readings
+        ]
+        if self.fused is not None:
+            for (_, texts), (_, _, read) in zip(
+                readings, self.fused.readings, strict=True
+            ):
+                texts["with LM fusion"] = read
+        return readings

@@ -1,0 +1,76 @@
+"""The figures of stage 2: of each template, and of the LLM before and after."""
+
+import torch.nn.functional as F
+
+from ssr_plugin.metrics.speech_lm_metrics import ListeningScores
+from ssr_plugin.training.brain import Scorer
+from ssr_plugin.training.templates import question
+
+
+class TemplateScorer(Scorer):
+    """The loss of each template, per token.
+
+    Arguments
+    ---------
+    templates : list of ssr_plugin.training.templates.Template
+    """
+
+    def __init__(self, templates):
+        self.templates = templates
+        self.sums = [[0.0, 0] for _ in templates]
+
+    def add(self, batch, reading):
+        """See :meth:`Scorer.add`; takes a batch's ``Predictions``."""
+        for sums, (logits, targets) in zip(self.sums, reading.speech, strict=True):
+            sums[0] += F.cross_entropy(logits, targets).item() * len(targets)
+            sums[1] += len(targets)
+
+    def summary(self):
+        """See :meth:`Scorer.summary`: "<template>_loss", nats per token."""
+        return {
+            f"{template.name}_loss": total / count
+            for template, (total, count) in zip(self.templates, self.sums, strict=True)
+        }
+
+
+class TunedScorer(Scorer):
+    """What the base model and the tuned one make of the same vectors.
+
+    Arguments
+    ---------
+    tuned : ssr_plugin.llm.tuning.TunedLLM
+    transcription : ssr_plugin.training.templates.Template
+        How a transcript is asked for.
+    forced : bool
+        Whether there is one vector for each token of the transcript.
+    """
+
+    def __init__(self, tuned, transcription, forced):
+        self.tuned = tuned
+
+        def ask(vectors):
+            return question(transcription, tuned.llm, vectors)
+
+        self.before = ListeningScores(tuned.llm, ask, forced)
+        self.after = ListeningScores(tuned, ask, forced)
+
+    def add(self, batch, reading):
+        """See :meth:`Scorer.add`; takes a batch's ``SpokenUtterance``."""
+        vectors, firsts = [x.vectors for x in reading], [x.first for x in reading]
+        tokens = [x.tokens for x in reading]
+        with self.tuned.untouched():
+            self.before.add(batch.ids, vectors, firsts, tokens)
+        self.after.add(batch.ids, vectors, firsts, tokens)
+
+    def summary(self):
+        """See :meth:`Scorer.summary`.
+
+        Returns
+        -------
+        dict
+            What ``ListeningScores.summary`` gives of the tuned LLM, and under "before"
+            of the base model.
+        """
+        with self.tuned.untouched():
+            before = self.before.summary()
+        return {**self.after.summary(), "before": before}
