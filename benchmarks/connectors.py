@@ -30,9 +30,9 @@ from matplotlib.figure import Figure
 
 from ssr_plugin import build
 from ssr_plugin.connectors.ssr import PUBLISHED
-from ssr_plugin.metrics.prompted_wer import PromptedWER
 from ssr_plugin.segmenters.fixed import FixedSegmenter
 from ssr_plugin.training.batches import collate, training_sampler
+from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.distill_brain import DistillBrain
 from ssr_plugin.training.loop import make_loaders
@@ -88,6 +88,8 @@ COLUMNS = {
     "token acc. %": "forced.token_accuracy",
     "WER forced": "forced.retrieval_wer",
     "WER predicted": "predicted.retrieval_wer",
+    "WER forced, LM fusion": "forced.lm_fusion.retrieval_wer",
+    "WER predicted, LM fusion": "predicted.lm_fusion.retrieval_wer",
     "prompted WER forced": "forced.prompted_wer",
     "prompted WER predicted": "predicted.prompted_wer",
     "NLL forced": "forced.nll.speech",
@@ -126,22 +128,6 @@ class TimedBrain(DistillBrain):
                 if time.time() - self.started > 60 * minutes:
                     return
             epoch += 1
-
-
-@torch.no_grad()
-def prompted_wer(brain, loader, predicted):
-    """WER of what the LLM writes when it is given the vectors and a line's end."""
-    brain.modules.eval()
-    brain.predicts = predicted
-    words = PromptedWER(brain.modules.llm)
-    for batch in loader:
-        with brain.evaluation_ctx:
-            made = brain.compute_forward(batch, sb.Stage.TEST)
-            vectors = [x[row] for x, row in zip(made.vectors, made.kept, strict=True)]
-            tokens = [torch.as_tensor(each.tokens) for each in batch.segments]
-            words.add(batch.ids, vectors, tokens)
-    brain.predicts = False
-    return words.summary()
 
 
 def run(name, minutes, overrides):
@@ -197,12 +183,10 @@ def run(name, minutes, overrides):
         for predicted in (False, True):
             if (predicted and segmenter is None) or (not predicted and contender.rate):
                 continue
-            scores, through = brain.score(loader, with_llm=True, predicted=predicted)
-            figures[split]["predicted" if predicted else "forced"] = {
-                **scores.summary(),
-                "nll": through["nll"],
-                "prompted_wer": prompted_wer(brain, loader, predicted),
-            }
+            options = ReadOptions(predicted=predicted, lm_fusion=brain.scores_tokens)
+            scorer = brain.make_scorer(options, transcribes=True)
+            key = "predicted" if predicted else "forced"
+            figures[split][key] = brain.score(loader, scorer, options)
     return figures
 
 

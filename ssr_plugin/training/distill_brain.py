@@ -260,27 +260,26 @@ class DistillBrain(StageBrain):
         """See :meth:`StageBrain.valid_scorer`."""
         return self.make_scorer(self.valid_options, with_llm=False)
 
-    def make_scorer(self, options, with_llm=True):
+    def make_scorer(self, options, with_llm=True, transcribes=None):
         """A scorer of what is read as ``options`` say.
 
         Arguments
         ---------
         options : ReadOptions
         with_llm : bool
-            Whether to run the LLM for its loss on second halves and, of a connector
-            that learns through it, for transcripts.
+            Whether to run the LLM for its loss on second halves.
+        transcribes : bool or None
+            Whether to let it write transcripts; by default those of a connector that
+            learns through it.
 
         Returns
         -------
         VectorScorer
         """
-        return VectorScorer(
-            self.modules.llm,
-            self.seen_tokens,
-            options,
-            with_llm=with_llm,
-            transcribes=with_llm and bool(self.hparams.llm_weight),
-        )
+        if transcribes is None:
+            transcribes = with_llm and bool(self.hparams.llm_weight)
+        llm, seen = self.modules.llm, self.seen_tokens
+        return VectorScorer(llm, seen, options, with_llm, transcribes)
 
     def valid_stats(self):
         """See :meth:`StageBrain.valid_stats`."""
