@@ -67,7 +67,7 @@ def run(hparams, run_opts, manifests):
         folder = hparams["output_folder"]
         skipped = {name: split.skipped for name, split in splits.items()}
         run_report.write_json(folder, metrics=metrics, skipped=skipped)
-        lm = make_speech_lm(hparams, brain.part("connector"))
+        lm = make_speech_lm(hparams, brain.unwrapped("connector"))
         save_speech_lm(folder, lm, metrics)
         drawn = next(iter(manifests.tests), "valid")
         run_report.draw_all(folder, brain, splits[drawn].dataset, epochs)
