@@ -99,6 +99,11 @@ def test_an_unknown_data_set_is_named_and_the_known_are_listed(overrides):
         runs.run("template", runs.arguments(**overrides(dataset="cvs")))
 
 
+def test_an_unknown_logger_is_named_and_the_known_are_listed(overrides):
+    message = error(overrides(loggers=["paper"]))
+    assert "loggers: there is no 'paper'; known: tensorboard, wandb" in message
+
+
 @pytest.mark.parametrize("part", ["connector", "segmenter"])
 def test_a_misspelt_option_of_a_part_is_named(overrides, part):
     name = {"connector": "ssr", "segmenter": "forced"}[part]

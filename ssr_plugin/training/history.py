@@ -1,4 +1,4 @@
-"""The figures of every epoch: on screen, in the log, TensorBoard and checkpoints."""
+"""The figures of every epoch: on screen, in the log, in loggers and checkpoints."""
 
 import json
 import logging
@@ -11,6 +11,8 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.distributed import if_main_process
 
+from ssr_plugin.training.loggers import make_loggers
+
 logger = logging.getLogger(__name__)
 
 
@@ -21,7 +23,14 @@ class History:
     Arguments
     ---------
     folder : path-like
-        Where TensorBoard's events go.
+        The run's.
+    loggers : list of str
+        Where they are shown, too: ``tensorboard``, ``wandb``.
+
+    Raises
+    ------
+    ValueError
+        If there is no logger of a name, or it cannot start.
 
     Example
     -------
@@ -31,10 +40,10 @@ class History:
     [{'epoch': 1, 'loss': 0.5, 'token_accuracy': 40.0}]
     """
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, loggers=("tensorboard",)):
         self.epochs = []
-        self._writer = None
+        self._loggers = make_loggers(loggers, folder) if if_main_process() else []
+        self._shown = 0
 
     def add(self, epoch, **figures):
         """Notes and shows the figures of an epoch; those that are None are left out."""
@@ -43,17 +52,10 @@ class History:
         if if_main_process():
             shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
             logger.info("epoch %d: %s", epoch, shown)
-            self._write(self.epochs[-1])
-
-    def _write(self, figures):
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            # Events of epochs that a killed run wrote and this one repeats are dropped.
-            self._writer = SummaryWriter(self.folder, purge_step=figures["epoch"])
-        for key, value in figures.items():
-            self._writer.add_scalar(key, value, figures["epoch"])
-        self._writer.flush()
+            for figures in self.epochs[self._shown :]:
+                for place in self._loggers:
+                    place.log(figures)
+            self._shown = len(self.epochs)
 
     @mark_as_saver
     def save(self, path):
@@ -65,3 +67,4 @@ class History:
         """Reads the epochs so far."""
         del end_of_epoch
         self.epochs = json.loads(pathlib.Path(path).read_text())
+        self._shown = 0

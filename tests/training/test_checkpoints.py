@@ -145,17 +145,6 @@ def test_counter_and_history_survive_together(tmp_path):
     assert list(parts["counter"]) == [2, 3]
 
 
-def test_a_history_goes_on_after_a_restart(tmp_path):
-    first = History(tmp_path / "events")
-    first.add(1, loss=2.0)
-    first.save(tmp_path / "history")
-    second = History(tmp_path / "events")
-    second.load(tmp_path / "history", end_of_epoch=True)
-    second.add(2, loss=1.0)
-    assert [figures["epoch"] for figures in second.epochs] == [1, 2]
-    assert len(names(tmp_path / "events")) == 2
-
-
 def test_a_checkpoint_may_be_moved_with_its_folder(tmp_path):
     AtomicCheckpointer(tmp_path / "a", {"layer": layer(3.0)}).save_checkpoint()
     shutil.move(tmp_path / "a", tmp_path / "b")

@@ -34,7 +34,7 @@ class SWUGGY(ChoiceTask):
     rule = "mean"
     part = "lexical"
     column = "word"
-    pair = ("id", "voice")
+    pair: tuple[str, ...] = ("id", "voice")
     about = (
         "Both recordings are heard and each is scored as it is heard: by the tokens of "
         "its transcript (forced) or those that its vectors read as (predicted), each "

@@ -24,7 +24,7 @@ class ChoiceTask(Task):
     """
 
     rule = "sum"
-    ways = (None,)
+    ways: tuple[int | None, ...] = (None,)
 
     def __init__(self, rule=None):
         self.rule = self.rule if rule is None else rule

@@ -1,0 +1,137 @@
+"""What the package brings along: the same files in a checkout and in a wheel."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from ssr_plugin import __version__, shipped
+
+PROJECT = pathlib.Path(__file__).parents[1]
+# What lies about in a folder where somebody has worked. None of it may be in a wheel.
+LITTER = [
+    "results/distill/metrics.json",
+    "results/cache/features.bin",
+    "recipes/librispeech/__pycache__/prepare.cpython-311.pyc",
+    "ssr_plugin/nnet/__pycache__/layers.cpython-311.pyc",
+    "recipes/librispeech/results/distill/metrics.json",
+    "recipes/sample/.pytest_cache/README.md",
+]
+
+
+def files(folder):
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def pip(*arguments):
+    options = ["--disable-pip-version-check", "-q"]
+    offline = ["--no-deps", "--no-index"]
+    command = [sys.executable, "-m", "pip", *options, *arguments, *offline]
+    subprocess.run(command, check=True)
+
+
+def test_in_a_checkout_the_files_are_at_the_top():
+    assert shipped.folder() == PROJECT
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A copy of the project, as a clone has it."""
+    folder = tmp_path_factory.mktemp("source") / "project"
+    left_out = (".*_cache", "__pycache__", "*.egg-info", "build", "dist", "results")
+    kept = shutil.ignore_patterns(*left_out, ".git", ".venv", "tests")
+    shutil.copytree(PROJECT, folder, ignore=kept)
+    (folder / "tests").mkdir()
+    shutil.copy(PROJECT / "tests" / "conftest.py", folder / "tests")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(source):
+    """The files that a wheel should have, by their names in it."""
+    expected = {f"ssr_plugin/{name}" for name in files(source / "ssr_plugin")}
+    for folder in shipped.FOLDERS:
+        names = files(source / folder)
+        expected |= {f"ssr_plugin/share/{folder}/{name}" for name in names}
+    return expected
+
+
+def build_wheel(source, folder):
+    pip("wheel", "--no-build-isolation", "--wheel-dir", str(folder), str(source))
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(source, expected, tmp_path_factory):
+    """A wheel of the project, built in a folder where somebody has worked."""
+    assert expected, "must be listed before the litter comes"
+    for name in LITTER:
+        path = source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("made by hand")
+    return build_wheel(source, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def site(wheel, tmp_path_factory):
+    """A folder where the wheel is installed."""
+    site = tmp_path_factory.mktemp("site")
+    pip("install", "--target", str(site), str(wheel))
+    return site
+
+
+@pytest.mark.slow
+def test_a_wheel_has_the_package_the_yamls_the_recipes_and_the_sample(wheel, expected):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert sorted(expected - names) == []
+    sample = "ssr_plugin/share/recipes/sample"
+    for name in ("encoder/model.safetensors", "llm/tokenizer.json", "text/heldout.txt"):
+        assert f"{sample}/{name}" in names
+    assert any(name.startswith(f"{sample}/corpus/test-sample") for name in names)
+    assert {"ssr_plugin/py.typed", "ssr_plugin/share/hparams/distill.yaml"} <= names
+
+
+@pytest.mark.slow
+def test_a_wheel_has_no_test_cache_or_result(wheel, expected):
+    others = set(zipfile.ZipFile(wheel).namelist()) - expected
+    tops = {name.partition("/")[0] for name in others}
+    assert tops == {f"ssr_plugin-{__version__}.dist-info"}, sorted(others)
+
+
+@pytest.mark.slow
+def test_a_wheel_made_of_a_source_archive_is_the_same(source, wheel, tmp_path):
+    code = "from setuptools import build_meta; build_meta.build_sdist(r'{}')"
+    command = [sys.executable, "-c", code.format(tmp_path)]
+    subprocess.run(command, check=True, cwd=source, stdout=subprocess.DEVNULL)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    again = build_wheel(archive, tmp_path)
+    names = [sorted(zipfile.ZipFile(path).namelist()) for path in (wheel, again)]
+    assert names[0] == names[1]
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_finds_its_files_from_any_folder(site, expected, tmp_path):
+    code = "from ssr_plugin import shipped; print(shipped.folder())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(site)},
+    )
+    found = pathlib.Path(done.stdout.strip())
+    assert found == site.resolve() / "ssr_plugin" / "share"
+    shared = {f"ssr_plugin/share/{name}" for name in files(found)}
+    compiled = {name for name in shared if name.endswith(".pyc")}
+    package = "ssr_plugin/share/"
+    assert shared - compiled == {name for name in expected if name.startswith(package)}
