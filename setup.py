@@ -14,6 +14,7 @@ setup(
     package_dir={f"ssr_plugin.share.{folder}": folder for folder in SHIPPED},
     package_data={
         "ssr_plugin": ["py.typed"],
+        "ssr_plugin.evaluation.report": ["*.jinja"],
         **{f"ssr_plugin.share.{folder}": ["**/*"] for folder in SHIPPED},
     },
     exclude_package_data={"": ["*.pyc", "*/results/*"]},

@@ -8,6 +8,7 @@ import yaml
 from safetensors.torch import load_file
 
 from ssr_plugin import SpeechLM
+from ssr_plugin.metrics.curves import describe_figure
 from ssr_plugin.training import finetune_brain as finetune_module
 from ssr_plugin.training import text_data
 from ssr_plugin.training.brain import StageBrain
@@ -126,6 +127,9 @@ def test_the_curves_begin_with_the_llm_as_it_was(run):
     first, second, *_ = json.loads(path.read_text())
     assert first.pop("epoch") == 0 and second.pop("epoch") == 1
     assert second.keys() - first.keys() == {"lr", "train_loss"}
+    for key in second:
+        told = describe_figure(key)
+        assert told.unit != "no unit" or key == "lr", f"a curve of no unit: {key}"
     before = metrics["text"]["before"]["perplexity"]
     assert first["text_perplexity"] == pytest.approx(before, rel=1e-4)
     before = metrics["valid"]["before"]["speech_loss"]

@@ -14,6 +14,7 @@ import sys
 import pytest
 import torch
 
+from ssr_plugin.metrics.curves import FIGURES
 from ssr_plugin.training.brain import StageBrain
 
 import runs
@@ -93,6 +94,9 @@ def test_a_run_leaves_its_log_its_settings_its_curves_and_pictures(run):
     assert "number_of_epochs: 3" in (folder / "hyperparams.yaml").read_text()
     (events,) = (folder / "tensorboard").glob("events*")
     assert events.stat().st_size > 0
+    (path, *_) = (folder / "checkpoints").glob("*/history.ckpt")
+    noted = {key for figures in json.loads(path.read_text()) for key in figures}
+    assert noted - {"epoch"} <= FIGURES.keys(), "a curve without a title in words"
     for name in ("utterance", "similarity", "learning_curves"):
         assert (folder / "pictures" / f"{name}.png").read_bytes()[1:4] == b"PNG"
 

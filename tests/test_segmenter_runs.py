@@ -9,6 +9,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from ssr_plugin import SpeechLM
+from ssr_plugin.metrics.curves import FIGURES
 from ssr_plugin.training import distill_brain
 from ssr_plugin.training.brain import StageBrain
 
@@ -145,6 +146,9 @@ def test_a_run_leaves_the_segmenter_its_log_and_pictures(
     assert "epoch 2: " in (folder / "log.txt").read_text()
     (events,) = (folder / "tensorboard").glob("events*")
     assert events.stat().st_size > 0
+    (path, *_) = (folder / "checkpoints").glob("*/history.ckpt")
+    noted = {key for figures in json.loads(path.read_text()) for key in figures}
+    assert noted - {"epoch"} <= FIGURES.keys(), "a curve without a title in words"
     picture = folder / "pictures" / "learning_curves.png"
     assert picture.read_bytes()[1:4] == b"PNG"
 

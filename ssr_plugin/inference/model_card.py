@@ -1,6 +1,11 @@
 """The model card: what a model is, what it was measured at, how it is loaded."""
 
+import math
 import pathlib
+import re
+
+import huggingface_hub
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ssr_plugin.files import atomic_path
 
@@ -14,6 +19,16 @@ _COLUMNS = {
 _NLL = {
     "gain_kept": "of the text's gain kept %",
     "cascade_kept": "kept by the hypothesis as text %",
+}
+_LM_FUSION = {"lm_fusion_wer": "WER with LM fusion %"}
+# Of those that the hub is told as results of the model: its name of the task and of the
+# metric.
+_RESULTS = {
+    "token_accuracy": ("automatic-speech-recognition", "accuracy", "Token accuracy"),
+    "retrieval_wer": ("automatic-speech-recognition", "wer", "WER of the reading"),
+    "lm_fusion_wer": ("automatic-speech-recognition", "wer", "WER with LM fusion"),
+    "prompted_wer": ("automatic-speech-recognition", "wer", "Prompted WER"),
+    "gain_kept": ("audio-text-to-text", "gain_kept", "Of the text's gain kept"),
 }
 
 
@@ -41,6 +56,13 @@ def write_card(path, settings, metrics=None, tuned=False, name=None):
 def model_card(settings, metrics=None, tuned=False, name="model"):
     """The text of a model card; arguments as in :func:`write_card`.
 
+    The figures stand in it twice: as a table, and before all else in the hub's own form
+    (``model-index``), which names the data and how the segments were made.
+
+    Returns
+    -------
+    str
+
     Example
     -------
     >>> settings = {
@@ -48,26 +70,41 @@ def model_card(settings, metrics=None, tuned=False, name="model"):
     ...     "llm": {"source": "HuggingFaceTB/SmolLM2-135M"},
     ...     "connector": {"name": "ssr", "options": {}},
     ...     "segmenter": None,
+    ...     "data": "LibriSpeech",
     ... }
     >>> metrics = {"test": {"segments": "forced", "token_accuracy": 81.25, "nll": None}}
-    >>> print(model_card(settings, metrics))
+    >>> text = model_card(settings, metrics)
+    >>> print(text)
     ---
+    base_model:
+    - HuggingFaceTB/SmolLM2-135M
+    - openai/whisper-base
     library_name: ssr_plugin
     ...
     | split | segments | token accuracy % |
     |---|---|---|
     | test | forced | 81.2 |
     ...
+    >>> (result,) = ModelCard(text).data.eval_results
+    >>> result.metric_name, result.metric_value, result.dataset_name
+    ('Token accuracy, forced segments', 81.25, 'LibriSpeech')
     """
     llm, encoder = settings["llm"]["source"], settings["encoder"]["source"]
-    ids = [source.partition("@")[0] for source in (llm, encoder)]
-    base = "".join(f"- {x}\n" for x in ids if not pathlib.Path(x).is_absolute())
     own = settings["segmenter"]
     segments = f"`{own['name']}`, from audio alone" if own else "forced only"
-    head = "---\nlibrary_name: ssr_plugin\npipeline_tag: audio-text-to-text\n"
-    head += "tags:\n- speech\n- ssr-connector\n"
-    head += f"base_model:\n{base}---\n" if base else "---\n"
-    return f"""{head}
+    splits = _splits(metrics)
+    data = ModelCardData(
+        base_model=_hub_ids(llm, encoder) or None,
+        library_name="ssr_plugin",
+        pipeline_tag="audio-text-to-text",
+        tags=["speech", "ssr-connector"],
+        model_name=name,
+        eval_results=_results(splits, settings.get("data") or "unknown") or None,
+    )
+    card = ModelCard(f"""---
+{data.to_yaml()}
+---
+
 # {name}
 
 A text LLM that reads speech, by way of a segmented speech representation
@@ -88,26 +125,74 @@ lm = SpeechLM.from_pretrained("{name}")
 print(lm.transcribe("speech.wav"))
 ```
 
-{_figures(metrics)}"""
+{_table(splits)}""")
+    return str(card)
 
 
-def _figures(metrics):
-    """The table of figures, with those columns that any split has."""
-    rows = []
-    for split, figures in (metrics or {}).items():
-        if not isinstance(figures, dict) or "segments" not in figures:
+def _hub_ids(*sources):
+    """Those that may be ids of the hub, without their revision."""
+    found = []
+    for source in sources:
+        name = source.partition("@")[0]
+        try:
+            huggingface_hub.utils.validate_repo_id(name)
+        except huggingface_hub.errors.HFValidationError:
             continue
-        nll = figures.get("nll") or {}
-        found = {head: figures.get(key) for key, head in _COLUMNS.items()}
-        found |= {head: nll.get(key) for key, head in _NLL.items()}
-        rows.append((split.removesuffix(" predicted"), figures["segments"], found))
-    if not rows:
+        found.append(name)
+    return found
+
+
+def _splits(metrics):
+    """Of each split its name, its figures, and those of them that are kept here."""
+    found = []
+    for split, figures in (metrics or {}).items():
+        if isinstance(figures, dict) and "segments" in figures:
+            nll = figures.get("nll") or {}
+            kept = {key: figures.get(key) for key in _COLUMNS}
+            kept |= {key: nll.get(key) for key in _NLL}
+            fused = figures.get("lm_fusion") or {}
+            kept["lm_fusion_wer"] = fused.get("retrieval_wer")
+            found.append((split.removesuffix(" predicted"), figures, kept))
+    return found
+
+
+def _results(splits, data):
+    """The figures as the hub's metadata; none of what is no number."""
+    results = []
+    # The hub's form asks for an id: letters, digits and a few marks.
+    kind = re.sub(r"[^a-z0-9._-]+", "-", data.lower()).strip("-") or "unknown"
+    for split, figures, kept in splits:
+        for key, (task, metric, title) in _RESULTS.items():
+            if kept[key] is None or not math.isfinite(kept[key]):
+                continue
+            results.append(
+                EvalResult(
+                    task_type=task,
+                    dataset_type=kind,
+                    dataset_name=data,
+                    dataset_split=split,
+                    metric_type=metric,
+                    metric_name=f"{title}, {figures['segments']} segments",
+                    metric_value=round(kept[key], 2),
+                    metric_args={"segments": figures["segments"]},
+                )
+            )
+    return results
+
+
+def _table(splits):
+    """The table of figures, with those columns that any split has."""
+    if not splits:
         return "No figures were kept with this model.\n"
-    heads = [h for h in rows[0][2] if any(row[2].get(h) is not None for row in rows)]
-    lines = [["split", "segments", *heads], ["---"] * (len(heads) + 2)]
-    for split, segments, found in rows:
-        shown = ["-" if found[h] is None else f"{found[h]:.1f}" for h in heads]
-        lines.append([split, segments, *shown])
+    heads = {
+        key: head
+        for key, head in {**_COLUMNS, **_LM_FUSION, **_NLL}.items()
+        if any(kept[key] is not None for _, _, kept in splits)
+    }
+    lines = [["split", "segments", *heads.values()], ["---"] * (len(heads) + 2)]
+    for split, figures, kept in splits:
+        shown = ["-" if kept[key] is None else f"{kept[key]:.1f}" for key in heads]
+        lines.append([split, figures["segments"], *shown])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     table = table.replace("| --- ", "|---").replace("--- |", "---|")
     return (

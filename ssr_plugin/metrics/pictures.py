@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
 from ssr_plugin.files import atomic_path
+from ssr_plugin.metrics.colours import condition_colour
+from ssr_plugin.metrics.curves import choose_limits, describe_figure
 
 FONT_SIZE = 8
 CHARACTER = 0.602 * FONT_SIZE / 72  # width in inches; all of DejaVu Sans Mono's
@@ -68,6 +70,7 @@ def draw_utterance(
     labels,
     reading=None,
     title="",
+    segmentation="forced",
     seconds_per_row=6.0,
     max_seconds=60.0,
 ):
@@ -90,6 +93,9 @@ def draw_utterance(
     reading : list of str or None
         [N], what the vectors read as; where it differs from ``labels`` it is red.
     title : str
+    segmentation : str
+        "forced" or "predicted": how the segments were found. The borders have that
+        condition's colour.
     seconds_per_row : float
         Longest stretch of time in one row.
     max_seconds : float
@@ -113,6 +119,7 @@ def draw_utterance(
     num_rows = math.ceil(span / seconds_per_row)
     span /= num_rows
 
+    colour = condition_colour(segmentation)
     names = [("said", labels, [SAID] * len(labels))]
     if reading is not None:
         pairs = zip(labels, reading, strict=True)
@@ -156,7 +163,7 @@ def draw_utterance(
         _draw_spectrogram(spectrum, power, seconds, sample_rate)
         _draw_waveform(wave, audio, sample_rate, begin, stop, peak)
         for axes in (spectrum, wave):
-            _draw_borders(axes, starts, ends, begin, stop)
+            _draw_borders(axes, starts, ends, begin, stop, colour)
         shown = np.flatnonzero(rows == row)
         strips.set_ylim(0, label_height)
         strips.axis("off")
@@ -181,11 +188,14 @@ def draw_utterance(
     _save(figure, path)
 
 
-def draw_similarity(path, vectors, embeddings, labels, center=None, title=""):
+def draw_similarity(path, vectors, embeddings, labels, title=""):
     """Draws how alike each vector is to the embedding of each token of the transcript.
 
     A perfect connector gives a bright diagonal; off it only equal or kindred tokens
-    are bright.
+    are bright. What all of the utterance's tokens have in common is taken away first:
+    cosines are those around the mean of its embeddings, each token counted once. So two
+    tokens that have nothing to do with each other are at 0, whatever the mean of the
+    LLM's whole table is, which may be that of tokens that nobody says.
 
     Arguments
     ---------
@@ -195,9 +205,6 @@ def draw_similarity(path, vectors, embeddings, labels, center=None, title=""):
         [N, H] each, of the same tokens.
     labels : list of str
         [N]
-    center : torch.Tensor or None
-        [H]; cosines are taken around it. Embedding tables share a large mean, which
-        makes any two of them alike.
     title : str
 
     Example
@@ -207,12 +214,7 @@ def draw_similarity(path, vectors, embeddings, labels, center=None, title=""):
     >>> path.read_bytes()[1:4]
     b'PNG'
     """
-    vectors = torch.as_tensor(vectors).detach().float().cpu()
-    embeddings = torch.as_tensor(embeddings).detach().float().cpu()
-    if center is not None:
-        center = torch.as_tensor(center).detach().float().cpu()
-        vectors, embeddings = vectors - center, embeddings - center
-    cosine = F.normalize(vectors, dim=-1) @ F.normalize(embeddings, dim=-1).T
+    cosine = centred_cosines(vectors, embeddings)
     labels = [_shorten(label) for label in labels]
     longest = CHARACTER * max(map(len, labels), default=0)
 
@@ -227,7 +229,7 @@ def draw_similarity(path, vectors, embeddings, labels, center=None, title=""):
     )
     if title:
         axes.set_title(title, fontsize=10, loc="left", parse_math=False)
-    axes.set_xlabel("transcript's embeddings", fontsize=FONT_SIZE + 1)
+    axes.set_xlabel("embeddings of what was said", fontsize=FONT_SIZE + 1)
     axes.set_ylabel("vectors", fontsize=FONT_SIZE + 1)
     # The size 0 of an empty utterance is nothing that imshow can show.
     shown = cosine.numpy() if len(labels) else np.zeros((1, 1))
@@ -240,19 +242,46 @@ def draw_similarity(path, vectors, embeddings, labels, center=None, title=""):
         ((margin + side + 0.12) / width, margin / height, 0.12 / width, side / height)
     )
     bar = figure.colorbar(image, cax=bar, extend="min")
-    bar.set_label(
-        "cosine around the table's mean" if center is not None else "cosine",
-        fontsize=FONT_SIZE + 1,
-    )
+    bar.set_label("cosine around the utterance's mean", fontsize=FONT_SIZE + 1)
     bar.ax.tick_params(labelsize=FONT_SIZE)
     _save(figure, path)
+
+
+def centred_cosines(vectors, embeddings):
+    """Cosines around the mean of the distinct embeddings.
+
+    Arguments
+    ---------
+    vectors, embeddings : torch.Tensor
+        [N, H] each.
+
+    Returns
+    -------
+    torch.Tensor
+        [N, N] float32, vectors by embeddings. Where all embeddings are the same there
+        is nothing to tell apart, and the cosines are plain.
+
+    Example
+    -------
+    >>> embeddings = torch.tensor([[9.0, 1.0], [9.0, -1.0], [9.0, 1.0]])
+    >>> centred_cosines(embeddings, embeddings)[0]
+    tensor([ 1., -1.,  1.])
+    """
+    vectors = torch.as_tensor(vectors).detach().float().cpu()
+    embeddings = torch.as_tensor(embeddings).detach().float().cpu()
+    distinct = embeddings.unique(dim=0)
+    if len(distinct) > 1:
+        center = distinct.mean(0)
+        vectors, embeddings = vectors - center, embeddings - center
+    return F.normalize(vectors, dim=-1) @ F.normalize(embeddings, dim=-1).T
 
 
 def draw_learning_curves(path, epochs, title=""):
     """Draws each figure of :class:`ssr_plugin.training.history.History` over epochs.
 
-    The losses of training and validation share a panel; each other figure has its own.
-    What was validated before training stands at epoch 0.
+    Each figure has a panel, titled in words, with its unit. First epochs that are far
+    off are left out of the scale, and the panel says what they were. What was validated
+    before training stands at epoch 0.
 
     Arguments
     ---------
@@ -269,15 +298,28 @@ def draw_learning_curves(path, epochs, title=""):
     >>> path.read_bytes()[1:4]
     b'PNG'
     """
+    _save(learning_curves(epochs, title), path)
+
+
+def learning_curves(epochs, title=""):
+    """What :func:`draw_learning_curves` writes, as a figure.
+
+    Arguments
+    ---------
+    epochs, title
+        Of :func:`draw_learning_curves`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
     keys = dict.fromkeys(key for figures in epochs for key in figures)
-    losses = [key for key in ("train_loss", "loss") if key in keys]
-    others = [key for key in keys if key not in ("epoch", "lr", *losses)]
+    panels = [key for key in keys if key not in ("epoch", "lr")]
     # The rate follows from the options: it comes last, and of one epoch tells nothing.
-    others += ["lr"] * (sum("lr" in figures for figures in epochs) > 1)
-    panels = [losses] * bool(losses) + [[key] for key in others]
+    panels += ["lr"] * (sum("lr" in figures for figures in epochs) > 1)
     num_columns = min(max(len(panels), 1), 3)
     num_rows = max(math.ceil(len(panels) / num_columns), 1)
-    figure = Figure(figsize=(3.2 * num_columns, 2.3 * num_rows), layout="constrained")
+    figure = Figure(figsize=(3.4 * num_columns, 2.4 * num_rows), layout="constrained")
     if title:
         figure.suptitle(title, fontsize=10, parse_math=False)
     grid = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
@@ -285,33 +327,44 @@ def draw_learning_curves(path, epochs, title=""):
         axes.axis("off")
     if not panels:
         grid[0].text(0.5, 0.5, "no epoch yet", ha="center", fontsize=FONT_SIZE + 1)
-    labels = {
-        "train_loss": "training",
-        "loss": "validation",
-        "token_accuracy": "token accuracy (%)",
-        "retrieval_wer": "retrieval WER (%)",
-        "lr": "learning rate",
-        "mse": "squared error",
-    }
-    for axes, panel in zip(grid, panels, strict=False):
-        for key in panel:
-            points = [(f["epoch"], f[key]) for f in epochs if key in f]
-            style = "--" if key == "train_loss" else "-"
-            name = labels.get(key)
-            axes.plot(*zip(*points, strict=True), style, marker=".", ms=4, label=name)
-        if panel is losses:
-            axes.set_title("loss", fontsize=FONT_SIZE + 1)
-            axes.legend(fontsize=FONT_SIZE, frameon=False)
-        else:
-            name = labels.get(panel[0], panel[0].replace("_", " "))
-            axes.set_title(name, fontsize=FONT_SIZE + 1, parse_math=False)
+    for axes, key in zip(grid, panels, strict=False):
+        places = [figures["epoch"] for figures in epochs if key in figures]
+        values = [figures[key] for figures in epochs if key in figures]
+        what = describe_figure(key)
+        axes.plot(places, values, marker=".", ms=5, color=READ)
+        axes.set_title(what.title, fontsize=FONT_SIZE + 1, parse_math=False)
+        axes.set_ylabel(what.unit, fontsize=FONT_SIZE, parse_math=False)
         axes.set_xlabel("epoch", fontsize=FONT_SIZE)
         axes.set_xlim(epochs[0]["epoch"] - 0.5, epochs[-1]["epoch"] + 0.5)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.tick_params(labelsize=FONT_SIZE)
+        axes.yaxis.get_offset_text().set_fontsize(FONT_SIZE)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
-    _save(figure, path)
+        axes.set_ylim(choose_limits(values, what))
+        _tell_what_is_left_out(axes, places, values)
+    return figure
+
+
+def _tell_what_is_left_out(axes, places, values):
+    """A line in the panel that says how far off the first epochs are."""
+    low, high = axes.get_ylim()
+    off = [(p, x) for p, x in zip(places, values, strict=True) if not low <= x <= high]
+    if not off:
+        return
+    shown = ", ".join(f"{x:.3g}" for _, x in off[:3]) + ", ..." * (len(off) > 3)
+    first, last = off[0][0], off[-1][0]
+    when = f"epoch {first}" if first == last else f"epochs {first} to {last}"
+    axes.text(
+        0.98,
+        0.97,
+        f"not shown, {when}: {shown}",
+        transform=axes.transAxes,
+        ha="right",
+        va="top",
+        fontsize=FONT_SIZE - 1,
+        bbox={"facecolor": "white", "edgecolor": "0.7", "pad": 2, "lw": 0.5},
+    )
 
 
 def _shorten(label):
@@ -390,11 +443,11 @@ def _draw_waveform(axes, audio, sample_rate, begin, stop, peak):
     axes.plot(time, part, color="0.25", lw=0.4)
 
 
-def _draw_borders(axes, starts, ends, begin, stop):
+def _draw_borders(axes, starts, ends, begin, stop, colour):
     """A line where a segment starts or ends; what is in no segment is shaded."""
     inside = (ends > begin) & (starts < stop)
     for place in np.unique(np.append(starts[inside], ends[inside])):
-        axes.axvline(place, color="#e07b00", lw=0.8)
+        axes.axvline(place, color=colour, lw=1.0)
     if len(starts):
         gaps = zip(np.append(begin, ends), np.append(starts, stop), strict=True)
         for low, high in gaps:

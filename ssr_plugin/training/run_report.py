@@ -161,8 +161,7 @@ def draw_example(folder, brain, dataset, row):
         vectors,
         table[tokens].float(),
         labels,
-        center=table.mean(0, dtype=torch.float32),
-        title=name,
+        title=f"{name} (forced segments)",
     )
 
 

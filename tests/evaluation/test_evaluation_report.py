@@ -3,13 +3,15 @@
 import pytest
 
 from ssr_plugin.cli import main
-from ssr_plugin.evaluation.harness.items import Item, Spoken
+from ssr_plugin.evaluation.harness.items import Item, Prompt, Spoken
 from ssr_plugin.evaluation.harness.measures import Measure
 from ssr_plugin.evaluation.harness.records import Records
 from ssr_plugin.evaluation.harness.summary import summarise, summarise_measure
 from ssr_plugin.evaluation.report import evaluation_report
 from ssr_plugin.evaluation.report.compare_runs import compare_runs
+from ssr_plugin.evaluation.report.document import Sound
 from ssr_plugin.evaluation.report.examples import show_won_and_lost, show_written
+from ssr_plugin.metrics.colours import condition_colour
 
 RIGHT, WRONG = [-1.0, -2.0], [-2.0, -1.0]
 
@@ -68,6 +70,34 @@ def test_items_won_and_lost_are_shown_with_what_was_heard(tmp_path):
     assert "99: no audio" in text and "by hand" in text
 
 
+def test_what_an_item_and_its_choices_sound_like_can_be_played():
+    context = (Spoken("SHOWN", "a.wav"), "shown", Spoken("ASKED", "b.wav", seconds=2.0))
+    choices = (Spoken("ONE", "c.wav"), Spoken("TWO", "d.wav"))
+    item = Item("1", context, choices, 0)
+    record = {"id": "1", "answer": 0, "read": {}, "counts": {}}
+    record["sums"] = {"text": RIGHT, "forced": WRONG}
+    blocks = show_won_and_lost("toy", [item], [record], "sum", 3)
+    sounds = [block for block in blocks if isinstance(block, Sound)]
+    # The first part is an example, as it stands before many items.
+    assert sounds == [
+        Sound("b.wav", "heard", 2.0),
+        Sound("c.wav", "choice 1"),
+        Sound("d.wav", "choice 2"),
+    ]
+
+
+def test_the_page_says_what_its_columns_are_and_shows_their_colours(tmp_path):
+    folder = make_run(tmp_path, predicted=30)
+    assert (
+        "| text | its transcript, the best to hope for |"
+        in (folder / "report.md").read_text()
+    )
+    page = (folder / "report.html").read_text()
+    for column in ("text", "cascade", "predicted"):
+        assert f"background: {condition_colour(column)}" in page
+    assert condition_colour("untouched") not in page
+
+
 def test_a_table_says_how_sure_and_how_much_is_kept(tmp_path):
     lines = (make_run(tmp_path, predicted=30) / "report.md").read_text().splitlines()
     head = next(line for line in lines if line.startswith("| task |"))
@@ -116,6 +146,9 @@ def make_measured_run(folder, errors):
         }
         for i in range(20)
     ]
+    items = [
+        Prompt(str(i), (Spoken(f"TEXT {i}", "x.wav"),), f"TEXT {i}") for i in range(20)
+    ]
     figures = {
         **summarise_measure(records, ["forced"], WER),
         "task": "toy",
@@ -130,7 +163,9 @@ def make_measured_run(folder, errors):
         "versions": evaluation_report.versions(),
     }
     metrics["tasks"] = {"toy wer": figures}
-    evaluation_report.write_report(folder, metrics, show_written("toy", records, 3))
+    evaluation_report.write_report(
+        folder, metrics, show_written("toy", items, records, 3)
+    )
     Records(folder / "answers" / "toy.jsonl").add(records)
     return folder
 

@@ -1,11 +1,14 @@
 """The command: a recipe's evaluate.py, from a model and tasks to a report."""
 
+import base64
+import io
 import json
 import re
 import shutil
 import sys
 
 import pytest
+import soundfile
 
 from ssr_plugin.data.datasets import CSVDataSet
 from ssr_plugin.evaluation.run_evaluation import main
@@ -65,8 +68,22 @@ def test_the_page_needs_no_other_file(evaluate, settings):
     evaluate(settings)
     page = (settings["output_folder"] / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 2
-    assert not re.search(r"(src|href)=.(?!data:)", page)
-    assert "http" not in re.sub(r"<pre>.*?</pre>", "", page, flags=re.DOTALL)
+    assert not re.search(r"(src|href)=.(?!data:|#part-)", page)
+    assert "://" not in re.sub(r"<pre>.*?</pre>", "", page, flags=re.DOTALL)
+    assert "<script" not in page
+
+
+def test_items_of_the_page_can_be_played(evaluate, settings):
+    settings["tasks"] = ["asr"]
+    settings["task_options"]["asr"] = {"max_items": 5}
+    evaluate(settings)
+    page = (settings["output_folder"] / "report.html").read_text()
+    player = r'<audio controls [^>]*src="data:audio/mpeg;base64,(\S+)"'
+    sounds = re.findall(player, page)
+    assert 1 <= len(sounds) <= 5
+    for sound in sounds:
+        info = soundfile.info(io.BytesIO(base64.b64decode(sound)))
+        assert info.channels == 1 and info.duration > 0.5
 
 
 def test_the_same_command_gives_the_same_and_answers_nothing_again(

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ssr_plugin import SpeechLM, build, hub
-from ssr_plugin.inference.model_card import model_card
+from ssr_plugin.inference.model_card import model_card, write_card
 from ssr_plugin.inference.pretrained import read_settings
 from ssr_plugin.segmenters.trained import TrainedSegmenter
 
@@ -332,3 +332,74 @@ def test_the_card_tells_forced_from_predicted(folder):
     assert "| dev | forced | 12.0 | 90.0 |" in card
     assert "| dev | predicted | 20.0 | - |" in card
     assert "epochs" not in card
+
+
+METRICS = {
+    "dev": {"segments": "forced", "retrieval_wer": 12.0, "token_accuracy": 88.126},
+    "dev predicted": {
+        "segments": "predicted",
+        "retrieval_wer": 120.0,
+        "lm_fusion_steps": 2,
+    },
+    "test": {"segments": "forced", "prompted_wer": 25.3, "nll": {"gain_kept": -3.5}},
+    "text": {"perplexity": 41.6},
+    "train": {"epochs": 3},
+}
+
+
+def test_the_hub_reads_the_figures_off_the_card(folder, tmp_path):
+    settings = {**read_settings(folder), "data": "My Corpus (v2)"}
+    write_card(tmp_path / "README.md", settings, METRICS, name="us/model")
+    (index,) = huggingface_hub.metadata_load(tmp_path / "README.md")["model-index"]
+    assert index["name"] == "us/model"
+    results = huggingface_hub.ModelCard.load(tmp_path / "README.md").data.eval_results
+    found = {
+        (x.dataset_split, x.metric_type, x.metric_name): x.metric_value for x in results
+    }
+    assert found == {
+        ("dev", "wer", "WER of the reading, forced segments"): 12.0,
+        ("dev", "accuracy", "Token accuracy, forced segments"): 88.13,
+        ("dev", "wer", "WER of the reading, predicted segments"): 120.0,
+        ("test", "wer", "Prompted WER, forced segments"): 25.3,
+        ("test", "gain_kept", "Of the text's gain kept, forced segments"): -3.5,
+    }
+    assert {x.dataset_name for x in results} == {"My Corpus (v2)"}
+    assert {x.dataset_type for x in results} == {"my-corpus-v2"}
+    tasks = {x.task_type for x in results if x.metric_type == "wer"}
+    assert tasks == {"automatic-speech-recognition"}
+    (helped,) = [x for x in results if "predicted" in x.metric_name]
+    assert helped.metric_args == {"segments": "predicted", "lm_fusion_steps": 2}
+
+
+def test_the_cards_metadata_are_the_same_when_read_and_written_again(folder):
+    card = huggingface_hub.ModelCard(model_card(read_settings(folder), METRICS))
+    again = huggingface_hub.ModelCard(str(card))
+    assert again.data.to_dict() == card.data.to_dict()
+    assert again.data.eval_results == card.data.eval_results and again.text == card.text
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        None,
+        {"train": {"epochs": 3}},
+        {"dev": {"segments": "forced", "retrieval_wer": None}},
+        {"dev": {"segments": "forced", "retrieval_wer": float("nan")}},
+    ],
+)
+def test_a_card_without_figures_claims_no_results(folder, metrics):
+    text = model_card(read_settings(folder), metrics)
+    assert "model-index" not in text
+    assert huggingface_hub.ModelCard(text).data.eval_results is None
+
+
+def test_a_card_names_base_models_only_by_ids_of_the_hub(folder):
+    settings = read_settings(folder)
+    for source, named in (
+        ("openai/whisper-base@e37978b", ["openai/whisper-base"]),
+        ("recipes/sample/llm", None),
+        ("C:\\models\\llm", None),
+    ):
+        settings["llm"] = settings["encoder"] = {"source": source}
+        data = huggingface_hub.ModelCard(model_card(settings)).data
+        assert data.base_model == (named and named * 2)

@@ -1,5 +1,7 @@
 """Pictures are drawn whole, whatever the length of what they show."""
 
+import math
+
 import matplotlib.image
 import numpy as np
 import pytest
@@ -9,9 +11,11 @@ from transformers import PreTrainedTokenizerFast
 
 from ssr_plugin.metrics.pictures import (
     _spread,
+    centred_cosines,
     draw_learning_curves,
     draw_similarity,
     draw_utterance,
+    learning_curves,
     token_labels,
 )
 
@@ -95,13 +99,37 @@ def test_vectors_that_equal_the_embeddings_give_a_bright_diagonal(tmp_path):
     assert np.abs(right - wrong).max() > 0.5
 
 
+def test_a_mean_that_all_embeddings_share_does_not_hide_the_diagonal():
+    generator = torch.Generator().manual_seed(0)
+    common = 5 * torch.randn(32, generator=generator)
+    embeddings = torch.randn(12, 32, generator=generator) + common
+    vectors = embeddings + 0.2 * torch.randn(12, 32, generator=generator)
+    plain = torch.nn.functional.cosine_similarity(
+        vectors[:, None], embeddings[None], dim=-1
+    )
+    off = ~torch.eye(12, dtype=torch.bool)
+    assert plain[off].min() > 0.9, "without centring, all is bright"
+    centred = centred_cosines(vectors, embeddings)
+    assert centred.diagonal().min() > 0.9
+    assert centred[off].mean().abs() < 0.15 and centred[off].max() < 0.6
+
+
+def test_a_token_said_often_does_not_move_the_centre():
+    embeddings = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
+    repeated = embeddings[[0, 1, 2, 3, 3, 3, 3]]
+    once, often = (centred_cosines(x, x) for x in (embeddings, repeated))
+    torch.testing.assert_close(often[:4, :4], once)
+
+
+def test_of_one_token_the_cosine_is_plain():
+    one = torch.tensor([[3.0, 4.0]])
+    assert centred_cosines(one, one).item() == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("count", [0, 1, 200])
 def test_similarities_of_any_number_of_tokens_are_drawn(tmp_path, count):
     vectors = torch.randn(count, 8, requires_grad=True)
-    center = torch.randn(8).half()
-    draw_similarity(
-        tmp_path / "a.png", vectors, vectors.half(), ["x"] * count, center=center
-    )
+    draw_similarity(tmp_path / "a.png", vectors, vectors.half(), ["x"] * count)
     assert max(pixels(tmp_path / "a.png").shape) < 6000
 
 
@@ -133,6 +161,46 @@ def test_of_one_epoch_the_learning_rate_has_no_panel(tmp_path):
         pixels(tmp_path / f"{n}.png").shape for n in ("without", "one", "two")
     )
     assert without == one and two[1] > one[1]
+
+
+def panels(epochs):
+    """Title, unit, limits and note of each panel."""
+    return {
+        axes.get_title(): (
+            axes.get_ylabel(),
+            axes.get_ylim(),
+            " ".join(text.get_text() for text in axes.texts),
+        )
+        for axes in learning_curves(epochs).axes
+        if axes.get_title()
+    }
+
+
+def test_panels_are_titled_in_words_and_have_a_unit():
+    epochs = [{"epoch": 1, "train_loss": 2.0, "loss": 1.0, "listening_loss": 3.0}]
+    found = panels(epochs)
+    assert list(found) == [
+        "training loss",
+        "validation loss",
+        "loss of the task listening",
+    ]
+    assert found["loss of the task listening"][0] == "nats per token"
+    assert all(unit for unit, _, _ in found.values())
+
+
+def test_a_first_epoch_that_is_far_off_is_told_and_does_not_make_the_scale():
+    values = [154.0, 3.0, 2.5, 2.2, 2.1]
+    epochs = [{"epoch": i, "loss": x} for i, x in enumerate(values)]
+    ((_, (low, high), note),) = panels(epochs).values()
+    assert low < 2.1 and 3.0 < high < 4.0
+    assert note == "not shown, epoch 0: 154"
+
+
+def test_a_figure_that_no_epoch_has_as_a_number_is_drawn_all_the_same(tmp_path):
+    epochs = [{"epoch": i, "loss": math.inf} for i in range(3)]
+    epochs += [{"epoch": 3, "loss": math.nan}]
+    draw_learning_curves(tmp_path / "a.png", epochs)
+    pixels(tmp_path / "a.png")
 
 
 def test_labels_show_where_words_begin_for_both_kinds_of_tokenizer():

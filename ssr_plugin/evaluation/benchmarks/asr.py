@@ -153,7 +153,7 @@ class ASR(CorpusTask):
 
     def examples(self, items, records, count):
         """See :meth:`Task.examples`."""
-        return show_written(self.name, records, count)
+        return show_written(self.name, items, records, count)
 
 
 def _asked(prompt):

@@ -14,13 +14,12 @@ from ssr_plugin.evaluation.harness.measures import Measure
 from ssr_plugin.evaluation.harness.records import Records
 from ssr_plugin.evaluation.harness.summary import sides
 from ssr_plugin.evaluation.report.document import (
+    Condition,
     Heading,
     Paragraph,
     Table,
-    to_html,
-    to_markdown,
+    write_document,
 )
-from ssr_plugin.files import atomic_path
 from ssr_plugin.metrics.intervals import interval, resample_sums
 
 
@@ -68,7 +67,7 @@ def compare_runs(folders):
                 _difference(records[0], other, column, runs[0]["tasks"][title])
                 for other in records[1:]
             ]
-            table.rows.append([column, *shown, "; ".join(differences)])
+            table.rows.append([Condition(column), *shown, "; ".join(differences)])
         blocks += [Heading(f"{title}, {len(records[0])} items in common"), table]
     return blocks
 
@@ -82,12 +81,7 @@ def write_comparison(blocks, folder):
         What :func:`compare_runs` gives.
     folder : path-like
     """
-    for name, text in (
-        ("compare.md", to_markdown(blocks, folder)),
-        ("compare.html", to_html(blocks, "Runs compared")),
-    ):
-        with atomic_path(pathlib.Path(folder) / name) as partial:
-            partial.write_text(text, encoding="utf-8")
+    write_document(blocks, folder, "compare", "Runs compared")
 
 
 def _read_metrics(folder):

@@ -10,24 +10,28 @@ from ssr_plugin.evaluation.harness.conditions import COLUMNS, SEGMENTS
 from ssr_plugin.evaluation.report.bars import draw_bars
 from ssr_plugin.evaluation.report.document import (
     Code,
+    Condition,
     Heading,
     Paragraph,
     Picture,
     Table,
-    to_html,
-    to_markdown,
+    write_document,
 )
 from ssr_plugin.files import atomic_path
 
-#: What a reader must know of the columns.
-_LEGEND = (
-    "Accuracy in %; in brackets the 95 % bootstrap interval over items, groups whole. "
-    "none: the spoken part left out. written: as the set writes it. text: its "
-    "transcript, the best to hope for. cascade: the segmenter's own hypothesis as "
-    "text. predicted: vectors, segments found in the audio alone. forced: vectors, "
-    "segments cut with the help of the reference transcript. untouched: the "
-    "transcript, read by the LLM before it was tuned."
+_BRACKETS = (
+    "Accuracy in %; in brackets the 95 % bootstrap interval over items, groups whole."
 )
+#: What a reader must know of the columns.
+_LEGEND = {
+    "none": "left out",
+    "written": "as the set writes it",
+    "text": "its transcript, the best to hope for",
+    "cascade": "the segmenter's own hypothesis, as text",
+    "predicted": "vectors, segments found in the audio alone",
+    "forced": "vectors, segments cut with the help of the reference transcript",
+    "untouched": "the transcript, read by the LLM before it was tuned",
+}
 
 
 def versions():
@@ -46,6 +50,9 @@ def versions():
 def write_report(folder, metrics, examples=()):
     """Writes ``metrics.json``, ``report.md``, ``report.html`` and ``pictures/``.
 
+    The page is whole by itself, with pictures and recordings; ``report.md`` links the
+    pictures.
+
     Arguments
     ---------
     folder : path-like
@@ -63,28 +70,28 @@ def write_report(folder, metrics, examples=()):
         Code(metrics["command"]),
         Paragraph(", ".join(f"{k} {v}" for k, v in metrics["versions"].items())),
         *figure_tables(metrics["tasks"]),
-        Paragraph(_LEGEND),
+        Paragraph(_BRACKETS),
+        Table(
+            ["column", "the spoken part is"],
+            [[Condition(c), _LEGEND[c]] for c in _columns(metrics["tasks"])],
+        ),
     ]
     for title, figures in metrics["tasks"].items():
         picture = folder / "pictures" / f"{title.replace(' ', '_')}.png"
-        draw_bars(picture, figures, title)
-        blocks += [Heading(title), Paragraph(figures["about"])]
+        draw_bars(picture, figures, _words(title))
+        blocks += [Heading(_words(title)), Paragraph(figures["about"])]
         blocks.append(Paragraph(figures["how"]))
         blocks += [Paragraph(f"Note: {note}.") for note in figures["notes"]]
         if figures["skipped"]:
             reasons = list(figures["skipped"].items())
             shown = "; ".join(f"{name}: {why}" for name, why in reasons[:5])
             blocks.append(Paragraph(f"{len(reasons)} items left out ({shown})."))
-        name = figures["measure"]["name"]
-        blocks.append(Picture(picture, f"{name} of {title} by column"))
+        blocks.append(Picture(picture, f"{_words(title)} by column"))
     blocks += examples
-    for name, text in (
-        ("metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False)),
-        ("report.md", to_markdown(blocks, folder)),
-        ("report.html", to_html(blocks, "Speech understanding")),
-    ):
-        with atomic_path(folder / name) as partial:
-            partial.write_text(text, encoding="utf-8")
+    with atomic_path(folder / "metrics.json") as partial:
+        text = json.dumps(metrics, indent=2, ensure_ascii=False)
+        partial.write_text(text, encoding="utf-8")
+    write_document(blocks, folder, "report", "Speech understanding")
 
 
 def figure_tables(tasks):
@@ -109,25 +116,30 @@ def figure_tables(tasks):
         found = figures["columns"]
         cells = [_show(found.get(c), "accuracy", "interval") for c in columns]
         chance = f"{figures['chance']:.0f}"
-        accuracies.rows.append([title, figures["items"], chance, *cells])
+        accuracies.rows.append([_words(title), figures["items"], chance, *cells])
         cells = [_show(found.get(c), "kept", "kept_interval") for c in heard]
         if heard:
-            kept.rows.append([title, *cells])
+            kept.rows.append([_words(title), *cells])
     measured = Table(["measured", "items", *_columns(others)], [])
     for title, figures in others.items():
         name, unit = figures["measure"]["name"], figures["measure"]["unit"]
         cells = [
             _show(figures["columns"].get(c), name, "interval") for c in _columns(others)
         ]
-        title = f"{title}, {unit}" if unit else title
-        measured.rows.append([title, figures["items"], *cells])
+        what = _words(title) + f", {unit}" * bool(unit)
+        measured.rows.append([what, figures["items"], *cells])
     return [table for table in (accuracies, kept, measured) if table.rows]
+
+
+def _words(title):
+    """A title, that is a key of ``metrics.json``, to be read by people."""
+    return title.replace("_", " ")
 
 
 def _columns(tasks):
     """The columns of any of them, in order."""
     there = {column for figures in tasks.values() for column in figures["columns"]}
-    return [column for column in COLUMNS if column in there]
+    return [Condition(column) for column in COLUMNS if column in there]
 
 
 def _show(found, value, ends):

@@ -1,9 +1,9 @@
 """Items of a report: what was heard, and what the LLM made of it."""
 
 from ssr_plugin.evaluation.harness.choice_rules import choice_scores
-from ssr_plugin.evaluation.harness.items import spell
+from ssr_plugin.evaluation.harness.items import is_heard, spell
 from ssr_plugin.evaluation.harness.summary import TOPLINE, right
-from ssr_plugin.evaluation.report.document import Code, Heading, Table
+from ssr_plugin.evaluation.report.document import Code, Condition, Heading, Sound, Table
 
 # Characters of a context shown of each item; the end tells most.
 _SHOWN = 300
@@ -75,21 +75,33 @@ def _show_choices(item, record, columns, rule):
     ]
     return [
         Code("\n".join([f"{item.id}: {context}", *read])),
-        Table(["choice", *columns], rows),
+        *_sounds(item.context, item.choices),
+        Table(["choice", *map(Condition, columns)], rows),
     ]
+
+
+def _sounds(context, choices=()):
+    """What is heard of an item: of its context the last part, and its choices."""
+    # Parts before the last are examples, the same for many items.
+    sounds = [("heard", part) for part in context if is_heard(part)][-1:]
+    for number, choice in enumerate(choices, start=1):
+        if is_heard(choice):
+            sounds.append((f"choice {number}", choice))
+    return [Sound(str(part.wav), name, part.seconds) for name, part in sounds]
 
 
 def _mark(part):
     return part if isinstance(part, str) else f"[{part.text}]"
 
 
-def show_written(name, records, count):
+def show_written(name, items, records, count):
     """Transcripts that the LLM wrote, of items in which it erred.
 
     Arguments
     ---------
     name : str
         Of the task.
+    items : list of Prompt
     records : list of dict
         With "text", "written" and, of columns that listen, "read".
     count : int
@@ -102,10 +114,13 @@ def show_written(name, records, count):
 
     Example
     -------
+    >>> from ssr_plugin.evaluation.harness.items import Prompt, Spoken
+    >>> item = Prompt("1", (Spoken("A CAT", "1.wav"),), text="A CAT")
     >>> record = {"id": "1", "text": "A CAT", "written": {"forced": "a hat"}}
     >>> record |= {"measured": {"forced": {"wer": [1, 2]}}, "read": {}}
-    >>> show_written("asr", [record], 5)[0].text
-    'asr: 1 of 1 with errors'
+    >>> blocks = show_written("asr", [item], [record], 5)
+    >>> blocks[0].text, blocks[2].path
+    ('asr: 1 of 1 with errors', '1.wav')
     """
     wrong = [
         record
@@ -114,14 +129,16 @@ def show_written(name, records, count):
     ]
     if not wrong or not count:
         return []
+    by_id = {item.id: item for item in items}
     blocks = [Heading(f"{name}: {len(wrong)} of {len(records)} with errors", 3)]
     for record in wrong[:: max(len(wrong) // count, 1)][:count]:
         rows = [
-            [column, record["read"].get(column, ["-"])[-1], text]
+            [Condition(column), record["read"].get(column, ["-"])[-1], text]
             for column, text in record["written"].items()
         ]
         blocks += [
             Code(f"{record['id']}: {record['text']}"),
+            *_sounds(by_id[record["id"]].context),
             Table(["column", "read as", "written"], rows),
         ]
     return blocks
