@@ -50,6 +50,42 @@ def write_audio():
 
 
 @pytest.fixture(scope="session")
+def run_ffmpeg():
+    """``run_ffmpeg(argument, ...)``: runs the program; skips the test without it."""
+    from ssr_plugin.data.ffmpeg import find_ffmpeg
+
+    program = find_ffmpeg()
+    if program is None:
+        pytest.skip("needs ffmpeg: pip install ssr-plugin[ffmpeg]")
+
+    def run(*arguments):
+        line = [program, "-v", "error", "-nostdin", *map(str, arguments)]
+        subprocess.run(line, check=True, capture_output=True)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def convert_audio(run_ffmpeg):
+    """``convert_audio(wav, path)``: a recording as a file of the type of its ending.
+
+    Returns the path.
+    """
+
+    def convert(wav, path):
+        run_ffmpeg("-i", wav, path)
+        return path
+
+    return convert
+
+
+@pytest.fixture
+def no_ffmpeg(monkeypatch):
+    """As if ffmpeg were not installed."""
+    monkeypatch.setattr("ssr_plugin.data.samples.find_ffmpeg", lambda: None)
+
+
+@pytest.fixture(scope="session")
 def make_librispeech():
     """``make_librispeech(folder, splits, ...)``: a corpus in LibriSpeech's layout.
 

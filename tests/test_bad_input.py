@@ -161,7 +161,7 @@ def make_empty(corpus):
 
 def make_noise(corpus):
     utterance(corpus).write_bytes(bytes(1000))
-    return "unreadable audio: "
+    return "cannot read "
 
 
 def damage(corpus):

@@ -13,7 +13,7 @@ from ssr_plugin.data.prepare_cli import prepare_command
 class LibriSpeech(DataSet):
     """LibriSpeech (Panayotov et al., 2015) as published, whole or in part.
 
-    The layout, with any split names and any type of audio file libsndfile reads::
+    The layout, with any split names and any type of audio file::
 
         LibriSpeech/
             train-clean-100/

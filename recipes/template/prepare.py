@@ -18,7 +18,7 @@ class MyDataSet(DataSet):
         DATA_FOLDER/
             train/              a split; its name is what train_splits names
                 anna/           a speaker
-                    a1.wav      or .flac, .mp3, .opus, ...: what libsndfile reads
+                    a1.wav      or .flac, .mp3, .opus, ...; .m4a, .mp4 with ffmpeg
                     a1.txt      what is said in a1.wav
     """
 

@@ -1,13 +1,12 @@
 """Audio as aligners want it: one channel, finite samples, the model's sampling rate."""
 
 import math
-import pathlib
 
 import numpy as np
 import scipy.signal
-import soundfile
 
 from ssr_plugin.alignment.record import AlignmentError
+from ssr_plugin.data.samples import AudioError, read_mono
 
 
 def read_audio(item, sample_rate):
@@ -29,19 +28,10 @@ def read_audio(item, sample_rate):
     AlignmentError
         If the file is missing, unreadable or empty; it names the file.
     """
-    if not pathlib.Path(item.wav).is_file():
-        raise AlignmentError(item.id, f"no audio file '{item.wav}'")
     try:
-        samples, rate = soundfile.read(item.wav, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise AlignmentError(
-            item.id, f"unreadable audio file '{item.wav}' ({error})"
-        ) from None
-    samples = samples.mean(axis=1)
-    if len(samples) == 0:
-        raise AlignmentError(item.id, f"no samples in audio file '{item.wav}'")
-    if not np.isfinite(samples).all():
-        raise AlignmentError(item.id, f"samples that are no number in '{item.wav}'")
+        samples, rate = read_mono(item.wav)
+    except AudioError as error:
+        raise AlignmentError(item.id, str(error)) from None
     if rate == sample_rate:
         return samples
     common = math.gcd(rate, sample_rate)

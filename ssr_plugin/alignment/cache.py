@@ -109,7 +109,7 @@ def align(
     >>> folder = getfixture("tmp_path")
     >>> _, problems = align(items, SphinxAligner(), folder, max_skipped_share=1)
     >>> problems.reasons
-    {'utt-1': "no audio file 'no.wav'"}
+    {'utt-1': 'there is no audio file no.wav'}
     """
     items = take_shard(items, shard)
     problems = Problems(f"aligning with {aligner.name}", max_skipped_share)
@@ -219,7 +219,7 @@ def _keys(items, problems):
         try:
             identity = file_identity(item.wav)
         except OSError:
-            problems.add(item.id, f"no audio file '{item.wav}'")
+            problems.add(item.id, f"there is no audio file {item.wav}")
             continue
         keys[item.id] = digest(identity, item.id, item.text)
     return keys

@@ -2,11 +2,11 @@
 
 import pathlib
 
-import soundfile
-
 from ssr_plugin.alignment.base import Aligner
 from ssr_plugin.alignment.formats import FormatError, alignment_files, read_file
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
+from ssr_plugin.data.audio_headers import audio_duration
+from ssr_plugin.data.samples import AudioError
 from ssr_plugin.files import digest, file_identity
 
 
@@ -106,12 +106,9 @@ class FileAligner(Aligner):
         if timed is None:
             raise AlignmentError(item.id, f"not among the files of '{self.source}'")
         try:
-            info = soundfile.info(item.wav)
-        except (soundfile.SoundFileError, OSError) as error:
-            raise AlignmentError(
-                item.id, f"unreadable audio file '{item.wav}' ({error})"
-            ) from None
-        duration = info.frames / info.samplerate
+            duration = audio_duration(item.wav)
+        except AudioError as error:
+            raise AlignmentError(item.id, str(error)) from None
         if timed.text == item.text and timed.offsets is not None:
             units = tuple(
                 Unit(*unit, offset)

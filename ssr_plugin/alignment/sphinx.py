@@ -42,7 +42,7 @@ class SphinxAligner(Aligner):
     -------
     >>> from ssr_plugin.alignment.base import AlignmentItem
     >>> str(SphinxAligner().align([AlignmentItem("utt-1", "no.wav", "hello")])[0])
-    "utt-1: no audio file 'no.wav'"
+    'utt-1: there is no audio file no.wav'
     """
 
     name = "pocketsphinx"

@@ -8,6 +8,7 @@ WHAT = "find when each word of a transcript was said"
 HOW = """
   ssr align talk.wav --text "good morning"      start and end in s, word
   ssr align talks/ --format textgrid --output grids/
+  ssr align - --text "good morning" < talk.wav
   ssr align talks/ --aligner ctc --aligner-option source=facebook/wav2vec2-base-960h
 
 No model of this package is needed. Without --text the transcript of talk.wav is read
@@ -57,7 +58,7 @@ def run(options):
     from ssr_plugin.alignment.base import AlignmentItem
     from ssr_plugin.alignment.cache import align
     from ssr_plugin.alignment.record import AlignmentError
-    from ssr_plugin.cli.recordings import find_audio, read_transcript
+    from ssr_plugin.cli.recordings import STDIN, find_audio, read_transcript
     from ssr_plugin.problems import Problems
 
     paths = list(dict.fromkeys(find_audio(options.files)))
@@ -65,14 +66,15 @@ def run(options):
     aligner = make_aligner(options.aligner, _as_arguments(options.aligner_option))
     problems = Problems("aligning", max_share=1.0)
     items = []
-    for path in paths:
-        try:
-            text = options.text or read_transcript(path)
-        except (OSError, ValueError) as error:
-            problems.add(path, error)
-            continue
-        items.append(AlignmentItem(str(path), str(path), text))
     with tempfile.TemporaryDirectory() as cache:
+        for path in paths:
+            try:
+                text = options.text or read_transcript(path)
+                wav = _keep_stdin(cache) if path == STDIN else path
+            except (OSError, ValueError) as error:
+                problems.add(path, error)
+                continue
+            items.append(AlignmentItem(str(path), str(wav), text))
         alignments, failed = align(
             items,
             aligner,
@@ -108,6 +110,19 @@ def _check(options, paths):
                 f"'{other}' and '{path}' would be written to the same file: align them "
                 f"one after the other, into two folders"
             )
+
+
+def _keep_stdin(folder):
+    """The recording on standard input as a file, which aligners can read."""
+    import soundfile
+
+    from ssr_plugin.cli.recordings import STDIN, read_stdin
+    from ssr_plugin.data.samples import read_mono
+
+    samples, rate = read_mono(read_stdin(), str(STDIN))
+    path = pathlib.Path(folder) / "stdin.wav"
+    soundfile.write(path, samples, rate, subtype="FLOAT")
+    return path
 
 
 def _as_arguments(given):

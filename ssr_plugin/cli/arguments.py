@@ -2,7 +2,9 @@
 
 DEFAULT_MODEL = "results/distill"
 
-_FILES = "audio files, folders of them, or globs in quotes"
+_FILES = (
+    "audio files, folders of them, globs in quotes, or - for a file on standard input"
+)
 _PROMPT = (
     "what the LLM reads: {audio} is where a recording goes, \\n a new line; with more "
     "files than places, each group of files makes a prompt of its own"

@@ -7,6 +7,7 @@ import torch
 from tqdm import tqdm
 
 from ssr_plugin.cli.arguments import DEFAULT_MODEL
+from ssr_plugin.cli.recordings import STDIN, read_stdin
 from ssr_plugin.data.audio import AudioError
 from ssr_plugin.inference.speech_lm import SpeechLM
 
@@ -59,6 +60,7 @@ def read_speech(lm, paths, batch_seconds, problems):
     ---------
     lm : SpeechLM
     paths : list of pathlib.Path
+        Of :func:`ssr_plugin.cli.recordings.find_audio`.
     batch_seconds : float
         Audio that goes through together.
     problems : ssr_plugin.problems.Problems
@@ -81,7 +83,11 @@ def read_speech(lm, paths, batch_seconds, problems):
     >>> problems.reasons
     {'no.wav': 'there is no audio file no.wav'}
     """
-    spoken = lm.embed_each(paths, batch_seconds)
+    sources = (
+        {"path": str(path), "bytes": read_stdin()} if path == STDIN else path
+        for path in paths
+    )
+    spoken = lm.embed_each(sources, batch_seconds)
     with tqdm(total=len(paths), unit="file", disable=len(paths) < 2) as bar:
         for path, speech in zip(paths, spoken, strict=True):
             if isinstance(speech, AudioError):

@@ -2,8 +2,12 @@
 
 import glob
 import pathlib
+import sys
 
 from ssr_plugin.data.audio_headers import AUDIO_SUFFIXES, audio_files
+
+#: What stands for the audio file whose bytes come in on standard input.
+STDIN = pathlib.Path("-")
 
 
 def find_audio(names):
@@ -12,17 +16,18 @@ def find_audio(names):
     Arguments
     ---------
     names : list of str
-        Files, whatever their ending; folders, for the audio files anywhere below; or
-        globs, for those that they match.
+        Files, whatever their ending; folders, for the audio files anywhere below;
+        globs, for those that they match; or "-", for standard input.
 
     Returns
     -------
     list of pathlib.Path
+        Among them :data:`STDIN`.
 
     Raises
     ------
     ValueError
-        If a folder or a glob holds none.
+        If a folder or a glob holds none, or standard input is to be read twice.
 
     Example
     -------
@@ -35,7 +40,9 @@ def find_audio(names):
     found = []
     for name in names:
         path = pathlib.Path(name)
-        if path.is_dir():
+        if path == STDIN:
+            own = [path]
+        elif path.is_dir():
             folders = [path, *(x for x in path.rglob("*") if x.is_dir())]
             own = sorted(x for folder in folders for x in audio_files(folder))
         elif any(c in name for c in "*?[") and not path.exists():
@@ -46,7 +53,19 @@ def find_audio(names):
         if not own:
             raise ValueError(f"there are no audio files in '{name}'")
         found += own
+    if found.count(STDIN) > 1:
+        raise ValueError("- stands for standard input, which can be read only once")
     return found
+
+
+def read_stdin():
+    """The audio file on standard input, to its end.
+
+    Returns
+    -------
+    bytes
+    """
+    return sys.stdin.buffer.read()
 
 
 def read_transcript(path):
@@ -74,6 +93,8 @@ def read_transcript(path):
     >>> read_transcript(folder / "1-2-1.flac")
     'YES'
     """
+    if path == STDIN:
+        raise ValueError("standard input has no transcript beside it: give --text")
     own = [path.with_suffix(suffix) for suffix in (".txt", ".lab")]
     for place in own:
         if place.is_file():

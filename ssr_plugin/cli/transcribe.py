@@ -7,6 +7,7 @@ HOW = """
   ssr transcribe talk.wav                       the text alone
   ssr transcribe talks/ --json > talks.jsonl    all that is known of each recording
   ssr transcribe "talks/**/*.flac" --times      when each word was said
+  arecord -r 16000 -f S16_LE -d 5 | ssr transcribe -
 
 Text is that of the tokens whose embeddings are nearest to the vectors of speech, or,
 with --prompt, what the LLM writes after them (for an LLM tuned to transcribe). Of many

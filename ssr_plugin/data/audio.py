@@ -1,29 +1,27 @@
 """Audio files as encoders want them: one channel, float32, their sampling rate."""
 
-import pathlib
-
-import soundfile
 import torch
 import torchaudio
 
-
-class AudioError(ValueError):
-    """A file that holds no usable audio; the message names the file and the mend."""
+from ssr_plugin.data.samples import AudioError, read_mono
 
 
-def read_audio(path, sample_rate, resample=True, speed=1.0):
+def read_audio(source, sample_rate, resample=True, speed=1.0, name=None):
     """Reads an audio file.
 
     Arguments
     ---------
-    path : path-like
-        Any file that libsndfile reads.
+    source : path-like or bytes
+        Any file that libsndfile reads, or ffmpeg where that is installed; or what
+        stands in one.
     sample_rate : int
         Wanted sampling rate, Hz.
     resample : bool
         Whether to resample a file of another rate rather than refuse it.
     speed : float
         How fast it is played: 1.1 is a tenth faster, and higher, as a tape would be.
+    name : str or None
+        What messages call it; its path by default.
 
     Returns
     -------
@@ -38,30 +36,20 @@ def read_audio(path, sample_rate, resample=True, speed=1.0):
 
     Example
     -------
+    >>> import soundfile
     >>> path = getfixture("tmp_path") / "tone.wav"
     >>> soundfile.write(path, [[0.1, 0.3]] * 8000, 8000)
     >>> wav = read_audio(path, 16000)
     >>> wav.shape, round(float(wav[8000]), 2)
     (torch.Size([16000]), 0.2)
     """
-    if not pathlib.Path(path).is_file():
-        raise AudioError(f"there is no audio file {path}")
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise AudioError(
-            f"cannot read {path} ({error}): replace the file, or leave it out"
-        ) from error
-    wav = torch.from_numpy(samples).mean(dim=1)
-    if not len(wav):
-        raise AudioError(f"{path} holds no samples: leave it out")
-    if not bool(wav.isfinite().all()):
-        raise AudioError(f"{path} holds samples that are no numbers: replace it")
+    samples, rate = read_mono(source, name)
     if rate != sample_rate and not resample:
         raise AudioError(
-            f"{path} is sampled at {rate} Hz, not {sample_rate}: convert it, or allow "
-            f"resampling"
+            f"{name or source} is sampled at {rate} Hz, not {sample_rate}: convert it, "
+            f"or allow resampling"
         )
+    wav = torch.from_numpy(samples)
     # It gives back what has the rate already.
     return torchaudio.functional.resample(wav, round(rate * speed), sample_rate)
 
@@ -94,6 +82,7 @@ def read_row(row, sample_rate):
 
     Example
     -------
+    >>> import soundfile
     >>> path = getfixture("tmp_path") / "tone.wav"
     >>> soundfile.write(path, [0.1] * 8000, 8000)
     >>> [len(read_row({"wav": path, "speed": speed}, 8000)) for speed in (1, 2)]

@@ -2,14 +2,15 @@
 
 import soundfile
 
-#: Endings of the file types that this libsndfile reads; RAW has no header to read.
-AUDIO_SUFFIXES = frozenset(
-    {f".{name.lower()}" for name in soundfile.available_formats() if name != "RAW"}
-    | {".aif", ".aifc", ".oga", ".opus", ".snd", ".sph"}
-)
+from ssr_plugin.data.ffmpeg import FFMPEG_SUFFIXES
+from ssr_plugin.data.samples import open_audio
 
-# libsndfile's count for a stream whose header leaves the length open (2^63 - 1).
-_OPEN_LENGTH = 1 << 62
+#: Endings of the file types that this libsndfile reads, or ffmpeg, whether that is
+#: there or not: where it is not, they are not left out unsaid. RAW has no header.
+AUDIO_SUFFIXES = FFMPEG_SUFFIXES.union(
+    {f".{name.lower()}" for name in soundfile.available_formats() if name != "RAW"},
+    {".aif", ".aifc", ".oga", ".opus", ".snd", ".sph"},
+)
 
 
 def audio_files(folder):
@@ -40,12 +41,13 @@ def audio_files(folder):
 
 
 def audio_duration(path):
-    """Length of an audio file in seconds, from its header.
+    """Length of an audio file in seconds.
+
+    It is read in the header where libsndfile reads the file; else ffmpeg decodes it.
 
     Arguments
     ---------
     path : str
-        A file of any type that libsndfile reads.
 
     Returns
     -------
@@ -54,10 +56,8 @@ def audio_duration(path):
 
     Raises
     ------
-    soundfile.LibsndfileError
-        If it is no audio.
-    ValueError
-        If its header does not tell.
+    ssr_plugin.data.samples.AudioError
+        If it is missing or unreadable.
 
     Example
     -------
@@ -66,7 +66,5 @@ def audio_duration(path):
     >>> audio_duration(path)
     0.5
     """
-    info = soundfile.info(path)
-    if info.frames >= _OPEN_LENGTH:  # FLAC from a pipe, which soundfile cannot decode
-        raise ValueError(f"the header of {path} leaves the length open; encode it anew")
-    return info.frames / info.samplerate
+    with open_audio(path, header_only=True) as file:
+        return file.frames / file.samplerate

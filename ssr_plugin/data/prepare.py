@@ -14,12 +14,13 @@ import pathlib
 from collections import Counter
 from dataclasses import dataclass, field
 
-import soundfile
 from tqdm import tqdm
 
 from ssr_plugin.data.audio_headers import audio_duration
+from ssr_plugin.data.ffmpeg import FFMPEG_SUFFIXES, find_ffmpeg
 from ssr_plugin.data.holdout import hold_out
 from ssr_plugin.data.manifest import read_manifest, write_manifest
+from ssr_plugin.data.samples import AudioError
 from ssr_plugin.data.splits import group_splits
 from ssr_plugin.files import atomic_path, digest, file_identity
 from ssr_plugin.problems import Problems
@@ -119,6 +120,7 @@ def prepare(
 
     Example
     -------
+    >>> import soundfile
     >>> from ssr_plugin.data.datasets import CSVDataSet
     >>> folder = getfixture("tmp_path")
     >>> rows = ["wav,speaker,text"]
@@ -147,6 +149,7 @@ def prepare(
         groups,
         [seed, valid_share],
         {split: [vars(item) for item in items] for split, items in found.items()},
+        _reads_all(found),
     )
     state = _read_state(save_folder, fingerprint)
     if state is None:
@@ -214,6 +217,16 @@ def _identity(wav):
         return wav, None, None
 
 
+def _reads_all(found):
+    """Whether files that only ffmpeg reads can be read; installing it is a change."""
+    suffixes = {
+        pathlib.Path(item.wav).suffix.lower()
+        for items in found.values()
+        for item in items
+    }
+    return suffixes.isdisjoint(FFMPEG_SUFFIXES) or find_ffmpeg() is not None
+
+
 def _map(function, paths, title, num_workers):
     """Applies a function to many paths in threads; results in the paths' order."""
     # Chunks: a future for each of a few 100,000 files would cost more than its work.
@@ -265,8 +278,8 @@ def _read_durations(found, num_workers):
     def read(path):
         try:
             return audio_duration(path)
-        except (soundfile.SoundFileError, OSError, ValueError) as error:
-            return f"unreadable audio: {error}"
+        except AudioError as error:
+            return str(error)
 
     return dict(
         zip(paths, _map(read, paths, "reading headers", num_workers), strict=True)

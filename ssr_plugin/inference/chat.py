@@ -1,8 +1,12 @@
 """Conversations with speech in them, by the LLM's own chat template."""
 
+import pathlib
+import urllib.parse
+import urllib.request
 import uuid
 
 from ssr_plugin.inference.prompts import parse_prompts
+from ssr_plugin.inference.speech import is_speech
 
 
 def render_chat(llm, messages):
@@ -11,8 +15,9 @@ def render_chat(llm, messages):
     Arguments
     ---------
     llm : ssr_plugin.llm.text_llm.TextLLM
-    messages : list of dict
-        Each with "role" and "content", a prompt.
+    messages : str, or list of dict
+        A string is the user's only turn. A dict has "role" and "content": a prompt, or
+        a list of which parts are as :func:`parse_content` takes them.
 
     Returns
     -------
@@ -22,7 +27,9 @@ def render_chat(llm, messages):
     Raises
     ------
     ValueError
-        If its tokenizer has no chat template.
+        If its tokenizer has no chat template, or a part is not well formed.
+    TypeError
+        If it is no conversation.
 
     Example
     -------
@@ -33,6 +40,8 @@ def render_chat(llm, messages):
     >>> wav = ([0.1], 16000)
     >>> render_chat(llm, [{"role": "user", "content": ["Say: ", wav, "!"]}])
     ['[Say: ', ([0.1], 16000), '!]']
+    >>> render_chat(llm, "Hello")
+    ['[Hello]']
     >>> tokenizer.chat_template = None
     """
     tokenizer = llm.tokenizer
@@ -40,10 +49,17 @@ def render_chat(llm, messages):
         raise ValueError(
             "this LLM has no chat template: give a prompt to generate() instead"
         )
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
     # The template is given text alone, with marks where speech goes.
     mark, spoken, texts = f"<{uuid.uuid4().hex}>", [], []
     for message in messages:
-        (parts,), _ = parse_prompts(message["content"])
+        if not (isinstance(message, dict) and {"role", "content"} <= set(message)):
+            raise TypeError(
+                f"a conversation is a string, or a list of messages such as "
+                f'{{"role": "user", "content": ...}}; {message!r:.60} is no message'
+            )
+        (parts,), _ = parse_prompts(parse_content(message["content"]))
         spoken += [part for part in parts if not isinstance(part, str)]
         text = "".join(part if isinstance(part, str) else mark for part in parts)
         texts.append({**message, "content": text})
@@ -60,3 +76,66 @@ def render_chat(llm, messages):
     for speech, piece in zip(spoken, pieces[1:], strict=True):
         prompt += [speech, piece]
     return [part for part in prompt if part != ""]
+
+
+def parse_content(content):
+    """What a message says, as a prompt.
+
+    Arguments
+    ---------
+    content : prompt, or list of parts
+        A part is one of a prompt's, or one of Hugging Face's:
+        ``{"type": "text", "text": ...}``, or ``{"type": "audio"}`` with one of "audio"
+        (speech, or a path), "path" and "url" (a file's path or address).
+
+    Returns
+    -------
+    list
+        A prompt.
+
+    Raises
+    ------
+    ValueError
+        If the type of a part is unknown, it lacks what it should have, or its address
+        is not that of a file on this machine.
+
+    Example
+    -------
+    >>> parse_content(["Hear ", {"type": "audio", "url": "a.wav"}])
+    ['Hear ', PosixPath('a.wav')]
+    """
+    parts = content if isinstance(content, list) else [content]
+    return [
+        _parse_part(part) if isinstance(part, dict) and "type" in part else part
+        for part in parts
+    ]
+
+
+def _parse_part(part):
+    kind = part["type"]
+    if kind == "text" and isinstance(part.get("text"), str):
+        return part["text"]
+    given = [part[key] for key in ("audio", "path", "url") if part.get(key) is not None]
+    if kind == "audio" and len(given) == 1:
+        if isinstance(given[0], str):
+            return _local_path(given[0])
+        if is_speech(given[0]):
+            return given[0]
+    raise ValueError(
+        f"a part of a message is {{'type': 'text', 'text': ...}}, or {{'type': "
+        f"'audio'}} with one of 'audio', 'path' and 'url', speech or a file's path; "
+        f"not {part!r:.80}"
+    )
+
+
+def _local_path(address):
+    """The path that a path, or the address of a file, names."""
+    url = urllib.parse.urlsplit(address)
+    if url.scheme == "file" and url.netloc in ("", "localhost"):
+        return pathlib.Path(urllib.request.url2pathname(url.path))
+    if "://" in address or url.scheme == "data":
+        raise ValueError(
+            f"'{address:.60}' is not a file on this machine, and nothing is fetched: "
+            f"download it and give its path"
+        )
+    return pathlib.Path(address)

@@ -3,8 +3,11 @@
 A prompt is a string, or a list whose parts are strings and speech.
 """
 
+import pathlib
+
 import torch
 
+from ssr_plugin.data.audio_headers import AUDIO_SUFFIXES
 from ssr_plugin.inference.speech import Speech, is_speech
 from ssr_plugin.llm.tokens import tokenize_inside
 
@@ -28,6 +31,8 @@ def parse_prompts(prompts):
     ------
     TypeError
         If a part is neither text nor speech.
+    ValueError
+        If a text is the path of an audio file that is there: it was meant as speech.
 
     Example
     -------
@@ -49,14 +54,28 @@ def _parts(prompt):
         if not (isinstance(part, str) or is_speech(part)):
             raise TypeError(
                 f"a prompt's parts are text, or speech as a pathlib.Path, (samples, "
-                f"rate), a dict of both or what embed() gives; not a "
-                f"{type(part).__name__}"
+                f"rate), a dict or decoder as `datasets` gives them, or what embed() "
+                f"gives; not a {type(part).__name__}"
+            )
+        if isinstance(part, str) and _is_audio_file(part):
+            raise ValueError(
+                f"the text '{part}' is the path of an audio file, whose name alone the "
+                f"LLM would read: to let it hear the file, give pathlib.Path('{part}')"
             )
         if isinstance(part, str) and parts and isinstance(parts[-1], str):
             parts[-1] += part
         elif not isinstance(part, str) or part:
             parts.append(part)
     return parts
+
+
+def _is_audio_file(text):
+    """Whether a text is the path of an audio file that is there."""
+    path = pathlib.Path(text)
+    try:
+        return path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()
+    except OSError:  # Too long for a path.
+        return False
 
 
 def embed_prompt(llm, parts):

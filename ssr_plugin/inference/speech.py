@@ -2,6 +2,8 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -48,6 +50,17 @@ class Speech:
         return len(self.vectors)
 
 
+@runtime_checkable
+class AudioDecoder(Protocol):
+    """What torchcodec's decoder can do, which ``datasets`` gives for an audio column.
+
+    Known by its method: torchcodec need not be there.
+    """
+
+    def get_all_samples(self):
+        """An object with ``data``, [channels, S] in -1..1, and ``sample_rate``, Hz."""
+
+
 def is_speech(part):
     """Whether a part of a prompt is speech: anything but text.
 
@@ -56,7 +69,18 @@ def is_speech(part):
     >>> is_speech("text"), is_speech(pathlib.Path("a.wav")), is_speech(([0.1], 16000))
     (False, True, True)
     """
-    return isinstance(part, Speech | pathlib.Path | tuple | dict)
+    return isinstance(part, Speech | pathlib.Path | tuple | dict | AudioDecoder)
+
+
+def are_many(speech):
+    """Whether it is several recordings: a list of them, or a column of ``datasets``.
+
+    Example
+    -------
+    >>> are_many(["a.wav"]), are_many("a.wav"), are_many(([0.1], 16000))
+    (True, False, False)
+    """
+    return isinstance(speech, Sequence) and not isinstance(speech, str | tuple)
 
 
 def read_waveform(speech, sample_rate):
@@ -64,10 +88,12 @@ def read_waveform(speech, sample_rate):
 
     Arguments
     ---------
-    speech : path-like, (array, rate) or dict
+    speech : path-like, (array, rate), dict or AudioDecoder
         A file; or samples [S], [channels, S] or [S, channels] as an array, tensor or
-        list, and their rate in Hz; or those as ``{"array": ..., "sampling_rate": ...}``
-        (Hugging Face ``datasets``). Integers are scaled to -1..1.
+        list, and their rate in Hz; or what Hugging Face ``datasets`` gives: those as
+        ``{"array": ..., "sampling_rate": ...}``, a file and what stands in it as
+        ``{"path": ..., "bytes": ...}`` (one may be None), or torchcodec's decoder.
+        Integers are scaled to -1..1.
     sample_rate : int
         Wanted, Hz.
 
@@ -90,18 +116,17 @@ def read_waveform(speech, sample_rate):
     >>> read_waveform(np.zeros(8000), 16000)
     Traceback (most recent call last):
         ...
-    TypeError: speech is a path, (samples, rate) or a dict of both, not a ndarray: ...
+    TypeError: speech is a path, (samples, rate), or a dict or decoder as `datasets` ...
     """
     if isinstance(speech, str | pathlib.Path):
         return read_audio(speech, sample_rate)
-    if isinstance(speech, dict) and {"array", "sampling_rate"} <= set(speech):
-        speech = (speech["array"], speech["sampling_rate"])
-    if not (isinstance(speech, tuple) and len(speech) == 2):
-        raise TypeError(
-            f"speech is a path, (samples, rate) or a dict of both, not a "
-            f"{type(speech).__name__}: give samples together with their rate in Hz"
-        )
-    samples, rate = speech
+    if isinstance(speech, dict) and not {"array", "sampling_rate"} <= set(speech):
+        content, path = speech.get("bytes"), speech.get("path")
+        if content is not None:
+            return read_audio(content, sample_rate, name=path)
+        if path is not None:
+            return read_audio(path, sample_rate)
+    samples, rate = _decoded(speech)
     if not isinstance(samples, torch.Tensor):
         samples = torch.from_numpy(np.array(samples))
     samples = samples.detach().cpu()
@@ -120,12 +145,32 @@ def read_waveform(speech, sample_rate):
     return torchaudio.functional.resample(samples, int(rate), sample_rate)
 
 
+def _decoded(speech):
+    """Samples in any form, and their rate."""
+    if isinstance(speech, AudioDecoder):
+        try:
+            samples = speech.get_all_samples()
+        except RuntimeError as error:
+            raise AudioError(f"cannot decode a recording: {error}") from error
+        # Told which are channels, unlike arrays: there may be many.
+        return samples.data.mean(0), samples.sample_rate
+    if isinstance(speech, dict) and {"array", "sampling_rate"} <= set(speech):
+        return speech["array"], speech["sampling_rate"]
+    if isinstance(speech, tuple) and len(speech) == 2:
+        return speech
+    raise TypeError(
+        f"speech is a path, (samples, rate), or a dict or decoder as `datasets` gives "
+        f"them, not a {type(speech).__name__}: give samples together with their rate "
+        f"in Hz"
+    )
+
+
 def read_groups(speeches, sample_rate, most):
     """Audio read as it is asked for, in groups of about so many samples.
 
     Arguments
     ---------
-    speeches : iterable of path-like, (array, rate) or dict
+    speeches : iterable of path-like, (array, rate), dict or AudioDecoder
         As :func:`read_waveform` takes them.
     sample_rate : int
         Wanted, Hz.

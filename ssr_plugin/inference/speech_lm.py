@@ -13,7 +13,7 @@ from ssr_plugin.data.audio import AudioError
 from ssr_plugin.inference.chat import render_chat
 from ssr_plugin.inference.prompts import embed_prompt, parse_prompts
 from ssr_plugin.inference.reading import read_segments
-from ssr_plugin.inference.speech import Speech, is_speech, read_groups
+from ssr_plugin.inference.speech import Speech, are_many, is_speech, read_groups
 from ssr_plugin.llm.choices import score_choices
 from ssr_plugin.llm.tokens import tokenize_inside
 from ssr_plugin.nnet.groups import split_groups
@@ -30,11 +30,12 @@ _NEW_TOKENS = 128
 class SpeechLM(nn.Module):
     """Encoder, segmenter, connector and LLM, ready for use.
 
-    ``wav`` is a path, ``(samples, rate)``, a dict of both as Hugging Face ``datasets``
-    gives it, or what :meth:`embed` gave. A prompt is a string, or a list of strings and
-    speech; there a path is a ``pathlib.Path``, since a string is text. Each method
-    takes one, or a list of many, and gives one result or a list; what is done together
-    gives what is done alone.
+    ``wav`` is a path, ``(samples, rate)``, a dict or decoder as Hugging Face
+    ``datasets`` gives them, or what :meth:`embed` gave. A prompt is a string, or a list
+    of strings and speech; there a path is a ``pathlib.Path``, since a string is text.
+    Each method takes one, or a list of many (of recordings also a column of
+    ``datasets``), and gives one result or a list; what is done together gives what is
+    done alone.
 
     Arguments
     ---------
@@ -171,10 +172,10 @@ class SpeechLM(nn.Module):
         >>> len(one.starts) == len(one.vectors) == len(one.tokens)
         True
         """
-        single = not isinstance(wav, list)
-        wavs = [wav] if single else wav
+        single = not are_many(wav)
+        wavs = [wav] if single else list(wav)
         alignments = [alignment] if single else alignment or [None] * len(wavs)
-        found = list(wavs)
+        found = wavs.copy()
         rows = [i for i, each in enumerate(wavs) if not isinstance(each, Speech)]
         made = self.embed_cuts(
             [wavs[i] for i in rows],
@@ -383,7 +384,7 @@ class SpeechLM(nn.Module):
         -------
         str, or list of str
         """
-        single = not isinstance(wav, list)
+        single = not are_many(wav)
         spoken = self.embed(wav, alignment)
         spoken = [spoken] if single else spoken
         if prompt is None:
@@ -467,8 +468,9 @@ class SpeechLM(nn.Module):
 
         Arguments
         ---------
-        messages : list of dict, or list of lists of them
-            Each with "role" and "content", a prompt.
+        messages : str, list of dict, or list of lists of dict
+            Of :func:`ssr_plugin.inference.chat.render_chat`; of a list of lists each is
+            a conversation of its own.
         **options
             Of :meth:`generate`.
 
@@ -479,13 +481,16 @@ class SpeechLM(nn.Module):
         Raises
         ------
         ValueError
-            If the LLM has no chat template.
+            If the LLM has no chat template, or speech is not where it is said to be.
+        TypeError
+            If it is no conversation.
         """
-        single = not messages or isinstance(messages[0], dict)
-        talks = [messages] if single else messages
+        many = isinstance(messages, list) and bool(messages)
+        many = many and all(isinstance(talk, list) for talk in messages)
+        talks = messages if many else [messages]
         prompts = [render_chat(self.llm, talk) for talk in talks]
         texts = self.generate(prompts, **options)
-        return texts[0] if single else texts
+        return texts if many else texts[0]
 
     @torch.no_grad()
     def score(self, context, continuation, per_token=False, batch_size=16):

@@ -6,7 +6,6 @@ what is done for a batch is :func:`collate`.
 
 import dataclasses
 
-import soundfile
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.dataio.sampler import DynamicBatchSampler
@@ -14,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from ssr_plugin.data.audio import read_row
+from ssr_plugin.data.samples import open_audio
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.segments import pad_segments
 from ssr_plugin.problems import Problems
@@ -103,7 +103,8 @@ def other_rates(rows, sample_rate, max_skipped_share):
     """
     problems = Problems("checking sampling rates", max_skipped_share)
     for name, row in rows.items():
-        rate = soundfile.info(row["wav"]).samplerate
+        with open_audio(row["wav"], header_only=True) as file:
+            rate = file.samplerate
         if rate != sample_rate:
             problems.add(
                 name,

@@ -177,7 +177,7 @@ def test_missing_audio_and_empty_transcripts_are_named(items, aligner, tmp_path)
     items[2] = replace(items[2], text=None)
     _, problems = align(items, aligner, tmp_path / "cache", max_skipped_share=0.5)
     assert problems.reasons == {
-        "utt-0": "no audio file 'gone.wav'",
+        "utt-0": "there is no audio file gone.wav",
         "utt-1": "empty transcript",
         "utt-2": "empty transcript",
     }

@@ -167,7 +167,7 @@ def test_what_cannot_be_aligned_is_an_error_of_that_utterance(layer_model, items
     ]
     results = CTCAligner(layer_model).align([items[0], *other, items[1]])
     assert [isinstance(r, AlignmentError) for r in results] == [0, 1, 1, 1, 0]
-    assert str(results[1]) == "gone: no audio file 'gone.wav'"
+    assert str(results[1]) == "gone: there is no audio file gone.wav"
     assert "mute: nothing that" in str(results[2])
     assert "much: 170 characters do not fit in its 24 frames" in str(results[3])
 

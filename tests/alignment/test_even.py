@@ -63,7 +63,7 @@ def test_what_cannot_be_aligned_is_an_error_of_that_utterance(tmp_path):
     found = EvenAligner().align(items)
     assert [isinstance(each, AlignmentError) for each in found] == [0, 1, 1, 1]
     assert str(found[1]) == "mute: no letter or digit in '... -'"
-    assert str(found[2]) == "gone: no audio file 'gone.wav'"
+    assert str(found[2]) == "gone: there is no audio file gone.wav"
     assert str(found[3]) == f"silent: nothing but silence in '{silent}'"
 
 

@@ -156,7 +156,7 @@ def test_characters_of_our_own_records_stay_characters(tmp_path, item):
     [
         ({"text": "Hello, moon!"}, "part ways at character 7: transcript '...moon!'"),
         ({"id": "utt-2"}, "utt-2: not among the files of"),
-        ({"wav": "gone.wav"}, "unreadable audio file 'gone.wav'"),
+        ({"wav": "gone.wav"}, "there is no audio file gone.wav"),
     ],
 )
 def test_what_does_not_fit_is_an_error_of_that_utterance(

@@ -1,6 +1,7 @@
 """The command ``ssr``: what it prints, what it writes, what it says when it cannot."""
 
 import configparser
+import io
 import json
 import pathlib
 import re
@@ -144,6 +145,137 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(
         assert len(load_speech(tmp_path / "out.safetensors")) == 2
     else:
         assert len(lines) == 2
+
+
+def test_containers_in_folders_and_globs_are_read(ssr, lm, talks, convert_audio):
+    path = convert_audio(talks / "a.wav", talks / "more" / "c.m4a")
+    _, lines = ssr("transcribe", talks / "more" / "c.m4a", "--json")
+    # The m4a holds what the codec made of the tone: not what the WAV file does.
+    assert json.loads(lines[0])["text"] == lm.transcribe(path)
+    for name in (talks / "more", f"{talks}/more/*.*"):
+        _, lines = ssr("transcribe", name)
+        assert [line.split("\t")[0] for line in lines] == [
+            str(talks / "more" / "b.flac"),
+            str(path),
+        ]
+    (talks / "more" / "c.txt").write_text("the cat")
+    assert len(ssr("align", path, "--aligner", "even")[1]) == 2
+
+
+def test_containers_in_folders_and_globs_are_named_without_ffmpeg(
+    ssr, talks, no_ffmpeg, caplog
+):
+    path = talks / "more" / "c.m4a"
+    path.write_bytes(b"some container")
+    (talks / "more" / "c.txt").write_text("the cat")
+    for line in (
+        ["transcribe", talks],
+        ["transcribe", f"{talks}/**/*"],
+        ["align", talks, "--aligner", "even", "--num-workers", 1],
+    ):
+        caplog.clear()
+        status, _ = ssr(*line)
+        assert status == 1
+        assert f"skipped {path}: cannot read {path} without ffmpeg: pip" in caplog.text
+
+
+# --- Standard input ----------------------------------------------------------------
+
+
+@pytest.fixture
+def give(monkeypatch):
+    """``give(bytes)``: what comes in on standard input."""
+
+    def give(content):
+        stdin = io.TextIOWrapper(io.BytesIO(content))
+        monkeypatch.setattr(sys, "stdin", stdin)
+
+    return give
+
+
+@pytest.mark.parametrize("name", ["a.wav", "more/b.flac"])
+def test_a_dash_is_the_recording_on_standard_input(ssr, lm, talks, give, name):
+    content = (talks / name).read_bytes()
+    give(content)
+    assert ssr("transcribe", "-") == (0, [lm.transcribe(talks / name)])
+    give(content)
+    _, (line,) = ssr("transcribe", "-", "--json")
+    _, (other,) = ssr("transcribe", talks / name, "--json")
+    assert json.loads(line) == json.loads(other) | {"path": "-"}
+
+
+def test_a_dash_goes_anywhere_among_files(ssr, talks, give):
+    give((talks / "a.wav").read_bytes())
+    _, lines = ssr("transcribe", talks / "more", "-")
+    paths, texts = zip(*(line.split("\t") for line in lines), strict=True)
+    assert paths == (str(talks / "more" / "b.flac"), "-")
+    _, lines = ssr("transcribe", talks)
+    assert lines[0].split("\t")[1] == texts[1]
+
+
+def test_a_dash_fills_a_place_of_a_prompt(ssr, talks, give):
+    line = ["--prompt", "the {audio} cat {audio}", "--max-new-tokens", 5, "--json"]
+    a, b = talks / "a.wav", talks / "more" / "b.flac"
+    expected = json.loads(ssr("generate", a, b, *line)[1][0])
+    give(a.read_bytes())
+    found = json.loads(ssr("generate", "-", b, *line)[1][0])
+    assert found == {"paths": ["-", str(b)], "text": expected["text"]}
+    give(b.read_bytes())
+    (request,) = ssr("export", a, "-", "--prompt", "the {audio} cat {audio}")[1]
+    (other,) = ssr("export", a, b, "--prompt", "the {audio} cat {audio}")[1]
+    assert request == other
+
+
+def test_a_dash_is_embedded_under_its_name(ssr, lm, talks, give, tmp_path):
+    give((talks / "a.wav").read_bytes())
+    assert ssr("embed", "-", "--output", tmp_path / "x.safetensors") == (0, [])
+    ((name, speech),) = load_speech(tmp_path / "x.safetensors").items()
+    assert name == "-"
+    expected = lm.embed(talks / "a.wav").vectors
+    assert torch.allclose(speech.vectors, expected, atol=1e-4)
+
+
+def test_a_dash_is_aligned_with_the_text_that_is_given(ssr, talks, give, tmp_path):
+    line = ["--aligner", "even", "--text", "the cat"]
+    expected = ssr("align", talks / "a.wav", *line)
+    give((talks / "a.wav").read_bytes())
+    assert ssr("align", "-", *line) == expected
+    give((talks / "a.wav").read_bytes())
+    _, (record,) = ssr("align", "-", *line, "--format", "json")
+    assert json.loads(record)["path"] == json.loads(record)["id"] == "-"
+
+
+def test_a_dash_without_a_transcript_is_named(ssr, talks, give, caplog):
+    give((talks / "a.wav").read_bytes())
+    status, lines = ssr("align", talks / "a.wav", "-", "--aligner", "even")
+    assert status == 1 and len(lines) == 3
+    assert "skipped -: standard input has no transcript beside it: give" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "line", [["transcribe", "-"], ["align", "-", "--aligner", "even", "--text", "a"]]
+)
+def test_what_comes_in_that_is_no_audio_is_named_by_a_dash(ssr, give, caplog, line):
+    for content in (b"", b"no audio"):
+        give(content)
+        caplog.clear()
+        assert ssr(*line) == (1, [])
+        assert "skipped -: cannot read - (libsndfile: " in caplog.text
+
+
+def test_standard_input_is_read_once(tiny_speech_lm_folder):
+    for line in (["transcribe", "-", "-"], ["align", "-", "-"]):
+        assert "only once" in error(*line)
+
+
+def test_an_m4a_comes_in_through_a_pipe(talks, tiny_speech_lm_folder, convert_audio):
+    path = convert_audio(talks / "a.wav", talks / "c.m4a")
+    line = [sys.executable, "-m", "ssr_plugin", "transcribe", "--json"]
+    line += ["--model", tiny_speech_lm_folder, "--device", "cpu"]
+    piped = subprocess.run([*line, "-"], input=path.read_bytes(), capture_output=True)
+    assert piped.returncode == 0, piped.stderr.decode()
+    named = subprocess.run([*line, path], capture_output=True, check=True)
+    assert json.loads(piped.stdout) == json.loads(named.stdout) | {"path": "-"}
 
 
 # --- The model ---------------------------------------------------------------------
@@ -300,7 +432,7 @@ def test_a_recording_that_cannot_be_aligned_is_named(ssr, talks, caplog):
     status, lines = ssr("align", talks, "--aligner", "even")
     assert status == 1 and len(lines) == 2
     assert "a.wav: no transcript: give --text, or put it into a.txt" in caplog.text
-    assert f"unreadable audio file '{talks / 'bad.wav'}'" in caplog.text
+    assert f"cannot read {talks / 'bad.wav'} (" in caplog.text
 
 
 def test_options_of_the_aligner_reach_it(talks):

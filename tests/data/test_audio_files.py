@@ -56,3 +56,9 @@ def test_a_file_without_usable_audio_is_named(tmp_path, write, message):
     with pytest.raises(AudioError, match=message) as error:
         read_audio(tmp_path / "bad.wav", 16000)
     assert str(tmp_path / "bad.wav") in str(error.value)
+
+
+def test_read_audio_refuses_samples_without_a_header(tmp_path):
+    (tmp_path / "a.raw").write_bytes(bytes(1000))
+    with pytest.raises(AudioError, match=r"cannot read .*a\.raw"):
+        read_audio(tmp_path / "a.raw", 16000)

@@ -176,7 +176,7 @@ def spoil(corpus, write_audio):
 REASONS = {
     "anna-0": "missing transcript for .*anna-0.wav",
     "anna-1": "empty transcript for .*anna-1.wav",
-    "anna-2": "unreadable audio: .*anna-2.wav",
+    "anna-2": "cannot read .*anna-2.wav",
     "anna-3": "empty audio: .*anna-3.wav",
     "bert-0 (copy 2)": "duplicate id, in .*dora/bert-0.wav once more",
     "cleo-0": "missing audio: no file .*cleo-0.wav",
