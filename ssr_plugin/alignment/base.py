@@ -3,6 +3,13 @@
 import abc
 import dataclasses
 
+#: What to take where an aligner does not know the language, for messages.
+OTHER_ALIGNERS = (
+    "an aligner of its language: ctc with a model of it, files that were aligned "
+    "elsewhere, or even, which is enough to train a unity2 that aligns (hparams/"
+    "segmenter.yaml, then aligner trained)"
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class AlignmentItem:
@@ -58,3 +65,20 @@ class Aligner(abc.ABC):
         list of (Alignment or AlignmentError)
             As long as ``items``, in the same order.
         """
+
+    def doubt(self, texts):
+        """Why a corpus may not be for this aligner: asked once, before it is aligned.
+
+        A subclass that can tell overrides this; what it says is a warning to the user.
+
+        Arguments
+        ---------
+        texts : list of str
+            Transcripts of the corpus, or of a part drawn evenly from it.
+
+        Returns
+        -------
+        str or None
+            The doubt and what to do about it; None if there is none.
+        """
+        return None

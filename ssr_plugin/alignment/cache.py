@@ -13,6 +13,7 @@ most one line cut short, which readers ignore. Merging shards is reading all par
 
 import collections.abc
 import concurrent.futures
+import functools
 import json
 import logging
 import multiprocessing.connection
@@ -28,6 +29,9 @@ from ssr_plugin.files import atomic_path, digest, file_identity
 from ssr_plugin.problems import Problems
 
 logger = logging.getLogger(__name__)
+
+# Transcripts that an aligner is shown, so as to say whether a corpus is for it.
+MOST_SHOWN = 2000
 
 
 class Alignments(collections.abc.Mapping):
@@ -72,6 +76,9 @@ def align(
 ):
     """Aligns utterances, or reads from the cache how they were aligned before.
 
+    If the aligner doubts that the transcripts are for it, such as in another language,
+    there is a warning in the log, once for each corpus.
+
     Arguments
     ---------
     items : iterable of AlignmentItem
@@ -111,6 +118,12 @@ def align(
     >>> problems.reasons
     {'utt-1': 'there is no audio file no.wav'}
     """
+    items = list(items)
+    # Of the whole, so that all shards say the same, and of what is in the cache, too.
+    step = -(-len(items) // MOST_SHOWN) or 1
+    doubt = aligner.doubt([item.text for item in items[::step] if item.text])
+    if doubt:
+        _warn_once(doubt)
     items = take_shard(items, shard)
     problems = Problems(f"aligning with {aligner.name}", max_skipped_share)
     keys = _keys(items, problems)
@@ -135,6 +148,12 @@ def align(
     problems.check(len(items))
     found = {id: places[key] for id, key in keys.items() if key in places}
     return Alignments(found), problems
+
+
+@functools.lru_cache
+def _warn_once(message):
+    # A run asks for the same corpus more than once: its own share, then the whole.
+    logger.warning("%s", message)
 
 
 def take_shard(items, shard):

@@ -8,12 +8,13 @@ import torchaudio
 from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 
 from ssr_plugin.alignment.aligner_audio import read_audio
-from ssr_plugin.alignment.base import Aligner
+from ssr_plugin.alignment.base import OTHER_ALIGNERS, Aligner
 from ssr_plugin.alignment.ctc_characters import (
     PAUSE,
     character_times,
     label_times,
     spell,
+    unknown_letters,
 )
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
 from ssr_plugin.files import digest, file_identity
@@ -34,7 +35,8 @@ class CTCAligner(Aligner):
     """Aligns characters with the emissions of a character CTC model.
 
     Letters and digits outside its vocabulary are matched by a star, which may be any
-    sound, as in torchaudio's ``MMS_FA``.
+    sound, as in torchaudio's ``MMS_FA``. A transcript of which more than half of the
+    letters are outside is refused: stars alone say nothing of when it is said.
 
     Arguments
     ---------
@@ -145,6 +147,7 @@ class CTCAligner(Aligner):
 
     def _input(self, item):
         """The extractor's tensor for one utterance alone, and its duration in s."""
+        self._check_letters(item)
         samples = read_audio(item, self._sample_rate)
         duration = len(samples) / self._sample_rate
         if duration < SHORTEST:
@@ -155,6 +158,17 @@ class CTCAligner(Aligner):
             samples, sampling_rate=self._sample_rate, return_tensors="pt"
         )
         return made[self._extractor.model_input_names[0]][0], duration
+
+    def _check_letters(self, item):
+        unknown = unknown_letters(item.text, self._vocabulary)
+        count = sum(character.isalpha() for character in item.text)
+        if 2 * len(unknown) > count:
+            named = "".join(dict.fromkeys(unknown))[:20]
+            raise AlignmentError(
+                item.id,
+                f"'{self.source}' does not know {len(unknown)} of its {count} letters "
+                f"('{named}'): take {OTHER_ALIGNERS}",
+            )
 
     def _batches(self, inputs):
         """Indices to run together: padded little and within the limit."""

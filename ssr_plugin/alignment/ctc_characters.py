@@ -109,6 +109,33 @@ def _label(character, vocabulary, star):
     return star if unicodedata.category(character)[0] in "LN" else None
 
 
+def unknown_letters(text, vocabulary):
+    """The letters of a text that a model's vocabulary lacks, in any form.
+
+    Arguments
+    ---------
+    text : str
+        The transcript.
+    vocabulary : dict
+        Character -> label.
+
+    Returns
+    -------
+    list of str
+        As often as they stand there, in the order of the text; digits do not count.
+
+    Example
+    -------
+    >>> unknown_letters("Да, bé 1 да", {"B": 1, "E": 2})
+    ['Д', 'а', 'д', 'а']
+    """
+    return [
+        c
+        for c in text
+        if unicodedata.category(c)[0] == "L" and _label(c, vocabulary, None) is None
+    ]
+
+
 def label_times(runs, step, start_offset=0.0, end_offset=0.0):
     """Times of the labels that CTC finds.
 

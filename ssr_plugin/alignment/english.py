@@ -14,6 +14,7 @@ DASHES = re.compile(r"[-\u2010-\u2015/\u2026_]+|\.{2,}")
 CORE = re.compile(rf"(?:{WORD})(?:.*(?:[^\W_]|[{MARKS}]))?", re.DOTALL)
 PIECE = re.compile(rf"[^\W_](?:[^\W_]|[{MARKS}'])*")
 RUN = re.compile(r"\d+|[^\W\d_]+")
+PLAIN_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 # gruut's IPA for American English; stress is marked before the vowel.
 ARPABET = {
@@ -110,6 +111,63 @@ def _without_accents(text):
     return "".join(part for part in parts if not unicodedata.combining(part))
 
 
+def foreign_letters(text):
+    """The letters of a text that no English word is spelt with: those not Latin.
+
+    Accents and other Latin letters (é, ß, ø) are let through: names have them.
+
+    Arguments
+    ---------
+    text : str
+
+    Returns
+    -------
+    str
+        Each once, in the order of the text.
+
+    Example
+    -------
+    >>> foreign_letters("Он said ‘naïve’, in ½ hour: он!")
+    'Оно'
+    """
+    found = (c for c in text if any(map(_is_foreign, unicodedata.normalize("NFKD", c))))
+    return "".join(dict.fromkeys(found))
+
+
+def _is_foreign(character):
+    # Modifiers (Lm), such as the mark in Hawaiʻi, have no sound of their own.
+    is_letter = unicodedata.category(character) in ("Lu", "Ll", "Lt", "Lo")
+    return is_letter and "LATIN" not in unicodedata.name(character, "")
+
+
+def unknown_share(texts, known):
+    """How many of the running words of transcripts no dictionary entry spells.
+
+    Numbers are not counted; accents count, since entries have none.
+
+    Arguments
+    ---------
+    texts : iterable of str
+    known : callable
+        Whether the dictionary has a (lower-case) word.
+
+    Returns
+    -------
+    share : float
+        0 to 1; 0 if there are no words.
+    count : int
+        Running words.
+
+    Example
+    -------
+    >>> unknown_share(["Für Elise, 1810", "for Elise"], {"elise", "for"}.__contains__)
+    (0.25, 4)
+    """
+    words = [_spelling(word) for text in texts for word in PLAIN_WORD.findall(text)]
+    unknown = sum(not known(word) for word in words)
+    return unknown / max(len(words), 1), len(words)
+
+
 @functools.lru_cache(maxsize=10_000)
 def spoken_number(text):
     """The words of a number, sum, date, time or ordinal.
@@ -163,14 +221,14 @@ def guess_phones(word):
     Returns
     -------
     str
-        Phones separated by blanks; never empty. What has no English pronunciation
-        at all, such as another script, gets one neutral vowel a character: it then
-        takes the time that its neighbours leave.
+        Phones separated by blanks; never empty. Where the model has no guess, there
+        is one neutral vowel a character: the word then takes the time that its
+        neighbours leave.
 
     Example
     -------
-    >>> guess_phones("smollm"), guess_phones("日本")
-    ('S M AO L M', 'AH AH')
+    >>> guess_phones("smollm"), guess_phones("żółć")
+    ('S M AO L M', 'AH AH AH AH')
     """
     ipa = [phone for guess in _gruut(word) for phone in guess.phonemes or []]
     phones = [ARPABET.get(phone.lstrip("ˈˌ")) for phone in ipa]

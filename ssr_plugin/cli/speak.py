@@ -11,12 +11,13 @@ HOW = """
       --command "piper --model {voice} --output_file {wav}" --voices amy.onnx
 
 The folder gets recordings (16 kHz FLAC), manifest.csv (which recipes/template reads as
-a data set) and skipped.json: what is left out and why. Left out is what reads badly
-aloud, such as formulas, blanks to fill and long texts. A text's voice is chosen by its
-id. What is there already is not spoken again, so a run that was stopped goes on."""
+a data set) and skipped.json: what is left out and why. Numbers, units, money, times and
+abbreviations are spoken, and transcribed, as words. Left out is what reads badly aloud,
+such as formulas, blanks to fill and long texts. A text's voice is chosen by its id.
+What is there already is not spoken again, so a run that was stopped goes on."""
 
 # Options of speak that have a default of their own.
-_OPTIONS = ("seed", "max_words", "marks", "max_skipped_share", "num_workers")
+_OPTIONS = ("seed", "max_words", "max_skipped_share", "num_workers")
 
 
 def add_arguments(parser):
@@ -61,12 +62,6 @@ def add_arguments(parser):
     what.add_argument(
         "--max-words", type=int, metavar="N", help="longer texts are left out (100)"
     )
-    what.add_argument(
-        "--marks",
-        metavar="CHARS",
-        help="read well besides letters and digits (usual punctuation, & %% $); texts "
-        "with anything else are left out",
-    )
     parser.add_argument(
         "--max-skipped-share",
         type=float,
@@ -83,10 +78,10 @@ def run(options):
     from ssr_plugin import build
     from ssr_plugin.tts.speak_texts import read_texts, speak
 
+    texts = read_texts(options.source, options.data, options.max_items)
     own = {"command": options.synthesizer_command, "voices": options.voices}
     own = {key: value for key, value in own.items() if value}
     synthesizer = build.synthesizer(options.synthesizer, own)
-    texts = read_texts(options.source, options.data, options.max_items)
     given = {key: getattr(options, key) for key in _OPTIONS}
     given = {key: value for key, value in given.items() if value is not None}
     skipped = speak(texts, options.output, synthesizer, **given)

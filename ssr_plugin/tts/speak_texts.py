@@ -19,7 +19,8 @@ from ssr_plugin.files import atomic_path, digest
 from ssr_plugin.problems import Problems
 from ssr_plugin.registry import get_registry
 from ssr_plugin.tts.synthesizers import SynthesisError
-from ssr_plugin.tts.text_normalization import MARKS, MAX_WORDS, reads_badly, spoken_form
+from ssr_plugin.tts.text_normalization import MAX_WORDS, reads_badly, spoken_form
+from ssr_plugin.tts.verbalizing import verbalize
 
 SAMPLE_RATE = 16000
 MANIFEST, SKIPPED = "manifest.csv", "skipped.json"
@@ -31,11 +32,14 @@ def speak(
     synthesizer,
     seed=0,
     max_words=MAX_WORDS,
-    marks=MARKS,
     max_skipped_share=0.01,
     num_workers=None,
 ):
     """Speaks texts, each in a voice that its id chooses.
+
+    The synthesiser is given the text in words (:func:`verbalize`), of which the
+    manifest's transcript is made, too: what a number is read as is not left to it. What
+    cannot be put into words is left out.
 
     Arguments
     ---------
@@ -45,8 +49,8 @@ def speak(
     synthesizer : ssr_plugin.tts.synthesizers.CommandSynthesizer
     seed : int
         Another one gives the ids other voices.
-    max_words, marks
-        Of :func:`ssr_plugin.tts.text_normalization.reads_badly`: what is left out.
+    max_words : int
+        Longer texts are left out.
     max_skipped_share : float
         Of the other texts, that the synthesiser may fail at.
     num_workers : int or None
@@ -70,16 +74,14 @@ def speak(
     >>> parrot = CommandSynthesizer(f"cp {tone} {{wav}}")
     >>> folder = getfixture("tmp_path") / "speech"
     >>> speak({"a": "Good morning!", "b": "x^2"}, folder, parrot)
-    {'b': 'symbols: ^'}
+    {'b': 'numbers: x^2'}
     >>> sorted(path.name for path in folder.iterdir())
     ['audio', 'manifest.csv', 'skipped.json']
     """
     folder = pathlib.Path(folder)
-    reasons = {
-        name: reads_badly(text, max_words, marks) for name, text in texts.items()
-    }
+    reasons = {name: reads_badly(text, max_words) for name, text in texts.items()}
     skipped = {name: reason for name, reason in reasons.items() if reason}
-    said = {name: text for name, text in texts.items() if name not in skipped}
+    said = {n: verbalize(text) for n, text in texts.items() if n not in skipped}
     settings = synthesizer.settings()
     problems = Problems(f"speaking with {synthesizer.name}", max_skipped_share)
 

@@ -172,6 +172,17 @@ def test_what_cannot_be_aligned_is_an_error_of_that_utterance(layer_model, items
     assert "much: 170 characters do not fit in its 24 frames" in str(results[3])
 
 
+def test_a_transcript_of_which_most_letters_are_unknown_is_refused(layer_model, items):
+    texts = ["Он", "ab Он", "abc Он", "12", "a Онлайн"]
+    results = CTCAligner(layer_model).align(
+        [AlignmentItem(text, items[1].wav, text) for text in texts]
+    )
+    refused = [isinstance(result, AlignmentError) for result in results]
+    assert refused == [True, False, False, False, True]
+    assert "does not know 6 of its 7 letters ('Онлай')" in str(results[-1])
+    assert all(name in str(results[-1]) for name in ("ctc", "files", "even", "unity2"))
+
+
 def test_too_little_audio_is_an_error_of_that_utterance(layer_model, tmp_path):
     wav = str(tmp_path / "short.wav")
     soundfile.write(wav, np.zeros(300), 16000)

@@ -10,6 +10,7 @@ from ssr_plugin.alignment.ctc_characters import (
     character_times,
     label_times,
     spell,
+    unknown_letters,
 )
 
 STAR, DELIMITER = 90, 91
@@ -32,6 +33,10 @@ def test_punctuation_that_the_model_lacks_is_left_out():
 
 def test_what_it_cannot_say_is_a_star_for_each_run():
     assert spelt("in 1455, 日本 x2y") == "IN|*|*|X*Y"
+
+
+def test_letters_are_unknown_that_the_model_has_in_no_form():
+    assert unknown_letters("Élan it’s 1455 -- жд ß ж", VOCABULARY) == [*"жд", "ß", "ж"]
 
 
 def test_a_model_without_word_delimiters_gets_none():

@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 
 from ssr_plugin.alignment.english import (
     ARPABET,
+    foreign_letters,
     guess_phones,
     spoken_number,
     spoken_words,
+    unknown_share,
 )
 from ssr_plugin.alignment.record import sayable
 
@@ -67,8 +69,29 @@ def test_numbers_that_the_library_cannot_say_are_said_in_parts():
     )
 
 
-@pytest.mark.parametrize("word", ["zyxel", "wraxall", "qwxz", "smollm's", "日本", "1"])
+@pytest.mark.parametrize("word", ["zyxel", "wraxall", "qwxz", "smollm's", "żółć", "1"])
 def test_any_word_has_a_pronunciation_in_the_models_phones(word):
     phones = guess_phones(word).split()
     assert phones
     assert set(phones) <= set(ARPABET.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "foreign"),
+    [
+        ("Plain, “quoted” & 1½ — dogs’", ""),
+        ("naïve Ærø Müller ﬁn straße Hawaiʻi São", ""),
+        ("½ ² ٣ 5º", ""),
+        ("да Да", "даД"),
+        ("10 µm", "µ"),
+        ("日本の日", "日本の"),
+    ],
+)
+def test_only_letters_that_are_not_latin_are_foreign(text, foreign):
+    assert foreign_letters(text) == foreign
+
+
+def test_words_are_unknown_as_they_are_spelt_and_numbers_are_not_counted():
+    share, count = unknown_share(["Café DON’T 1455", "the dogs x2"], KNOWN.__contains__)
+    # "café" and the letter of "x2".
+    assert (share, count) == (2 / 5, 5)

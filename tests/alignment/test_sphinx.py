@@ -1,5 +1,6 @@
 """Word alignment with pocketsphinx, on the bundled sample and on what is no speech."""
 
+import logging
 import pathlib
 import pickle
 
@@ -7,11 +8,15 @@ import numpy as np
 import pytest
 import soundfile
 
+from ssr_plugin.alignment import cache
+from ssr_plugin.alignment.align_manifest import main
 from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.alignment.compare_alignments import compare
 from ssr_plugin.alignment.formats import read_file
 from ssr_plugin.alignment.record import Alignment, AlignmentError
-from ssr_plugin.alignment.sphinx import SphinxAligner
+from ssr_plugin.alignment.sphinx import FEWEST_WORDS, SphinxAligner
+from ssr_plugin.data.manifest import write_manifest
+from ssr_plugin.training.data_pipeline import align_rows
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +34,11 @@ def noise(path, seconds, rate=16000, channels=1):
 
 def test_an_unknown_word_and_a_number_do_not_fail_the_utterance(aligner, tmp_path):
     wav = noise(tmp_path / "a.flac", 3.0)
-    text = "The “Sweynheim” press, in 1455: 日本"
+    text = "The “Sweynheim” press, in 1455: naïveté"
     (alignment,) = aligner.align([AlignmentItem("utt-1", wav, text)])
     assert isinstance(alignment, Alignment)
     spelt = [unit.text for unit in alignment.units]
-    assert spelt == ["The", "Sweynheim", "press", "in", "1455", "日本"]
+    assert spelt == ["The", "Sweynheim", "press", "in", "1455", "naïveté"]
     assert alignment.text == text
     assert alignment.units[-1].end <= alignment.duration == 3.0
 
@@ -89,6 +94,114 @@ def test_an_aligner_that_has_worked_can_be_sent_to_another_process(aligner, tmp_
     item = AlignmentItem("a", noise(tmp_path / "a.wav", 1.0), "hello")
     before = aligner.align([item])
     assert pickle.loads(pickle.dumps(aligner)).align([item]) == before
+
+
+# --- Other languages ---------------------------------------------------------------
+
+ENGLISH = (
+    "Once upon a time there was a miller who was poor, but he had a beautiful "
+    "daughter, and it came about that he spoke with the king, and to look important "
+    "he told him that she could spin straw into gold."
+)
+GERMAN = (
+    "Es war einmal ein Müller, der war arm, aber er hatte eine schöne Tochter. Nun "
+    "traf es sich, dass er mit dem König zu sprechen kam, und um sich ein Ansehen zu "
+    "geben, sagte er zu ihm, sie könne Stroh zu Gold spinnen."
+)
+FRENCH = (
+    "Il était une fois un meunier qui était pauvre, mais qui avait une très belle "
+    "fille. Il lui arriva un jour de parler avec le roi, et pour se donner un air "
+    "important il lui dit qu’elle savait filer la paille et la changer en or."
+)
+SPANISH = (
+    "Había una vez un molinero que era pobre, pero que tenía una hija muy hermosa, y "
+    "un día le tocó hablar con el rey y, para darse importancia, le dijo que ella "
+    "sabía hilar la paja y convertirla en oro."
+)
+DUTCH = (
+    "Er was eens een molenaar die arm was, maar hij had een mooie dochter, en op een "
+    "keer sprak hij met de koning, en om indruk te maken zei hij dat zij van stro "
+    "goud kon spinnen."
+)
+
+
+@pytest.mark.parametrize("text", ["Доброе утро", "hello 日本", "the β particle"])
+def test_letters_that_english_has_no_sounds_for_are_refused(aligner, tmp_path, text):
+    wav = noise(tmp_path / "a.wav", 1.0)
+    items = [AlignmentItem("a", wav, text), AlignmentItem("b", wav, "hello")]
+    error, alignment = aligner.align(items)
+    assert isinstance(error, AlignmentError) and isinstance(alignment, Alignment)
+    letters = {c for c in text if c.isalpha() and not c.isascii()}
+    named = error.reason.partition("its letters '")[2].partition("'")[0]
+    assert set(named) == letters and len(named) == len(letters)
+    assert all(name in error.reason for name in ("ctc", "files", "even", "unity2"))
+
+
+@pytest.mark.parametrize("text", [GERMAN, FRENCH, SPANISH, DUTCH])
+def test_a_corpus_in_another_language_is_doubted(aligner, text):
+    doubt = aligner.doubt([ENGLISH[:40], *text.split(".")])
+    assert "another language" in doubt and "ctc with a model of it" in doubt
+
+
+def test_english_is_not_doubted_nor_what_is_too_short_to_tell(aligner):
+    assert (
+        aligner.doubt([ENGLISH, ENGLISH.upper(), "It’s 1455 -- Mr. Rumpelstilzchen"])
+        is None
+    )
+    few = GERMAN.split()[: FEWEST_WORDS - 1]
+    assert aligner.doubt([" ".join(few)]) is None
+    assert aligner.doubt([" ".join(few), "Müller"])
+    assert aligner.doubt([]) is None
+
+
+def test_words_that_it_has_guessed_are_doubted_like_others(tmp_path):
+    used = SphinxAligner()
+    used.align([AlignmentItem("a", noise(tmp_path / "a.wav", 9.0), GERMAN)])
+    assert used.doubt([GERMAN]) == SphinxAligner().doubt([GERMAN])
+
+
+@pytest.fixture
+def german(tmp_path):
+    """A manifest's rows: three sentences of German, and noise that is not said so."""
+    cache._warn_once.cache_clear()
+    wav = noise(tmp_path / "a.wav", 6.0)
+    parts = GERMAN.split(", ")
+    return {f"utt-{i}": {"wav": wav, "wrd": text} for i, text in enumerate(parts)}
+
+
+def warnings(caplog):
+    return [r.message for r in caplog.records if "another language" in r.message]
+
+
+def test_a_recipe_warns_once_of_a_corpus_in_another_language(german, tmp_path, caplog):
+    hparams = {
+        "aligner": "pocketsphinx",
+        "aligner_options": {},
+        "cache_folder": tmp_path,
+        "max_skipped_share": 1.0,
+    }
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            align_rows(german, hparams)
+    assert len(warnings(caplog)) == 1
+
+
+def test_the_module_warns_of_what_is_in_the_cache_and_of_a_shard(
+    german, tmp_path, caplog
+):
+    rows = [(name, 6.0, row["wav"], "s", row["wrd"]) for name, row in german.items()]
+    write_manifest(tmp_path / "a.csv", rows)
+    line = [str(tmp_path / "a.csv"), "--cache_folder", str(tmp_path / "cache")]
+    line += ["--num_workers", "1", "--max_skipped_share", "1"]
+    said = []
+    for shard in ("1/2", "1/1", "1/1"):
+        cache._warn_once.cache_clear()
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            main([*line, "--shard", shard])
+        said += warnings(caplog)
+    # Judged over the whole, so that all say the same.
+    assert len(said) == 3 and len(set(said)) == 1
 
 
 CORPUS = pathlib.Path(__file__).parents[2] / "recipes" / "sample" / "corpus"

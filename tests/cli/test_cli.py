@@ -425,6 +425,19 @@ def test_pocketsphinx_needs_no_options(ssr, talks):
     assert status == 0 and len(lines) == 3
 
 
+def test_align_warns_of_another_language_and_names_letters_it_cannot_say(
+    ssr, talks, caplog
+):
+    german = "Es war einmal ein Müller, der hatte eine schöne Tochter. " * 2
+    line = ["align", talks / "a.wav", "--num-workers", 1, "--text"]
+    ssr(*line, german)
+    assert "are they in another language?" in caplog.text
+    caplog.clear()
+    status, lines = ssr(*line, "Доброе утро")
+    assert status == 1 and lines == []
+    assert "no sounds for its letters 'Добреут': take" in caplog.text
+
+
 def test_a_recording_that_cannot_be_aligned_is_named(ssr, talks, caplog):
     (talks / "a.txt").unlink()
     (talks / "bad.wav").write_text("no audio")

@@ -11,7 +11,9 @@ from ssr_plugin.evaluation.benchmarks.mmlu import MMLU
 from ssr_plugin.evaluation.harness.items import Spoken
 from ssr_plugin.tts.text_normalization import spoken_form
 
-LAW = '"Who said ""no, never""?",he,she,"it, or not",they,C\nWhat is x^2?,1,2,3,4,A\n'
+LAW = (
+    '"Who said ""no, never""?",he,she,"it, or not",they,C\nWhat is square?,1,2,3,4,A\n'
+)
 
 
 @pytest.fixture
@@ -55,6 +57,13 @@ def test_the_question_is_what_is_heard_and_nothing_else(folder):
     assert part.written == 'Who said "no, never"?'
     assert part.text == "who said no never"
     assert MMLU(folder).texts()[item.id] == part.written
+
+
+def test_a_question_that_cannot_be_said_is_text_as_it_stands(folder):
+    (folder / "test" / "anatomy_test.csv").write_text("Is 2 % of x^2 more?,1,2,3,4,A\n")
+    item = MMLU(folder, subjects=["anatomy"]).items(align=None)[0]
+    (part,) = (part for part in item.context if isinstance(part, Spoken))
+    assert part.text == part.written == "Is 2 % of x^2 more?"
 
 
 def speak_all_but(task, folder, write_audio, *left_out):

@@ -12,7 +12,7 @@ from ssr_plugin.data.manifest import read_manifest
 from ssr_plugin.problems import TooManyProblems
 from ssr_plugin.tts.speak_texts import read_texts, speak
 from ssr_plugin.tts.synthesizers import CommandSynthesizer, SynthesisError
-from ssr_plugin.tts.text_normalization import reads_badly, spoken_form
+from ssr_plugin.tts.text_normalization import reads_badly, spoken_form, transcript_of
 
 TEXTS = {f"set-{i}": f"The cat sat on mat {i}." for i in range(20)}
 
@@ -45,17 +45,29 @@ def parrot(tmp_path, write_audio):
         ("My body cast a shadow.", "my body cast a shadow"),
         ("It’s 5 o'clock -- already?", "it's five o'clock already"),
         ("A well-known (old) trick", "a well known old trick"),
+        ("3.5 % of it", "three point five percent of it"),
+        (
+            "Dr. Bo, in 1984: $21",
+            "doctor bo in nineteen eighty four twenty one dollars",
+        ),
     ],
 )
 def test_a_transcript_says_what_is_said(text, says):
-    assert spoken_form(text) == says
+    assert spoken_form(text) == transcript_of(text) == says
+
+
+def test_what_cannot_be_said_has_no_spoken_form_but_others_may_have_said_it():
+    assert spoken_form("a/b") is None
+    assert transcript_of("a/b") == "a b"
 
 
 @pytest.mark.parametrize(
     "text, reason",
     [
         ('Plain words, and marks: (yes) "no"; 5% of $3!', None),
-        ("x^2 + 1", "symbols"),
+        ("3.5 % of it", None),
+        ("the % of it", "symbols: %"),
+        ("x^2 + 1", "numbers"),
         ("fill the ____ in", "symbols"),
         ("word " * 101, "longer than 100 words"),
         ("1 2 3", "no words"),
@@ -68,9 +80,8 @@ def test_what_reads_badly_aloud_says_why(text, reason):
     assert found == reason or found.startswith(reason)
 
 
-def test_what_reads_badly_is_the_users_to_say():
+def test_how_long_a_text_may_be_is_the_users_to_say():
     assert reads_badly("one two three", max_words=2)
-    assert reads_badly("a = b", marks="=") is None
 
 
 # --- Speaking ----------------------------------------------------------------------
@@ -87,6 +98,22 @@ def test_each_text_has_a_recording_and_a_row(tmp_path, parrot):
         assert row["wrd"].startswith("the cat sat on mat ")
     assert list(skipped) == ["bad"]
     assert json.loads((tmp_path / "out" / "skipped.json").read_text()) == skipped
+
+
+def test_what_is_given_to_the_synthesiser_is_what_the_transcript_says(tmp_path, parrot):
+    texts = {
+        "a": "3.5 % of it, i.e. $20.50.",
+        "b": "Dr. Smith ran 5 km in 1984.",
+        "c": "He came 2nd, at 50 °C.",
+        "d": "About 5 ¢ of it.",
+    }
+    assert speak(texts, tmp_path / "out", parrot) == {"d": "symbols: ¢"}
+    rows = read_manifest(tmp_path / "out" / "manifest.csv")
+    given = {transcript_of(call.partition(" ")[2]) for call in parrot.calls()}
+    assert given == {row["wrd"] for row in rows.values()}
+    assert rows["a"]["wrd"].startswith("three point five percent of it that is twenty")
+    said = " ".join(parrot.calls())
+    assert not any(character.isdigit() or character in "%$°" for character in said)
 
 
 def test_the_id_chooses_the_voice(tmp_path, parrot):
@@ -175,8 +202,7 @@ def test_what_is_spoken_is_the_users_to_say(tmp_path, parrot):
     (tmp_path / "my.txt").write_text("a line\n" * 30 + "a = b\nthree more words\n")
     ssr_speak(tmp_path / "my.txt", tmp_path / "out", parrot, "--max-items", "4")
     assert len(read_manifest(tmp_path / "out" / "manifest.csv")) == 4
-    options = ["--max-words", "2", "--marks", "="]
-    ssr_speak(tmp_path / "my.txt", tmp_path / "out", parrot, *options)
+    ssr_speak(tmp_path / "my.txt", tmp_path / "out", parrot, "--max-words", "2")
     rows = read_manifest(tmp_path / "out" / "manifest.csv")
     assert "my-00031" not in rows and "my-00032" not in rows and len(rows) == 30
 
@@ -201,7 +227,6 @@ def test_a_task_is_spoken_by_its_ids(tmp_path):
         (["continuation", "data"], "speech of its own"),
         (["copa"], "data: name the folder of copa"),
         (["copa", "/no/such"], "no dev.jsonl"),
-        (["copa", "/", "--synthesizer", "espek"], "did you mean 'espeak'"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, arguments, says):
@@ -209,6 +234,10 @@ def test_what_is_wrong_is_named(tmp_path, arguments, says):
         main(["speak", *arguments, "--output", str(tmp_path / "out")])
 
 
-def test_a_program_that_is_not_there_is_named():
+def test_a_synthesiser_or_program_that_is_not_there_is_named(tmp_path):
+    (tmp_path / "my.txt").write_text("a line\n")
+    line = ["speak", str(tmp_path / "my.txt"), "--output", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match="did you mean 'espeak'"):
+        main([*line, "--synthesizer", "espek"])
     with pytest.raises(SynthesisError, match="no program 'nowhere'"):
         CommandSynthesizer("nowhere {text}")

@@ -5,7 +5,7 @@ import random
 from ssr_plugin.data.datasets import read_text
 from ssr_plugin.evaluation.harness.choice_benchmark import ChoiceTask
 from ssr_plugin.evaluation.harness.items import Item, Spoken, draw_names
-from ssr_plugin.tts.text_normalization import spoken_form
+from ssr_plugin.tts.text_normalization import transcript_of
 
 _SPLITS = ("train", "dev", "test")
 
@@ -122,7 +122,7 @@ class Expresso(ChoiceTask):
         for style in self.styles:
             wavs = self.data.glob(f"audio_48khz/read/*/{style}/base/*.wav")
             found[style] = {
-                wav.stem: Spoken(spoken_form(texts[wav.stem]), str(wav))
+                wav.stem: Spoken(transcript_of(texts[wav.stem]), str(wav))
                 for wav in sorted(wavs)
                 if wav.stem in names and wav.stem in texts
             }

@@ -8,7 +8,7 @@ from ssr_plugin.data.audio_headers import audio_files
 from ssr_plugin.data.datasets import read_text
 from ssr_plugin.evaluation.harness.choice_benchmark import ChoiceTask
 from ssr_plugin.evaluation.harness.items import Item, Spoken
-from ssr_plugin.tts.text_normalization import spoken_form
+from ssr_plugin.tts.text_normalization import transcript_of
 
 _PARTS = ("mutual", "correct", "incorrect")
 # A story with its right, or its wrong ending: <number>_<id>_correct, or <id>_correct.
@@ -149,7 +149,7 @@ class StoryCloze(ChoiceTask):
 def _whole(path):
     """A story with its ending, and what is said if that lies beside it."""
     told = path.with_suffix(".txt")
-    return Spoken(spoken_form(read_text(told)) if told.is_file() else "", str(path))
+    return Spoken(transcript_of(read_text(told)) if told.is_file() else "", str(path))
 
 
 def _read_text(path):
@@ -164,7 +164,7 @@ def _read_part(path, wavs):
     """A part of a story, with its recording if there is a choice of some."""
     if wavs is not None and path.name not in wavs:
         raise ValueError(f"data: there is no {path}.wav, a recording")
-    return Spoken(spoken_form(_read_text(path)), wavs and wavs[path.name])
+    return Spoken(transcript_of(_read_text(path)), wavs and wavs[path.name])
 
 
 class TopicStoryCloze(StoryCloze):

@@ -7,7 +7,7 @@ from ssr_plugin.data.audio_headers import audio_files
 from ssr_plugin.data.datasets import read_text
 from ssr_plugin.evaluation.harness.choice_benchmark import ChoiceTask
 from ssr_plugin.evaluation.harness.items import Item, Spoken, draw_names
-from ssr_plugin.tts.text_normalization import spoken_form
+from ssr_plugin.tts.text_normalization import transcript_of
 
 
 class SWUGGY(ChoiceTask):
@@ -88,7 +88,7 @@ class SWUGGY(ChoiceTask):
             stem = row["filename"].strip().removesuffix(".wav")
             if stem not in files:
                 raise ValueError(f"data: there is no recording {stem} in {self.folder}")
-            text = spoken_form(row[self.column])
+            text = transcript_of(row[self.column])
             phones = None if text else row.get("phones")
             choices.append(Spoken(text, files[stem], written=phones))
         cluster = "-".join(pair["1"][x].strip() for x in self.pair if x != "voice")

@@ -119,6 +119,7 @@ class TextTask(ChoiceTask):
         Spoken
         """
         written = self.written(question)
+        # What cannot be said is never heard: its text is read as it stands.
         return Spoken(spoken_form(written) or written, wav, written=written)
 
     def recordings(self, questions):
