@@ -23,13 +23,12 @@ import subprocess
 import sys
 import time
 
-import speechbrain as sb
 import torch
-import yaml
 from matplotlib.figure import Figure
 
 from ssr_plugin import build
 from ssr_plugin.connectors.ssr import PUBLISHED
+from ssr_plugin.hparams import parse_command_line
 from ssr_plugin.segmenters.fixed import FixedSegmenter
 from ssr_plugin.training.batches import collate, training_sampler
 from ssr_plugin.training.brain import ReadOptions
@@ -37,10 +36,10 @@ from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.distill_brain import DistillBrain
 from ssr_plugin.training.loop import make_loaders
 from ssr_plugin.training.run_report import peak_rss_mb
-from ssr_plugin.training.run_training import load_hparams, prepare_on_main
+from ssr_plugin.training.run_training import prepare_on_main
 from ssr_plugin.training.schedule import warmup_cosine
 
-PROJECT = pathlib.Path(__file__).parents[1]
+YAML = "hparams/distill.yaml"
 HIDDEN = {"hidden_size": 2048}
 DISTIL = {"llm_weight": 0.0}
 PUBLISHED_LOSS = {**DISTIL, "ce_weight": 0.0, "centered": False}
@@ -130,7 +129,7 @@ class TimedBrain(DistillBrain):
             epoch += 1
 
 
-def run(name, minutes, overrides):
+def run(name, minutes, job):
     """Trains and scores one contender.
 
     Returns
@@ -138,12 +137,10 @@ def run(name, minutes, overrides):
     dict
         "train", and for each split and kind of segments what the recipe reports.
     """
-    sys.path.insert(0, str(PROJECT / "recipes" / "librispeech"))
-    from prepare import LibriSpeech
-
     contender = CONTENDERS[name]
-    hparams = load_hparams(PROJECT / "hparams" / "distill.yaml", overrides)
-    manifests = prepare_on_main(LibriSpeech(hparams["data_folder"]), hparams)
+    hparams = job.load()
+    dataset = job.dataset_class()(hparams["data_folder"])
+    manifests = prepare_on_main(dataset, hparams)
     splits = make_splits(hparams, {}, manifests)
     encoder, llm = hparams["encoder"], hparams["llm"]
     hparams |= contender.weights
@@ -249,20 +246,18 @@ def draw(path, results, split):
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0],
-        epilog="Any other --key value overrides hparams/distill.yaml.",
+        epilog=f"Any other --key value overrides {YAML}.",
     )
     parser.add_argument("--minutes", type=float, default=0.5, help="of training, each")
     parser.add_argument("--only", nargs="*", default=list(CONTENDERS), help="of these")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     options, rest = parser.parse_known_args()
-    _, _, overrides = sb.parse_arguments(["hparams/distill.yaml", *rest])
-    given = yaml.safe_load(overrides) or {}
-    if "output_folder" not in given:
-        given["output_folder"] = "results/connectors"
-    overrides, folder = yaml.safe_dump(given), pathlib.Path(given["output_folder"])
+    words = [YAML, "--output_folder", "results/connectors", *rest]
+    job = parse_command_line(words, "benchmarks/connectors.py")
+    folder = pathlib.Path(job.settings["output_folder"])
     folder.mkdir(parents=True, exist_ok=True)
     if options.contender:
-        figures = run(options.contender, options.minutes, overrides)
+        figures = run(options.contender, options.minutes, job)
         path = folder / f"{options.contender}.json"
         path.write_text(json.dumps(figures, indent=2))
         return

@@ -1,7 +1,7 @@
 """Trained segmenters, side by side: where they put boundaries, and what they hear.
 
     python benchmarks/segmenters.py results/segmenter results/boundary
-    python benchmarks/segmenters.py results/segmenter --recipe ljspeech \\
+    python benchmarks/segmenters.py results/segmenter --dataset ljspeech \\
         --data_folder /data/LJSpeech-1.1 --aligner files \\
         --aligner_options "{files: {source: /data/LJSpeech-1.1/TextGrid}}"
 
@@ -11,21 +11,17 @@ one LLM, which are taken from the first.
 """
 
 import argparse
-import importlib
-import pathlib
-import sys
 
-import speechbrain as sb
 import torch
-import yaml
 from speechbrain.utils.distributed import infer_device
 
+from ssr_plugin.hparams import parse_command_line
 from ssr_plugin.metrics.segmentation_metrics import SegmentationMetrics
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.trained import load_segmenter, read_settings
 from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.loop import make_loaders
-from ssr_plugin.training.run_training import load_hparams, prepare_on_main
+from ssr_plugin.training.run_training import prepare_on_main
 
 COLUMNS = {
     "boundary MAE ms": "boundary_mae_ms",
@@ -36,8 +32,7 @@ COLUMNS = {
     "segments/token": "segments_per_token",
     "hypothesis WER %": "hypothesis_wer",
 }
-PROJECT = pathlib.Path(__file__).parents[1]
-DATA_SETS = {"librispeech": "LibriSpeech", "ljspeech": "LJSpeech"}
+YAML = "hparams/segmenter.yaml"
 
 
 @torch.no_grad()
@@ -55,10 +50,9 @@ def score(segmenter, loader, encoder, tokenizer):
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0],
-        epilog="Any other --key value overrides hparams/segmenter.yaml.",
+        epilog=f"Any other --key value overrides {YAML}.",
     )
     parser.add_argument("folders", nargs="+", help="of trained segmenters")
-    parser.add_argument("--recipe", default="librispeech", choices=list(DATA_SETS))
     options, rest = parser.parse_known_args()
     settings = read_settings(options.folders[0])
     for folder in options.folders:
@@ -69,17 +63,16 @@ def main():
                 f"alone; compare its alignments by "
                 f"ssr_plugin.alignment.compare_alignments"
             )
-    _, _, overrides = sb.parse_arguments(["hparams/segmenter.yaml", *rest])
-    given = {
+    first = {
         "encoder_source": settings["encoder"]["source"],
         "llm_source": settings["llm"]["source"],
         "output_folder": "results/segmenters",
-        **(yaml.safe_load(overrides) or {}),
     }
-    hparams = load_hparams(PROJECT / "hparams/segmenter.yaml", yaml.safe_dump(given))
-    sys.path.insert(0, str(PROJECT / "recipes" / options.recipe))
-    data_set = getattr(importlib.import_module("prepare"), DATA_SETS[options.recipe])
-    manifests = prepare_on_main(data_set(hparams["data_folder"]), hparams)
+    first = [f"--{key}={value}" for key, value in first.items()]
+    job = parse_command_line([YAML, *first, *rest], "benchmarks/segmenters.py")
+    hparams = job.load()
+    dataset = job.dataset_class()(hparams["data_folder"])
+    manifests = prepare_on_main(dataset, hparams)
     splits = make_splits(hparams, {}, manifests)
     encoder, llm = hparams["encoder"], hparams["llm"]
     loaders = make_loaders(splits, hparams["batch_seconds"])

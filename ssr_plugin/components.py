@@ -39,7 +39,11 @@ _TARGETS = {
         "aligner": "evaluation.benchmarks.aligner_quality:AlignerQuality",
         "perplexity": "evaluation.benchmarks.text_perplexity:TextPerplexity",
     },
-    "datasets": {"csv": "data.datasets:CSVDataSet"},
+    "datasets": {
+        "librispeech": "data.librispeech:LibriSpeech",
+        "ljspeech": "data.ljspeech:LJSpeech",
+        "csv": "data.datasets:CSVDataSet",
+    },
     "synthesizers": {
         "espeak": "tts.synthesizers:EspeakSynthesizer",
         "flite": "tts.synthesizers:FliteSynthesizer",

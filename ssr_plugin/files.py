@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import tempfile
 
 
 @contextlib.contextmanager
@@ -39,6 +40,38 @@ def atomic_path(path):
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_writable(key, folder):
+    """Makes a folder, if it is not there, and sees that files can be written in it.
+
+    Arguments
+    ---------
+    key : str
+        What the user knows it by.
+    folder : path-like
+
+    Raises
+    ------
+    ValueError
+        If nothing can be written there.
+
+    Example
+    -------
+    >>> _ = (getfixture("tmp_path") / "file").write_text("")
+    >>> check_writable("output_folder", getfixture("tmp_path") / "file" / "run")
+    Traceback (most recent call last):
+        ...
+    ValueError: output_folder: cannot write in '...run': Not a directory; name another
+    """
+    try:
+        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{key}: cannot write in '{folder}': {error.strerror}; name another"
+        ) from error
 
 
 def digest(*values):

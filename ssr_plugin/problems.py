@@ -1,5 +1,10 @@
-"""Bad utterances: named, counted, skipped up to a share, then the run stops."""
+"""What is wrong with the input, told in a line.
 
+Bad utterances are named, counted, skipped up to a share, then the run stops.
+"""
+
+import contextlib
+import difflib
 import logging
 
 logger = logging.getLogger(__name__)
@@ -7,6 +12,81 @@ logger = logging.getLogger(__name__)
 
 class TooManyProblems(RuntimeError):
     """More utterances are bad than the run was told to put up with."""
+
+
+@contextlib.contextmanager
+def told_in_a_line():
+    """Ends the process with one line where the user's input is at fault.
+
+    Raises
+    ------
+    SystemExit
+        With the message alone.
+
+    Example
+    -------
+    >>> with told_in_a_line():
+    ...     raise ValueError("seed: it is no number")
+    Traceback (most recent call last):
+        ...
+    SystemExit: error: seed: it is no number
+    """
+    try:
+        yield
+    except (OSError, ValueError, ImportError, MemoryError, TooManyProblems) as error:
+        logger.debug("The run stopped", exc_info=True)
+        raise SystemExit(f"error: {error}") from error
+
+
+@contextlib.contextmanager
+def named(key):
+    """Puts the key that a user set before the message of what comes of it.
+
+    Arguments
+    ---------
+    key : str
+
+    Raises
+    ------
+    ValueError
+
+    Example
+    -------
+    >>> with named("llm_source"):
+    ...     raise ValueError("there is no such model")
+    Traceback (most recent call last):
+        ...
+    ValueError: llm_source: there is no such model
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{key}: {error}") from error
+
+
+def did_you_mean(name, known, sign=""):
+    """A hint at the known name that is most like an unknown one, or nothing.
+
+    Arguments
+    ---------
+    name : str
+    known : iterable of str
+    sign : str
+        Stands before names where the user writes them.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> did_you_mean("sed", ["seed", "lr"], "--")
+    " (did you mean '--seed'?)"
+    >>> did_you_mean("x", ["seed", "lr"])
+    ''
+    """
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean '{sign}{close[0]}'?)" if close else ""
 
 
 class Problems:

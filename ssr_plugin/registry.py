@@ -18,11 +18,12 @@ entry point group ``ssr_plugin.extensions``, whose target is a function
 An extension that fails to load warns and is skipped; the rest keeps working.
 """
 
-import difflib
 import functools
 import importlib
 import importlib.metadata
 import warnings
+
+from ssr_plugin.problems import did_you_mean
 
 ENTRY_POINT_GROUP = "ssr_plugin.extensions"
 
@@ -88,9 +89,8 @@ class Table:
             If the part's module lacks something it needs.
         """
         if name not in self._parts:
-            close = difflib.get_close_matches(str(name), self.names(), n=1)
-            hint = f" (did you mean '{close[0]}'?)" if close else ""
             known = ", ".join(self.names())
+            hint = did_you_mean(name, self.names())
             raise ValueError(f"unknown {self.kind} '{name}'; known: {known}{hint}")
         part = self._parts[name]
         if isinstance(part, str):

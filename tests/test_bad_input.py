@@ -116,7 +116,7 @@ def test_a_misspelt_key_is_named_with_the_like(overrides):
     assert (
         "--number_of_epoch: " in message and "distill.yaml has no such key" in message
     )
-    assert "did you mean --number_of_epochs?" in message
+    assert "did you mean '--number_of_epochs'?" in message
 
 
 def test_a_missing_yaml_is_named():

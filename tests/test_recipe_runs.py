@@ -14,6 +14,7 @@ import sys
 import pytest
 import torch
 
+from ssr_plugin.cli import main as ssr
 from ssr_plugin.metrics.curves import FIGURES
 from ssr_plugin.training.brain import StageBrain
 
@@ -287,6 +288,31 @@ def test_any_csv_trains_and_gives_what_its_corpus_gives(run, small_run, tmp_path
     metrics = runs.run("template", runs.arguments(**overrides))
     assert metrics["valid"] == run[1]["valid"]
     assert metrics["test"] == run[1]["test-a"]
+
+
+@pytest.mark.parametrize("yaml", ["distill.yaml", "hparams/distill.yaml"])
+def test_ssr_train_gives_in_any_folder_what_the_recipe_gives(
+    run, small_run, tmp_path, monkeypatch, yaml
+):
+    monkeypatch.chdir(tmp_path)
+    (_, *words) = runs.arguments(**small_run(tmp_path, dataset="librispeech"))
+    with runs._restored():
+        assert ssr(["train", yaml, *words]) == 0
+    assert figures(tmp_path / "run") == figures(run[0]["output_folder"])
+
+
+@pytest.mark.slow
+def test_the_sample_trains_and_is_evaluated_in_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    short = ["--train_splits", "dev-sample", "--valid_share", "0.3"]
+    short += ["--aligner", "files", "--number_of_epochs", "1", "--num_workers", "0"]
+    with runs._restored():
+        ssr(["train", "distill.yaml", *short, "--valid_splits", "[]"])
+        ssr(["evaluate", "evaluate.yaml", "--aligner", "files"])
+    assert figures(tmp_path / "results" / "distill")["test-sample"]["utterances"] == 12
+    report = (tmp_path / "results" / "evaluate" / "report.md").read_text()
+    assert "ssr evaluate evaluate.yaml --aligner files" in report
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results"]
 
 
 def command_line(small_run, folder, *launcher, path=(), **overrides):

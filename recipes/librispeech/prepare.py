@@ -1,59 +1,10 @@
-"""LibriSpeech, and any corpus in its folder layout, as a data set.
+"""Prepares LibriSpeech without training, to look at the manifests:
 
-To prepare only::
-
-    python recipes/librispeech/prepare.py DATA_FOLDER SAVE_FOLDER
+python recipes/librispeech/prepare.py DATA_FOLDER SAVE_FOLDER
 """
 
-from ssr_plugin.data.audio_headers import audio_files
-from ssr_plugin.data.datasets import DataSet, Utterance, read_text
+from ssr_plugin.data.librispeech import LibriSpeech
 from ssr_plugin.data.prepare_cli import prepare_command
-
-
-class LibriSpeech(DataSet):
-    """LibriSpeech (Panayotov et al., 2015) as published, whole or in part.
-
-    The layout, with any split names and any type of audio file::
-
-        LibriSpeech/
-            train-clean-100/
-                19/                          speaker
-                    198/                     chapter
-                        19-198-0000.flac
-                        19-198.trans.txt     "19-198-0000 NORTHANGER ABBEY" a line
-
-    Arguments
-    ---------
-    data_folder : path-like
-        The folder ``LibriSpeech`` or the one it lies in.
-    """
-
-    def __init__(self, data_folder):
-        super().__init__(data_folder)
-        if (self.folder / "LibriSpeech").is_dir():
-            self.folder = self.folder / "LibriSpeech"
-
-    def utterances(self, split):
-        for chapter in sorted((self.folder / split).glob("*/*/")):
-            if not chapter.is_dir():
-                continue
-            speaker = chapter.parent.name
-            texts = {}
-            for path in sorted(chapter.glob("*.trans.txt")):
-                texts |= self._transcripts(path)
-            without_audio = dict(texts)
-            for wav in audio_files(chapter):
-                without_audio.pop(wav.stem, None)
-                yield Utterance(wav.stem, str(wav), texts.get(wav.stem), speaker)
-            for name, text in without_audio.items():
-                yield Utterance(name, str(chapter / f"{name}.flac"), text, speaker)
-
-    @staticmethod
-    def _transcripts(path):
-        """Transcripts of a chapter by utterance id."""
-        lines = (line.split(maxsplit=1) for line in read_text(path).split("\n"))
-        return {line[0]: " ".join(line[1:]) for line in lines if line}
-
 
 if __name__ == "__main__":
     prepare_command(LibriSpeech)

@@ -34,7 +34,11 @@ def main(argv=None):
         ...
     SystemExit: error: there is no folder '/no/such/folder'
     """
-    options = make_parser().parse_args(argv)
+    parser = make_parser()
+    options, rest = parser.parse_known_args(argv)
+    if rest:
+        hint = ": the YAML comes first" if "words" in options else ""
+        parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
     # Late, like all that help does not need.
     import logging
 

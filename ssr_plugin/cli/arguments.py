@@ -1,5 +1,7 @@
 """What several subcommands can be told alike. Nothing here loads torch."""
 
+import argparse
+
 DEFAULT_MODEL = "results/distill"
 
 _FILES = (
@@ -66,4 +68,14 @@ def add_model(parser):
         metavar="S",
         help="audio that goes through together; less: less memory (default "
         "%(default)s)",
+    )
+
+
+def add_yaml(parser):
+    """A YAML and overrides of its keys, all of which it reads itself."""
+    parser.add_argument(
+        "words",
+        nargs=argparse.REMAINDER,
+        metavar="YAML [--key value ...]",
+        help="a YAML, and what is to be otherwise than it says",
     )

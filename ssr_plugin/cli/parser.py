@@ -19,6 +19,8 @@ COMMANDS = (
     "embed",
     "export",
     "speak",
+    "train",
+    "evaluate",
     "compare",
 )
 

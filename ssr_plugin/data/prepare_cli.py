@@ -4,7 +4,7 @@ import argparse
 import logging
 
 from ssr_plugin.data.prepare import prepare, read_manifest
-from ssr_plugin.problems import TooManyProblems
+from ssr_plugin.problems import told_in_a_line
 
 
 def prepare_command(dataset_class, argv=None):
@@ -53,10 +53,8 @@ def prepare_command(dataset_class, argv=None):
     options = vars(parser.parse_args(argv))
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
+    with told_in_a_line():
         manifests = prepare(dataset_class(options.pop("data_folder")), **options)
-    except (OSError, ValueError, TooManyProblems) as error:
-        raise SystemExit(f"error: {error}") from error
     for path in (manifests.train, manifests.valid, *manifests.tests.values()):
         rows = read_manifest(path).values()
         hours = sum(row["duration"] for row in rows) / 3600

@@ -1,4 +1,4 @@
-"""The job of every recipe's ``evaluate.py``: a model, some tasks, a report."""
+"""``ssr evaluate`` and every recipe's ``evaluate.py``: a model, tasks, a report."""
 
 import logging
 import pathlib
@@ -11,17 +11,18 @@ from ssr_plugin import build
 from ssr_plugin.alignment.cache import align
 from ssr_plugin.evaluation.harness.answering import answer_items
 from ssr_plugin.evaluation.report import evaluation_report
-from ssr_plugin.files import digest, file_identity
+from ssr_plugin.files import check_writable, digest, file_identity
+from ssr_plugin.hparams import parse_command_line
 from ssr_plugin.inference.pretrained import SETTINGS, find_folder
+from ssr_plugin.inference.pretrained import read_settings as model_settings
 from ssr_plugin.inference.speech_lm import SpeechLM
-from ssr_plugin.problems import TooManyProblems
+from ssr_plugin.problems import named, told_in_a_line
 from ssr_plugin.registry import get_registry
-from ssr_plugin.training.run_training import load_hparams
 
 logger = logging.getLogger(__name__)
 
 
-def main(dataset_class=None, argv=None):
+def main(dataset_class=None, argv=None, program="evaluate.py"):
     """Evaluates a model on tasks and writes a report.
 
     Arguments
@@ -31,6 +32,8 @@ def main(dataset_class=None, argv=None):
         None takes the one that the registry has under the YAML's key ``dataset``.
     argv : list of str or None
         The YAML and overrides of its keys, by default those of the command line.
+    program : str
+        What stands before them, for messages and the report.
 
     Returns
     -------
@@ -45,20 +48,20 @@ def main(dataset_class=None, argv=None):
     if (sb.utils.distributed.get_rank() or 0) > 0:
         # Under torchrun the first process does it all: it is not much.
         return {}
-    argv = argv or sys.argv[1:]
-    hparams_file, run_opts, overrides = sb.parse_arguments(argv)
-    try:
-        hparams = load_hparams(hparams_file, overrides)
-        sb.create_experiment_directory(
-            experiment_directory=hparams["output_folder"],
-            hyperparams_to_save=hparams_file,
-            overrides=overrides,
-        )
-        command = shlex.join(["evaluate.py", *map(str, argv)])
-        return evaluate(hparams, run_opts, dataset_class, command)
-    except (OSError, ValueError, TooManyProblems) as error:
-        logger.debug("The run stopped", exc_info=True)
-        raise SystemExit(f"error: {error}") from error
+    argv = sys.argv[1:] if argv is None else argv
+    with told_in_a_line():
+        job = parse_command_line(argv, program)
+        job.require("model", "task_options")
+        dataset_class = job.dataset_class(dataset_class)
+        # Before tasks, whose items may take long to align.
+        with named("model"):
+            model_settings(find_folder(job.settings["model"]))
+        for key in ("output_folder", "cache_folder"):
+            check_writable(key, job.settings[key])
+        sb.create_experiment_directory(job.settings["output_folder"])
+        job.save(job.settings["output_folder"])
+        command = shlex.join([*program.split(), *map(str, argv)])
+        return evaluate(job.load(), job.run_opts, dataset_class, command)
 
 
 def evaluate(hparams, run_opts, dataset_class, command):
@@ -70,7 +73,7 @@ def evaluate(hparams, run_opts, dataset_class, command):
         Of ``hparams/evaluate.yaml``.
     run_opts : dict
         As ``speechbrain.parse_arguments`` gives them.
-    dataset_class : type or None
+    dataset_class : type
     command : str
         For the report.
 
@@ -145,7 +148,7 @@ def make_task(name, hparams, dataset_class):
     ---------
     name : str
     hparams : dict
-    dataset_class : type or None
+    dataset_class : type
 
     Returns
     -------
@@ -153,7 +156,6 @@ def make_task(name, hparams, dataset_class):
     """
     given = {}
     if get_registry().tasks.get(name).reads_corpus:
-        dataset_class = dataset_class or get_registry().datasets.get(hparams["dataset"])
         given = {
             "dataset": dataset_class(hparams["data_folder"]),
             "splits": hparams["test_splits"],

@@ -23,6 +23,8 @@ def resolve_precision(precision, device=None):
     >>> resolve_precision("fp32"), resolve_precision("auto", "cpu") in ("bf16", "fp32")
     ('fp32', True)
     """
+    if precision not in ("auto", "fp32", "bf16", "fp16"):
+        raise ValueError(f"precision: '{precision}' is none of auto, fp32, bf16, fp16")
     if precision != "auto":
         return precision
     if device is None:

@@ -44,12 +44,25 @@ class TrainedSegmenter(nn.Module):
     forced = False
     trained = True
 
-    def __init__(self, input_size, llm, frame_rate, stack=1, **network):
+    def __init__(
+        self,
+        input_size,
+        llm,
+        frame_rate,
+        stack=1,
+        width=256,
+        num_layers=4,
+        num_heads=4,
+        kernel_size=15,
+        dropout=0.1,
+    ):
         super().__init__()
         self.tokenizer = llm.tokenizer
         self.frame_rate = frame_rate
         self.stack = stack
-        self.network = FrameNetwork(input_size, stack=stack, **network)
+        self.network = FrameNetwork(
+            input_size, width, num_layers, num_heads, kernel_size, stack, dropout
+        )
 
     def learn_symbols(self, segments):
         """Takes from the training data what symbols there are, before training.

@@ -1,24 +1,17 @@
-"""The main job that every recipe's ``train.py`` runs: a YAML, a data set, a stage."""
+"""``ssr train`` and every recipe's ``train.py``: a YAML, a data set, a stage."""
 
-import difflib
-import logging
 import pathlib
-import re
 import sys
 
 import speechbrain as sb
-from hyperpyyaml import load_hyperpyyaml
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from ssr_plugin.data.prepare import prepare
-from ssr_plugin.problems import TooManyProblems
-from ssr_plugin.registry import get_registry
+from ssr_plugin.hparams import parse_command_line
+from ssr_plugin.problems import told_in_a_line
+from ssr_plugin.training.inputs import check_inputs
 
-logger = logging.getLogger(__name__)
 
-
-def main(dataset_class=None, argv=None):
+def main(dataset_class=None, argv=None, program="train.py"):
     """Prepares the data and runs the stage that the YAML describes.
 
     Arguments
@@ -28,6 +21,8 @@ def main(dataset_class=None, argv=None):
         that the registry has under the name in the YAML's key ``dataset``.
     argv : list of str or None
         The YAML and overrides of its keys, by default those of the command line.
+    program : str
+        What stands before them, for messages.
 
     Returns
     -------
@@ -39,59 +34,19 @@ def main(dataset_class=None, argv=None):
     SystemExit
         With the message alone, where the user's input is at fault.
     """
-    hparams_file, run_opts, overrides = sb.parse_arguments(argv or sys.argv[1:])
-    sb.utils.distributed.ddp_init_group(run_opts)
-    try:
-        hparams = load_hparams(hparams_file, overrides)
-        sb.create_experiment_directory(
-            experiment_directory=hparams["output_folder"],
-            hyperparams_to_save=hparams_file,
-            overrides=overrides,
-        )
-        if dataset_class is None:
-            dataset_class = get_registry().datasets.get(hparams["dataset"])
-        manifests = prepare_on_main(dataset_class(hparams["data_folder"]), hparams)
-        return hparams["stage"](hparams, run_opts, manifests)
-    except (OSError, ValueError, MemoryError, TooManyProblems) as error:
-        logger.debug("The run stopped", exc_info=True)
-        raise SystemExit(f"error: {error}") from error
-
-
-def load_hparams(hparams_file, overrides):
-    """Reads a YAML, with overrides of its keys.
-
-    Arguments
-    ---------
-    hparams_file : path-like
-    overrides : str
-        YAML, as ``speechbrain.parse_arguments`` gives it.
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    ValueError
-        If the YAML has no such key; the message names a similar one.
-    """
-    try:
-        text = pathlib.Path(hparams_file).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no YAML '{hparams_file}'") from None
-    try:
-        given = YAML(typ="safe").load(overrides) or {}
-    except YAMLError as error:
-        raise ValueError(
-            f"the options are no YAML: {' '.join(str(error).split())}"
-        ) from error
-    known = re.findall(r"^([a-z]\w*):", text, re.MULTILINE)
-    for key in given:
-        if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean --{close[0]}?" if close else ""
-            raise ValueError(f"--{key}: {hparams_file} has no such key{hint}")
-    return load_hyperpyyaml(text, given)
+    with told_in_a_line():
+        job = parse_command_line(sys.argv[1:] if argv is None else argv, program)
+        job.require("stage")
+        settings = job.settings
+        # All that a user may have got wrong, before anything large is loaded.
+        dataset = job.dataset_class(dataset_class)(settings["data_folder"])
+        check_inputs(settings)
+        sb.utils.distributed.ddp_init_group(job.run_opts)
+        sb.create_experiment_directory(settings["output_folder"])
+        sb.utils.distributed.run_on_main(job.save, [settings["output_folder"]])
+        manifests = prepare_on_main(dataset, settings)
+        hparams = job.load()
+        return hparams["stage"](hparams, job.run_opts, manifests)
 
 
 def prepare_on_main(dataset, hparams):

@@ -7,27 +7,29 @@ import pathlib
 import torch
 
 from ssr_plugin.data.manifest import read_manifest
-from ssr_plugin.inference.pretrained import load_speech_lm
+from ssr_plugin.inference.pretrained import (
+    TUNED,
+    find_folder,
+    load_speech_lm,
+    read_settings,
+)
 from ssr_plugin.llm.tuning import TunedLLM
 from ssr_plugin.training.checkpoints import SameModels
 
 logger = logging.getLogger(__name__)
 
 
-def load_stage1(source, device=None, **options):
-    """The model of stage 1.
+def find_stage1(source):
+    """The folder of the model of stage 1, seen to hold one.
 
     Arguments
     ---------
     source : str
         Folder of a run of ``hparams/distill.yaml``, or hub id.
-    device : str or None
-    **options
-        Of :func:`ssr_plugin.inference.pretrained.load_speech_lm`.
 
     Returns
     -------
-    ssr_plugin.inference.speech_lm.SpeechLM
+    pathlib.Path
 
     Raises
     ------
@@ -36,7 +38,7 @@ def load_stage1(source, device=None, **options):
 
     Example
     -------
-    >>> load_stage1(getfixture("tmp_path") / "distill")
+    >>> find_stage1(getfixture("tmp_path") / "distill")
     Traceback (most recent call last):
         ...
     ValueError: stage1: there is no folder '...distill'. It is made by the same command
@@ -48,8 +50,9 @@ def load_stage1(source, device=None, **options):
         # A path whose beginning is there is no hub id.
         if not folder.is_dir() and len(folder.parts) > 1 and folder.parent.is_dir():
             raise ValueError(f"there is no folder '{folder}'")
-        lm = load_speech_lm(source, device=device, **options)
-        if lm.tuned is not None:
+        folder = find_folder(source)
+        read_settings(folder)
+        if (folder / TUNED).is_dir():
             raise ValueError(f"the LLM of '{source}' is tuned already")
     except ValueError as error:
         raise ValueError(
@@ -57,7 +60,34 @@ def load_stage1(source, device=None, **options):
             f"hparams/distill.yaml in place of hparams/finetune.yaml; give its "
             f"output_folder here"
         ) from error
-    return lm
+    return folder
+
+
+def load_stage1(source, device=None, **options):
+    """The model of stage 1.
+
+    Arguments
+    ---------
+    source : str
+        As in :func:`find_stage1`.
+    device : str or None
+    **options
+        Of :func:`ssr_plugin.inference.pretrained.load_speech_lm`.
+
+    Returns
+    -------
+    ssr_plugin.inference.speech_lm.SpeechLM
+
+    Raises
+    ------
+    ValueError
+        If there is none, or it cannot be loaded.
+    """
+    find_stage1(source)
+    try:
+        return load_speech_lm(source, device=device, **options)
+    except ValueError as error:
+        raise ValueError(f"stage1: {error}") from error
 
 
 def compare_data(source, manifests):

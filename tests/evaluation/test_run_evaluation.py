@@ -139,7 +139,7 @@ def test_what_is_measured_of_a_corpus_is_reported_beside_choices(
         ("task_options", {"continuation": {"words": 3}}, "'words'"),
         ("test_splits", ["test-z"], "no split 'test-z'"),
         ("data_folder", "/no/such/data", "/no/such/data"),
-        ("modell", "x", "did you mean --model"),
+        ("modell", "x", "did you mean '--model'"),
     ],
 )
 def test_what_is_wrong_is_named(evaluate, settings, key, value, says):

@@ -1,0 +1,28 @@
+"""``ssr train``: a stage of training, as a YAML describes it."""
+
+from ssr_plugin.cli.arguments import add_yaml
+
+WHAT = "train a connector, a segmenter or the LLM, as a YAML says"
+HOW = """
+  ssr train hparams/distill.yaml
+  ssr train hparams/distill.yaml --help
+  ssr train hparams/distill.yaml --data_folder /data/LibriSpeech --number_of_epochs 50
+  ssr train hparams/distill.yaml --dataset csv --data_folder clips --train_splits train
+  torchrun --nproc_per_node 4 -m ssr_plugin train hparams/distill.yaml
+
+A YAML is your own, or one that the package brings: distill.yaml, segmenter.yaml,
+finetune.yaml. With --help after it, its keys are told; each is overridden by
+--key value. --dataset names the kind of data set: librispeech, ljspeech, csv, or one
+that an extension adds."""
+
+
+def add_arguments(parser):
+    """What it can be told."""
+    add_yaml(parser)
+
+
+def run(options):
+    """Runs the stage."""
+    from ssr_plugin.training.run_training import main
+
+    main(argv=options.words, program="ssr train")

@@ -1,0 +1,426 @@
+"""YAMLs of stages: found, read, overridden from the command line, checked, loaded."""
+
+import copy
+import dataclasses
+import io
+import pathlib
+import sys
+
+from hyperpyyaml import load_hyperpyyaml, resolve_references
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from ssr_plugin import shipped
+from ssr_plugin.files import atomic_path
+from ssr_plugin.hparams_checks import check_overrides, check_parts
+from ssr_plugin.hparams_help import show_usage, show_yaml
+from ssr_plugin.problems import did_you_mean
+from ssr_plugin.registry import get_registry
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a command line asks for.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        The YAML.
+    text : str
+        What is in it, overrides in place.
+    overrides : dict
+        Of its keys.
+    settings : dict
+        Its plain keys, overrides in place: all that no object is made for.
+    run_opts : speechbrain.utils.run_opts.RunOptions
+        SpeechBrain's own options.
+    """
+
+    path: pathlib.Path
+    text: str
+    overrides: dict
+    settings: dict
+    run_opts: object
+
+    def load(self):
+        """Makes the objects that the YAML describes.
+
+        Returns
+        -------
+        dict
+            All of its keys.
+        """
+        return load_hyperpyyaml(self.text)
+
+    def save(self, folder):
+        """Writes the YAML with overrides in place, for whoever asks how a run was made.
+
+        Arguments
+        ---------
+        folder : path-like
+            Gets ``hyperparams.yaml``.
+        """
+        with atomic_path(pathlib.Path(folder) / "hyperparams.yaml") as path:
+            resolved = resolve_references(self.text).getvalue()
+            path.write_text(f"# From {self.path.absolute()}\n{resolved}", "utf-8")
+
+    def require(self, *keys):
+        """Refuses a YAML that lacks some keys.
+
+        Arguments
+        ---------
+        *keys : str
+
+        Raises
+        ------
+        ValueError
+        """
+        there = YAML().load(self.text)
+        missing = [key for key in keys if key not in there]
+        if missing:
+            raise ValueError(
+                f"{self.path} is a YAML for something else: it has no key "
+                f"'{missing[0]}'"
+            )
+
+    def dataset_class(self, own=None):
+        """The data set that a recipe brings, or the key ``dataset`` names.
+
+        Arguments
+        ---------
+        own : type or None
+            The recipe's.
+
+        Returns
+        -------
+        type
+            A subclass of :class:`ssr_plugin.data.datasets.DataSet`.
+
+        Raises
+        ------
+        ValueError
+            If both say one, or there is none of that name.
+        """
+        name = self.settings["dataset"]
+        if own is None:
+            return get_registry().datasets.get(name)
+        if "dataset" in self.overrides:
+            raise ValueError(
+                f"--dataset: this recipe reads {own.__name__}; for another one: "
+                f"ssr train {self.path} --dataset {name}"
+            )
+        return own
+
+
+def parse_command_line(argv, program):
+    """Reads a YAML and what overrides it from a command line; checks both.
+
+    Arguments
+    ---------
+    argv : list of str
+        The YAML, then ``--key value`` or ``--key=value`` for keys of the YAML
+        (``--connector_options.ssr.form frame`` for one in another) and options of
+        SpeechBrain. With ``--help``, the YAML's keys are printed.
+    program : str
+        What stands before them, for messages.
+
+    Returns
+    -------
+    Job
+
+    Raises
+    ------
+    ValueError
+        If a word makes no sense, or a key is unknown, or a value of another kind than
+        the YAML's own; the message is one line that names it.
+    FileNotFoundError
+        If there is no such YAML.
+    SystemExit
+        After help.
+
+    Example
+    -------
+    >>> argv = ["hparams/distill.yaml", "--number_of_epochs", "3"]
+    >>> parse_command_line(argv, "train.py").settings["number_of_epochs"]
+    3
+    >>> parse_command_line([*argv, "--seed"], "train.py")
+    Traceback (most recent call last):
+        ...
+    ValueError: --seed: no value is given; write --seed VALUE
+    """
+    name, words = _split_off_yaml([str(word) for word in argv])
+    asked = {"-h", "--help"} & set(words)
+    if name is None:
+        if asked:
+            show_usage(program, yamls())
+            raise SystemExit(0)
+        raise ValueError(
+            f"name a YAML, such as: {program} hparams/distill.yaml (--help tells more)"
+        )
+    path = find_yaml(name)
+    text = _read(path)
+    defaults = plain_keys(text)
+    if asked:
+        show_yaml(program, name, text, defaults)
+        raise SystemExit(0)
+    overrides, run_words = {}, []
+    for key, values in _options(words):
+        top, *below = key.split(".")
+        if top in defaults:
+            value = _parse(key, values, defaults)
+            for one in reversed(below):
+                value = {one: value}
+            _update(overrides, {top: value})
+        else:
+            known = _run_options()
+            if key not in known:
+                hint = did_you_mean(key, [*defaults, *known], "--")
+                raise ValueError(f"--{key}: {path} has no such key{hint}")
+            run_words += [f"--{key}", *values]
+    check_overrides(overrides, defaults, path)
+    changed = _override(text, overrides)
+    settings = plain_keys(changed)
+    moved = _moved(settings)
+    if moved:
+        # Shipped files and folders are named as they lie.
+        _update(overrides, moved)
+        changed = _override(text, overrides)
+        settings = plain_keys(changed)
+    check_parts(settings)
+    return Job(path, changed, overrides, settings, _parse_run_options(path, run_words))
+
+
+def plain_keys(text):
+    """A YAML's keys for which no object is made, references resolved.
+
+    Arguments
+    ---------
+    text : str
+
+    Returns
+    -------
+    dict
+
+    Example
+    -------
+    >>> plain_keys("a: 1\\nb: !ref <a>\\nc: !new:torch.nn.Linear [!ref <a>, 2]\\n")
+    {'a': 1, 'b': 1}
+    """
+    tree = YAML().load(resolve_references(text))
+    kept = {
+        key: value
+        for key, value in tree.items()
+        if not key.startswith("__") and not _is_made(value)
+    }
+    return YAML(typ="safe").load(_dump(kept)) or {}
+
+
+def find_yaml(name):
+    """The YAML of that name, of the user's or else of those that are shipped.
+
+    Arguments
+    ---------
+    name : path-like
+        ``my/own.yaml``; ``hparams/distill.yaml`` and ``distill.yaml`` are found from
+        any folder.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+
+    Example
+    -------
+    >>> find_yaml("distill.yaml").name
+    'distill.yaml'
+    """
+    root = shipped.folder()
+    for path in (pathlib.Path(name), root / name, root / "hparams" / name):
+        if path.is_file():
+            return path
+    hint = did_you_mean(pathlib.Path(name).name, yamls())
+    raise FileNotFoundError(
+        f"there is no YAML '{name}'; shipped are {', '.join(yamls())}{hint}"
+    )
+
+
+def yamls():
+    """Names of the YAMLs that are shipped.
+
+    Returns
+    -------
+    list of str
+    """
+    return sorted(path.name for path in (shipped.folder() / "hparams").glob("*.yaml"))
+
+
+def resolve_shipped(path):
+    """Where a file or folder lies that may be one of those that are shipped.
+
+    Arguments
+    ---------
+    path : str
+        As a YAML names it: ``recipes/sample/corpus``.
+
+    Returns
+    -------
+    str
+        The path as it is, if it is there or is not shipped.
+
+    Example
+    -------
+    >>> resolve_shipped("recipes/no/such/corpus")
+    'recipes/no/such/corpus'
+    """
+    place = pathlib.Path(path)
+    found = shipped.folder() / place
+    if place.parts[:1] and place.parts[0] in shipped.FOLDERS and not place.exists():
+        return str(found) if found.exists() else path
+    return path
+
+
+def _read(path):
+    """The text of a YAML, seen to be one."""
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+        tree = YAML().load(text)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no YAML: {_flat(error)}") from error
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path} is no YAML with keys: give such as {yamls()[0]}")
+    return text
+
+
+def _dump(tree):
+    stream = io.StringIO()
+    YAML().dump(tree, stream)
+    return stream.getvalue()
+
+
+def _override(text, overrides):
+    """A YAML with other values in place; HyperPyYAML puts no dict where none was."""
+    if not overrides:
+        return text
+    tree = YAML().load(text)
+    _update(tree, overrides)
+    return _dump(tree)
+
+
+def _flat(error):
+    return " ".join(str(error).split())
+
+
+def _is_made(value):
+    """Whether an object is made for a value, or for something in it."""
+    tag = getattr(value, "tag", None)
+    if tag is not None and str(tag.value or "").startswith("!"):
+        return True
+    if isinstance(value, dict):
+        return any(map(_is_made, value.values()))
+    return isinstance(value, list) and any(map(_is_made, value))
+
+
+def _moved(settings):
+    """Overrides that put shipped files and folders where they lie."""
+    found = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            place = _moved(value)
+        elif isinstance(value, list):
+            place = [resolve_shipped(x) if isinstance(x, str) else x for x in value]
+        else:
+            place = resolve_shipped(value) if isinstance(value, str) else value
+        if place != value and place != {}:
+            found[key] = place
+    return found
+
+
+def _update(settings, others):
+    """Puts others in place, dicts key by key."""
+    for key, value in others.items():
+        if isinstance(value, dict) and isinstance(settings.get(key), dict):
+            _update(settings[key], value)
+        else:
+            settings[key] = copy.deepcopy(value)
+
+
+# --- The command line ----------------------------------------------------------------
+
+
+def _split_off_yaml(words):
+    """The YAML, which need not come first, and the other words."""
+    for i, word in enumerate(words):
+        if (i == 0 and not word.startswith("-")) or word.endswith((".yaml", ".yml")):
+            return word, words[:i] + words[i + 1 :]
+    return None, words
+
+
+def _options(words):
+    """(key, its words) of each option."""
+    found = []
+    for word in words:
+        if word.startswith("--") and len(word) > 2:
+            key, sign, value = word[2:].partition("=")
+            found.append((key, [value] if sign else []))
+        elif found:
+            found[-1][1].append(word)
+        else:
+            raise ValueError(f"'{word}' belongs to no key: write --key value")
+    return found
+
+
+def _parse(key, words, defaults):
+    """The value that the words after a key of the YAML stand for."""
+    if not words:
+        raise ValueError(f"--{key}: no value is given; write --{key} VALUE")
+    text = " ".join(words)
+    # A list whose blanks the shell took for the end of a word.
+    if len(words) > 1 and text[:1] not in "[{":
+        hint = did_you_mean(words[1], defaults, "--") or f": write --{key} VALUE"
+        raise ValueError(
+            f"--{key} {words[0]}: '{words[1]}' after it belongs to no key{hint}"
+        )
+    default = defaults
+    for one in key.split("."):
+        default = default.get(one) if isinstance(default, dict) else None
+    try:
+        value = YAML(typ="safe").load(text)
+    except YAMLError as error:
+        if isinstance(default, str):
+            return text
+        problem = getattr(error, "problem", None) or _flat(error)
+        raise ValueError(f"--{key}: '{text}' is no YAML: {problem}") from error
+    # What is to be text is text, though YAML may take it for a number or a date.
+    if isinstance(default, str) and not isinstance(value, dict | list | None):
+        return value if isinstance(value, str) else text
+    return value
+
+
+def _run_options():
+    """Names of SpeechBrain's options."""
+    from speechbrain.utils.run_opts import HELP_TEXTS
+
+    return [*HELP_TEXTS, "jit_module_keys", "compile_module_keys"]
+
+
+def _parse_run_options(path, words):
+    """What SpeechBrain makes of its options; its usage does not hide what is wrong."""
+    import contextlib
+
+    import speechbrain as sb
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            _, run_opts, rest = sb.parse_arguments([str(path), *words])
+    except SystemExit as error:
+        *_, line = said.getvalue().strip().splitlines() or [""]
+        raise ValueError(line.partition("error: argument ")[2] or line) from error
+    sys.stderr.write(said.getvalue())
+    if rest:
+        raise ValueError(f"'{rest}' belongs to no key: write --key value")
+    return run_opts

@@ -1,0 +1,218 @@
+"""Whether what a user sets in a YAML makes sense, told before anything is loaded.
+
+A value must be of the kind that the YAML's own default is of. Where that is null,
+anything will do.
+"""
+
+import inspect
+import json
+import pathlib
+
+from ssr_plugin.problems import did_you_mean
+from ssr_plugin.registry import get_registry
+
+_KINDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "options in braces, {key: value}",
+    type(None): "null",
+}
+_SPLITS = (str, type(None))
+# Keys that may be of another kind, too, than their default is.
+_ALSO = {
+    "train_splits": (str,),
+    "valid_splits": _SPLITS,
+    "test_splits": _SPLITS,
+    "shot_splits": _SPLITS,
+    "text_source": (list, dict),
+    "text_heldout": (list, dict, type(None)),
+    "target_modules": (list,),
+}
+# Dicts of what a user may name as they like; others have the names that they have.
+_OPEN = {"templates"}
+
+
+def check_value(name, value, default, path=None):
+    """Refuses a value of another kind than the default is of.
+
+    Arguments
+    ---------
+    name : str
+        What the user knows it by, for the message.
+    value
+    default
+        None takes anything. Where it is a float, an int will do; where it is a dict,
+        null, for none.
+    path : str
+        The key, dotted; ``name`` without dashes by default.
+
+    Raises
+    ------
+    ValueError
+        Names the key and says what is expected.
+
+    Example
+    -------
+    >>> check_value("--lr", 1, 0.001)
+    >>> check_value("--number_of_epochs", "ten", 5)
+    Traceback (most recent call last):
+        ...
+    ValueError: --number_of_epochs: expected a whole number, such as 5, not 'ten'
+    """
+    if default is None or default is inspect.Parameter.empty:
+        return
+    kind = list if isinstance(default, tuple) else type(default)
+    key = (path or name).rpartition(".")[2].lstrip("-")
+    kinds = (kind, *_ALSO.get(key, ()), *([type(None)] if kind is dict else []))
+    if any(_is(value, one) for one in kinds):
+        numbers = kind is list and default and type(default[0]) in (int, float)
+        if numbers and not all(_is(x, float) for x in value):
+            raise ValueError(
+                f"{name}: expected a list of numbers, such as {_yaml(default)}, not "
+                f"{_yaml(value)}"
+            )
+        return
+    if kind is dict:
+        kinds = (dict,)
+    words = " or ".join(_KINDS.get(one, one.__name__) for one in dict.fromkeys(kinds))
+    shown = kind not in (bool, dict) and default not in ("", [], ())
+    example = f", such as {_yaml(default)}" if shown else ""
+    raise ValueError(f"{name}: expected {words}{example}, not {_yaml(value)}")
+
+
+def _is(value, kind):
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+def _yaml(value):
+    """A value as a user may write it."""
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str):
+        return repr(value)
+    return json.dumps(value, default=str)
+
+
+def check_overrides(overrides, defaults, source):
+    """Refuses overrides of keys that a YAML does not have, or of another kind.
+
+    Options of named parts are left to :func:`check_parts`, which knows more of them.
+
+    Arguments
+    ---------
+    overrides : dict
+    defaults : dict
+        The YAML's keys that may be overridden.
+    source : path-like
+        The YAML, for the message.
+
+    Raises
+    ------
+    ValueError
+
+    Example
+    -------
+    >>> check_overrides({"sed": 1}, {"seed": 1234}, "my.yaml")
+    Traceback (most recent call last):
+        ...
+    ValueError: --sed: my.yaml has no such key (did you mean '--seed'?)
+    """
+    parts = {f"{table.kind}_options" for table in _tables()}
+    for key, value in overrides.items():
+        if key not in defaults:
+            hint = did_you_mean(key, defaults, "--")
+            raise ValueError(f"--{key}: {source} has no such key{hint}")
+        check_value(f"--{key}", value, defaults[key])
+        if isinstance(value, dict) and isinstance(defaults[key], dict):
+            if key in parts:
+                _check_kinds(f"--{key}", value, defaults[key])
+            else:
+                _check_names(f"--{key}", value, defaults[key], key in _OPEN)
+
+
+def _check_kinds(path, given, default):
+    """Kinds below a dict, where the YAML has a default."""
+    for key, value in given.items():
+        if key in default:
+            check_value(f"{path}.{key}", value, default[key])
+            if isinstance(value, dict) and isinstance(default[key], dict):
+                _check_kinds(f"{path}.{key}", value, default[key])
+
+
+def _check_names(path, given, default, is_open=False):
+    """Names and kinds below a dict; where it is open, new entries are like the old."""
+    entries = {}
+    for entry in default.values():
+        entries |= entry if isinstance(entry, dict) else {}
+    for key, value in given.items():
+        if key not in default and not is_open:
+            raise ValueError(
+                f"{path}: there is no '{key}'; known: {', '.join(default)}"
+                f"{did_you_mean(key, default)}"
+            )
+        known = {**entries, **default.get(key, {})} if is_open else default[key]
+        check_value(f"{path}.{key}", value, known)
+        if isinstance(value, dict) and isinstance(known, dict):
+            _check_names(f"{path}.{key}", value, known)
+
+
+def check_parts(settings):
+    """Refuses unknown parts, options that they do not take, and such of another kind.
+
+    Arguments
+    ---------
+    settings : dict
+        Plain keys of a YAML, overrides in place. The options of a kind of parts, by
+        name, are those of the key such as ``connector_options``.
+
+    Raises
+    ------
+    ValueError
+
+    Example
+    -------
+    >>> check_parts({"connector": "srs"})
+    Traceback (most recent call last):
+        ...
+    ValueError: unknown connector 'srs'; known: ... (did you mean 'ssr'?)
+    """
+    from ssr_plugin import build
+
+    for table in _tables():
+        used = settings.get(table.kind.replace(" ", ""))
+        # A path is that of one that was trained.
+        if isinstance(used, str) and "/" not in used and not _is_folder(used):
+            table.get(used)
+        key = f"{table.kind}_options"
+        for name, options in (settings.get(key) or {}).items():
+            if name not in table.names():
+                hint = did_you_mean(name, table.names())
+                raise ValueError(
+                    f"{key}: there is no {table.kind} '{name}'; known: "
+                    f"{', '.join(table.names())}{hint}"
+                )
+            check_value(f"{key}.{name}", options, {})
+            try:
+                part = table.get(name)
+            except ImportError:
+                if name == used:
+                    raise
+                # What it needs need not be there, where it is not used.
+                continue
+            build.check_options(table.kind, name, part, options or ())
+            known = build.options_of(part) or {}
+            for option, value in (options or {}).items():
+                check_value(f"{key}.{name}.{option}", value, known.get(option))
+
+
+def _is_folder(name):
+    return pathlib.Path(name).is_dir()
+
+
+def _tables():
+    return vars(get_registry()).values()

@@ -1,0 +1,192 @@
+"""``--help`` of a YAML: its keys, what they are by default, and its own comments."""
+
+import json
+import re
+import shutil
+import textwrap
+
+from ruamel.yaml import YAML
+
+_HEAD = re.compile(r"#\s*-{3,}\s+(.*?)\s*-*\s*$")
+# A comment behind a value, in which a # may stand in quotes.
+_BEHIND = re.compile(r"""(?:[^'"#]|"[^"]*"|'[^']*'|(?<=\S)#)*?\s#\s?(.*)""")
+_COLUMN = 34
+
+
+def describe(text, listed):
+    """What a YAML's comments say of its keys.
+
+    Arguments
+    ---------
+    text : str
+        The YAML. Comments stand behind a value and go on below it, or stand above a
+        key; a line ``# --- Data ---`` begins a section.
+    listed : dict
+        Its plain keys.
+
+    Returns
+    -------
+    head : str
+        The comment that the file begins with.
+    sections : list of (str, list of (str, str, str))
+        For each its title, and (key, default, comment) of each of its keys; those
+        inside another key are dotted.
+
+    Example
+    -------
+    >>> text = '''# For a try.
+    ...
+    ... seed: 1  # of all draws
+    ... # --- Model ---
+    ... options:
+    ...     width: !ref <seed>
+    ... '''
+    >>> describe(text, {"seed": 1, "options": {"width": 1}})
+    ('For a try.', [('', [('seed', '1', 'of all draws')]),
+    ('Model', [('options', '', ''), ('options.width', '<seed>', '')])])
+    """
+    lines = text.splitlines()
+    head = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        head.append(line[1:].removeprefix(" "))
+    # Without an empty line after it, it is the comment of the first key.
+    if len(head) < len(lines) and lines[len(head)].strip():
+        head = []
+    titles = {
+        i: match[1] for i, line in enumerate(lines) if (match := _HEAD.match(line))
+    }
+    entries = list(_entries(YAML().load(text), listed))
+    sections, told = [("", [])], {}
+    for (line, key, default), (end, *_) in zip(
+        entries, [*entries[1:], (len(lines),)], strict=True
+    ):
+        title = next((titles[i] for i in range(line, -1, -1) if i in titles), "")
+        if title != sections[-1][0]:
+            sections.append((title, []))
+        comment = _above(lines, line, len(head)) + _behind(lines, line, end)
+        # What is said once of an option holds for parts that have one of its name.
+        alike = (key.partition(".")[0], key.rpartition(".")[2])
+        comment = " ".join(comment) or (told.get(alike, "") if default else "")
+        told[alike] = comment
+        sections[-1][1].append((key, default, comment))
+    return "\n".join(head), [section for section in sections if section[1]]
+
+
+def _entries(tree, listed, above=""):
+    """(line, dotted key, default as it is written) of each listed key."""
+    for key, value in tree.items():
+        if key not in listed:
+            continue
+        line, _ = tree.lc.key(key)
+        if isinstance(value, dict):
+            yield line, f"{above}{key}", ""
+            below = listed[key] if isinstance(listed[key], dict) else {}
+            yield from _entries(value, below, f"{above}{key}.")
+        else:
+            yield line, f"{above}{key}", _default(value)
+
+
+def _default(value):
+    """A value as a user may write it; a reference as it stands."""
+    if hasattr(value, "tag") and hasattr(value, "value"):
+        return str(value.value)
+    if value is None or isinstance(value, bool):
+        return {None: "null"}.get(value, str(value))
+    if isinstance(value, str):
+        return value if value.isprintable() and value else json.dumps(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_default, value))}]"
+    return str(value)
+
+
+def _behind(lines, line, end):
+    """The comment behind a value, and the lines that it goes on in."""
+    found = []
+    match = _BEHIND.match(lines[line])
+    if match:
+        found.append(match[1].strip())
+    for i in range(line + 1, end):
+        text = lines[i].strip()
+        # One that stands where keys do is that of the next.
+        if not text.startswith("#") or _indent(lines[i]) <= _indent(lines[line]):
+            break
+        found.append(text.lstrip("# "))
+    return found
+
+
+def _above(lines, line, start):
+    """The comment above a key, where it stands as far in as the key."""
+    found = []
+    for i in range(line - 1, start - 1, -1):
+        text = lines[i].strip()
+        if not text.startswith("#") or _HEAD.match(text):
+            break
+        if _indent(lines[i]) != _indent(lines[line]):
+            break
+        found.insert(0, text.lstrip("# "))
+    return found
+
+
+def _indent(line):
+    return len(line) - len(line.lstrip())
+
+
+def show_yaml(program, name, text, listed):
+    """Prints a YAML's keys.
+
+    Arguments
+    ---------
+    program, name : str
+        How it is run, and the YAML as the user named it.
+    text, listed
+        As in :func:`describe`.
+    """
+    head, sections = describe(text, listed)
+    print(f"usage: {program} {name} [--key value ...]\n")
+    print(head)
+    for title, entries in sections:
+        print(f"\n{title}:" if title else "")
+        for key, default, comment in entries:
+            if "." in key and not default and not comment:
+                # The options of a part, which follow and name it.
+                continue
+            _show(f"  --{key} {default}".rstrip(), comment)
+    print(f"\n{_MORE}")
+
+
+def show_usage(program, yamls):
+    """Prints how a YAML is named.
+
+    Arguments
+    ---------
+    program : str
+    yamls : list of str
+        Those that are shipped.
+    """
+    print(f"usage: {program} YAML [--key value ...]\n")
+    print(f"  {program} hparams/{yamls[0]} --help    what its keys are\n")
+    print(f"YAMLs of the package: {', '.join(yamls)}\n")
+    print(_MORE)
+
+
+_MORE = """\
+Lists and options are written as in YAML: --test_splits "[dev, test]",
+--connector_options "{ssr: {num_layers: 4}}" or --connector_options.ssr.num_layers 4.
+SpeechBrain's own options may be given, too, such as --device cuda:1, --debug (a few
+batches, to see that it runs) and --test_only."""
+
+
+def _show(left, comment):
+    """A key and its comment beside it, or below where it is long."""
+    width = max(shutil.get_terminal_size((88, 24)).columns, 60)
+    lines = textwrap.wrap(comment, width - _COLUMN, break_on_hyphens=False) or [""]
+    if len(left) > _COLUMN - 2:
+        print(left)
+        left = ""
+        if lines == [""]:
+            return
+    for line in lines:
+        print(f"{left:<{_COLUMN}}{line}".rstrip())
+        left = ""

@@ -1,0 +1,71 @@
+"""Whether what a stage reads is there, told before any model is loaded."""
+
+from ssr_plugin import build
+from ssr_plugin.data.text_files import read_documents
+from ssr_plugin.files import check_writable
+from ssr_plugin.hub import load_config
+from ssr_plugin.nnet.dtypes import parse_dtype
+from ssr_plugin.nnet.precision import resolve_precision
+from ssr_plugin.problems import named
+from ssr_plugin.registry import get_registry
+from ssr_plugin.training.stage1_model import find_stage1
+from ssr_plugin.training.text_data import SELF
+
+
+def check_inputs(settings):
+    """Looks for the models, files and folders that a stage's YAML names.
+
+    The data set is not looked for: it is made and prepared before models are loaded.
+
+    Arguments
+    ---------
+    settings : dict
+        The YAML's plain keys.
+
+    Raises
+    ------
+    ValueError or OSError
+        If something is not there, or nothing can be written; the message names the key.
+
+    Example
+    -------
+    >>> check_inputs({"output_folder": getfixture("tmp_path"), "llm_source": "/no/llm"})
+    Traceback (most recent call last):
+        ...
+    ValueError: llm_source: '/no/llm' is neither a folder on this machine nor ...
+    """
+    for key in ("output_folder", "cache_folder"):
+        if key in settings:
+            check_writable(key, settings[key])
+    if "precision" in settings:
+        resolve_precision(settings["precision"])
+    for key in ("encoder_dtype", "llm_dtype"):
+        # auto is of the encoder alone.
+        if settings.get(key, "auto") != "auto":
+            with named(key):
+                parse_dtype(settings[key])
+    for key in ("encoder_source", "llm_source"):
+        if key in settings:
+            with named(key):
+                load_config(settings[key])
+    if "stage1" in settings:
+        find_stage1(settings["stage1"])
+    if "connector" in settings:
+        build.is_trained_folder(settings["segmenter"])
+    elif "segmenter" in settings:
+        # Here it is the one to be trained.
+        get_registry().segmenters.get(settings["segmenter"])
+    if "aligner" in settings:
+        with named(f"aligner_options: {settings['aligner']}"):
+            build.aligner(settings["aligner"], settings["aligner_options"])
+    _check_text(settings)
+
+
+def _check_text(settings):
+    """Sees that there is a document of each text that is read."""
+    heldout = settings.get("text_heldout")
+    if heldout is not None:
+        next(read_documents(heldout, "text_heldout"))
+    source = settings.get("text_source", SELF)
+    if source != SELF and (settings["text_ratio"] > 0 or heldout is None):
+        next(read_documents(source))

@@ -1,0 +1,488 @@
+"""YAMLs and command lines: what --help tells, what is refused, what is found where."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from ssr_plugin import shipped
+from ssr_plugin.encoders.encoder import SpeechEncoder
+from ssr_plugin.hparams import (
+    find_yaml,
+    parse_command_line,
+    plain_keys,
+    resolve_shipped,
+    yamls,
+)
+from ssr_plugin.hparams_help import describe
+from ssr_plugin.llm.text_llm import TextLLM
+from ssr_plugin.registry import get_registry
+
+import runs
+
+YAMLS = ["distill.yaml", "evaluate.yaml", "finetune.yaml", "segmenter.yaml"]
+
+
+def shipped_yaml(name):
+    """The text of a YAML of the package, and its plain keys."""
+    text = (runs.PROJECT / "hparams" / name).read_text()
+    return text, plain_keys(text)
+
+
+def dotted(settings, above=""):
+    """The dotted names of all keys, those in other keys, too."""
+    for key, value in settings.items():
+        yield f"{above}{key}"
+        if isinstance(value, dict):
+            yield from dotted(value, f"{above}{key}.")
+
+
+def parse(*words, yaml="distill.yaml"):
+    return parse_command_line([yaml, *map(str, words)], "train.py")
+
+
+def refused(*words, yaml="distill.yaml"):
+    """The message of what a command line is refused with."""
+    with pytest.raises(ValueError) as error:
+        parse(*words, yaml=yaml)
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def script(name, *words):
+    """A recipe's script in a process of its own."""
+    return subprocess.run(
+        [sys.executable, runs.PROJECT / "recipes" / name, *words],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(runs.PROJECT)},
+        cwd=runs.PROJECT,
+        timeout=120,
+    )
+
+
+# --- Help --------------------------------------------------------------------------
+
+
+def test_the_package_ships_the_yamls_of_all_stages():
+    assert yamls() == YAMLS
+
+
+@pytest.mark.parametrize("name", YAMLS)
+def test_help_lists_each_plain_key_and_no_other(name, capsys):
+    text, settings = shipped_yaml(name)
+    with pytest.raises(SystemExit) as stopped:
+        parse("--help", yaml=name)
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    listed = re.findall(r"^  --([\w.]+)", shown, re.MULTILINE)
+    # Names of parts alone are left out: their options name them.
+    missing = set(dotted(settings)) - set(listed)
+    assert all(any(x.startswith(f"{key}.") for x in listed) for key in missing)
+    assert set(listed) <= set(dotted(settings)) and len(listed) == len(set(listed))
+    made = set(re.findall(r"^(\w+):", text, re.MULTILINE)) - settings.keys()
+    assert not made & set(listed)
+    assert name == "evaluate.yaml" or {"stage", "checkpointer"} <= made
+    assert "Made of the above" not in shown
+
+
+def test_help_of_a_yaml_tells_head_sections_defaults_and_comments(capsys):
+    with pytest.raises(SystemExit):
+        parse("--number_of_epochs", "ten", "--help")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.startswith("usage: train.py distill.yaml [--key value ...] Stage 1, ")
+    for said in (
+        "--number_of_epochs 10 how often all training data are gone through",
+        "--connector_options.ssr.form token token: pool each segment, then layers",
+        "--aligner_options.files.source <data_folder>/alignments TextGrid, CTM,",
+        "--train_splits [train*] names or globs",
+        "Alignment: --aligner_options of each aligner",
+        # A comment of two lines.
+        "ctc (any Hugging Face CTC model), files, trained (a char_ctc or unity2 of",
+        "--resample True False sets",
+        "--test_only",
+    ):
+        assert said in shown
+
+
+@pytest.mark.parametrize("name", YAMLS)
+def test_every_key_that_has_a_value_says_what_it_is_for(name):
+    text, settings = shipped_yaml(name)
+    head, sections = describe(text, settings)
+    assert len(head.splitlines()) > 3
+    for title, entries in sections:
+        for key, default, comment in entries:
+            assert comment or (not default and "." in key), f"{title}: {key}"
+
+
+def test_comments_of_other_shapes_are_understood():
+    text = (
+        "# Above the first.\nseed: 1\n"
+        "mark: 'a # b'   # a mark\n"
+        "url: http://x#y\n\n# --- Rest, of all: ---\n"
+        "# Of the list,\n# which is long.\nsizes: [1, 2]\n"
+    )
+    head, sections = describe(text, plain_keys(text))
+    assert head == ""
+    assert sections == [
+        (
+            "",
+            [
+                ("seed", "1", "Above the first."),
+                ("mark", "a # b", "a mark"),
+                ("url", "http://x#y", ""),
+            ],
+        ),
+        ("Rest, of all:", [("sizes", "[1, 2]", "Of the list, which is long.")]),
+    ]
+
+
+def test_help_without_a_yaml_says_which_there_are(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse_command_line(["--help"], "train.py")
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    assert "train.py YAML [--key value ...]" in shown and "--device" in shown
+    assert all(name in shown for name in YAMLS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, yaml",
+    [
+        ("librispeech/train.py", "distill.yaml"),
+        ("ljspeech/train.py", "segmenter.yaml"),
+        ("template/train.py", "finetune.yaml"),
+        ("librispeech/evaluate.py", "evaluate.yaml"),
+    ],
+)
+def test_the_scripts_of_recipes_help(name, yaml):
+    done = script(name, f"hparams/{yaml}", "--help")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert done.stdout.startswith(f"usage: {name.rpartition('/')[2]} hparams/{yaml}")
+    assert "  --data_folder recipes/sample/corpus" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["librispeech", "ljspeech", "template"])
+def test_prepare_helps(recipe):
+    done = script(f"{recipe}/prepare.py", "--help")
+    assert done.returncode == 0 and "--valid_share" in done.stdout
+
+
+# --- What is refused ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (
+            ["--number_of_epochs", "ten"],
+            "--number_of_epochs: expected a whole number, such as 10, not 'ten'",
+        ),
+        (["--number_of_epochs", "1.5"], "expected a whole number, such as 10, not 1.5"),
+        (["--number_of_epochs", "True"], "a whole number, such as 10, not True"),
+        (["--lr", "fast"], "--lr: expected a number, such as 0.001, not 'fast'"),
+        (["--resample", "no"], "--resample: expected True or False, not 'no'"),
+        (["--speeds", "1.1"], "--speeds: expected a list, such as [1.0], not 1.1"),
+        (["--speeds", "[fast]"], "--speeds: expected a list of numbers"),
+        (["--connector", "[ssr]"], "--connector: expected text, such as 'ssr'"),
+        (["--seed", "null"], "--seed: expected a whole number, such as 1234, not null"),
+        (["--connector_options", "3"], "options in braces, {key: value}, not 3"),
+        (
+            ["--connector_options.ssr.num_layers", "two"],
+            "--connector_options.ssr.num_layers: expected a whole number",
+        ),
+        (
+            # The YAML has no such key, the connector has such an option.
+            ["--connector_options", "{qformer: {num_heads: two}}"],
+            "connector_options.qformer.num_heads: expected a whole number, such as 4",
+        ),
+        (["--ckpt_interval_minutes", "x"], "--ckpt_interval_minutes: expected a num"),
+        (["--debug_batches", "x"], "--debug_batches: invalid int value: 'x'"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_with_what_is_expected(words, says):
+    assert says in refused(*words)
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (["--numbr_of_epochs", 3], "--numbr_of_epochs: .*mean '--number_of_epochs'"),
+        (["--devce", "cpu"], "has no such key .did you mean '--device'"),
+        (["--encoder", "x"], "--encoder: .* has no such key"),
+        (
+            ["--connector_options", "{ssr: {num_layer: 1}}"],
+            "connector_options: ssr: there is no option 'num_layer'; known: form, .*"
+            "mean 'num_layers'",
+        ),
+        (
+            ["--connector_options.srs.form", "token"],
+            "connector_options: there is no connector 'srs'; .*mean 'ssr'",
+        ),
+        (
+            # What encoder and LLM give is no option.
+            ["--connector_options.ssr.input_size", 3],
+            "there is no option 'input_size'",
+        ),
+        (
+            ["--segmenter_options", "{subword_ctc: {widht: 64}}"],
+            "segmenter_options: subword_ctc: .*mean 'width'",
+        ),
+        (["--connector", "srs"], "unknown connector 'srs'; .*mean 'ssr'"),
+        (["--aligner", "file"], "unknown aligner 'file'; .*mean 'files'"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_like(words, says):
+    assert re.search(says, refused(*words))
+
+
+@pytest.mark.parametrize(
+    "yaml, words, says",
+    [
+        (
+            "finetune.yaml",
+            ["--tuning_options", "{lora: {alhpa: 1}}"],
+            "--tuning_options.lora: there is no 'alhpa'; .*mean 'alpha'",
+        ),
+        (
+            "finetune.yaml",
+            ["--tasks", "{mine: {templat: x}}"],
+            "--tasks.mine: there is no 'templat'; .*mean 'template'",
+        ),
+        (
+            "segmenter.yaml",
+            ["--forced_options.silense", "next"],
+            "--forced_options: there is no 'silense'; .*mean 'silence'",
+        ),
+        (
+            "evaluate.yaml",
+            ["--task_options.copa.max_item", 3],
+            "task_options: copa: there is no option 'max_item'; .*mean 'max_items'",
+        ),
+        (
+            "evaluate.yaml",
+            ["--task_options.mmlu.shots", "many"],
+            "--task_options.mmlu.shots: expected a whole number",
+        ),
+    ],
+)
+def test_options_of_all_yamls_are_checked(yaml, words, says):
+    assert re.search(says, refused(*words, yaml=yaml))
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (["--seed"], "--seed: no value is given"),
+        (["--seed", "--lr", 1], "--seed: no value is given"),
+        (["seed", 5], "'seed' belongs to no key: write --key value"),
+        (["--lr", 0.1, "seed", 5], "--lr 0.1: 'seed' after it .*mean '--seed'"),
+        (["--train_splits", "a", "b"], "--train_splits a: 'b' after it belongs to no"),
+        (["--train_splits", "[a, b"], "--train_splits: '.a, b' is no YAML"),
+        (["--device"], "--device: expected one argument"),
+        (["--debug", "yes"], "'yes' belongs to no key|unrecognized"),
+    ],
+)
+def test_a_line_that_makes_no_sense_is_told(words, says):
+    assert re.search(says, refused(*words))
+
+
+def test_a_line_without_a_yaml_is_told_how_to_name_one():
+    for argv in ([], ["--seed", "3"]):
+        with pytest.raises(ValueError, match=r"name a YAML, such as: ssr train hp"):
+            parse_command_line(argv, "ssr train")
+
+
+@pytest.mark.parametrize("text", ["a: [1", "just text", ""])
+def test_a_file_that_is_no_yaml_with_keys_is_named(tmp_path, text):
+    (tmp_path / "my.yaml").write_text(text)
+    assert refused(yaml=str(tmp_path / "my.yaml")).startswith(f"{tmp_path}/my.yaml is")
+
+
+def test_what_else_a_key_may_be_is_taken():
+    for words in (
+        ["--lr", "1"],
+        ["--lr", "1e-4"],
+        ["--train_splits", "train-clean-100"],
+        ["--connector_options", "null"],
+        ["--connector_options", "{qformer: null}"],
+        ["--segmenter_options", "{subword_ctc: {width: 64, beam_size: 4}}"],
+    ):
+        parse(*words)
+    for words in (
+        ["--text_heldout", "null"],
+        ["--text_source", "[a.txt, b.txt]"],
+        ["--tuning_options.lora.target_modules", "[q_proj]"],
+        ["--tasks", "{mine: {template: '{speech}', share: 1}}"],
+    ):
+        parse(*words, yaml="finetune.yaml")
+    text = {"path": "wikitext", "column": "text"}
+    job = parse("--text_source", text, yaml="finetune.yaml")
+    assert job.settings["text_source"] == job.load()["text_source"] == text
+    parse("--task_options.copa.data", "/data", yaml="evaluate.yaml")
+
+
+# --- What is made of a line --------------------------------------------------------
+
+
+def test_keys_inside_others_are_set_one_by_one_or_together():
+    one = ["--connector_options.ssr.form", "frame"]
+    both = [*one, "--connector_options", "{ssr: {num_layers: 4}}"]
+    assert parse(*both).overrides == {
+        "connector_options": {"ssr": {"form": "frame", "num_layers": 4}}
+    }
+    found = parse(*both).settings["connector_options"]["ssr"]
+    assert (found["form"], found["num_layers"], found["dropout"]) == ("frame", 4, 0.2)
+
+
+def test_of_two_values_the_last_holds():
+    assert parse("--seed", 1, "--seed=2").settings["seed"] == 2
+
+
+def test_text_is_text_whatever_yaml_takes_it_for():
+    for text in ("2024", "1e3", "true", "a=b", "2024-01-01", "C: x: y"):
+        assert parse(f"--output_folder={text}").settings["output_folder"] == text
+
+
+def test_a_list_in_several_words_is_one_list():
+    assert parse("--test_splits", "[a,", "b]").settings["test_splits"] == ["a", "b"]
+
+
+def test_references_follow_what_they_refer_to():
+    settings = parse("--data_folder", "/data", "--encoder_source", "my/ctc").settings
+    options = settings["aligner_options"]
+    assert options["files"]["source"] == "/data/alignments"
+    assert options["ctc"]["source"] == "my/ctc"
+
+
+def test_options_of_speechbrain_are_its_own_unless_the_yaml_has_them():
+    job = parse("--device", "cpu", "--debug", "--max_grad_norm", "2")
+    assert job.run_opts["device"] == "cpu" and job.run_opts["debug"]
+    assert "max_grad_norm" not in job.run_opts.overridden_args
+    assert job.overrides == {"max_grad_norm": 2}
+
+
+def test_the_yaml_need_not_come_first():
+    job = parse_command_line(["--seed", "3", "distill.yaml"], "train.py")
+    assert job.settings["seed"] == 3
+
+
+# --- Before anything is loaded -----------------------------------------------------
+
+
+@pytest.fixture
+def nothing_loads(monkeypatch):
+    """Encoder and LLM cannot be loaded."""
+
+    def never(*arguments, **options):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(SpeechEncoder, "__init__", never)
+    monkeypatch.setattr(TextLLM, "__init__", never)
+
+
+@pytest.mark.parametrize(
+    "yaml, overrides, says",
+    [
+        ("distill", {"data_folder": "/no/data"}, "data_folder: there is no '/no/data'"),
+        ("distill", {"train_splits": ["train-z"]}, "no split 'train-z'"),
+        ("distill", {"encoder_source": "/no/model"}, "encoder_source: '/no/model' is"),
+        ("distill", {"llm_source": "/no/model"}, "llm_source: '/no/model' is neither"),
+        ("distill", {"segmenter": "/no/segmenter"}, "no folder '/no/segmenter'"),
+        ("distill", {"segmenter": "char_ctc"}, "'char_ctc' must be trained first"),
+        ("distill", {"output_folder": __file__ + "/x"}, "output_folder: cannot write"),
+        ("distill", {"cache_folder": __file__ + "/x"}, "cache_folder: cannot write in"),
+        ("distill", {"precision": "fp64"}, "precision: 'fp64' is none of auto"),
+        ("distill", {"llm_dtype": "bf16"}, "llm_dtype: dtype is 'bf16'; it may be"),
+        ("distill", {"lr": "fast"}, "--lr: expected a number"),
+        (
+            "distill",
+            {"aligner_options": {"files": {"source": "/no/alignments"}}},
+            "aligner_options: files: no alignment files in '/no/alignments'",
+        ),
+        (
+            "distill",
+            {"aligner": "trained", "aligner_options": {"trained": {"source": "/no"}}},
+            "aligner_options: trained: '/no' holds no trained segmenter",
+        ),
+        ("segmenter", {"segmenter": "ctc"}, "unknown segmenter 'ctc'"),
+        ("finetune", {"stage1": "/no/stage1"}, "stage1: there is no folder '/no/stag"),
+        ("finetune", {"text_heldout": ["/no.txt"]}, "text_heldout: cannot read the te"),
+        ("finetune", {"text_source": ["/no.txt"]}, "text_source: cannot read the text"),
+        ("evaluate", {}, "is a YAML for something else: it has no key 'stage'"),
+    ],
+)
+def test_what_is_not_there_is_told_before_a_model_is_loaded(
+    yaml, overrides, says, small_run, tiny_speech_lm_folder, tmp_path, nothing_loads
+):
+    given = small_run(tmp_path)
+    own = parse(yaml=f"{yaml}.yaml").settings.keys() | {"stage1"}
+    given = {key: value for key, value in given.items() if key in own}
+    if yaml == "finetune":
+        given |= {"stage1": tiny_speech_lm_folder}
+    with pytest.raises(SystemExit) as stopped:
+        runs.run("librispeech", runs.arguments(yaml, **(given | overrides)))
+    message = str(stopped.value)
+    assert message.startswith("error: ") and says in message
+
+
+def test_a_recipe_of_one_data_set_reads_no_other(small_run, tmp_path):
+    argv = runs.arguments(**small_run(tmp_path, dataset="csv"))
+    with pytest.raises(SystemExit, match="reads LibriSpeech; for another one: ssr tra"):
+        runs.run("librispeech", argv)
+
+
+@pytest.mark.slow
+def test_a_mistake_ends_with_one_line_and_no_traceback():
+    done = script("librispeech/train.py", "hparams/distill.yaml", "--lr", "fast")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: --lr: expected a number, such as 0.001, not 'fast'\n"
+    )
+
+
+# --- From anywhere -----------------------------------------------------------------
+
+
+def test_shipped_yamls_are_found_from_any_folder_after_the_users_own(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("distill.yaml", "hparams/distill.yaml"):
+        assert find_yaml(name) == shipped.folder() / "hparams" / "distill.yaml"
+    (tmp_path / "distill.yaml").write_text("seed: 1\n")
+    assert find_yaml("distill.yaml").read_text() == "seed: 1\n"
+    with pytest.raises(FileNotFoundError, match="no YAML 'my/finetne.yaml'; .*'finetu"):
+        find_yaml("my/finetne.yaml")
+
+
+def test_shipped_files_are_found_from_any_folder_after_the_users_own(
+    tmp_path, monkeypatch
+):
+    corpus = "recipes/sample/corpus"
+    monkeypatch.chdir(tmp_path)
+    assert resolve_shipped(corpus) == str(shipped.folder() / corpus)
+    # What is not shipped, a run's folder above all, is the user's.
+    for path in ("tests", "results/distill", "recipes/mine", "openai/whisper-base", ""):
+        assert resolve_shipped(path) == path
+    settings = parse(yaml="finetune.yaml").settings
+    assert settings["data_folder"] == str(shipped.folder() / corpus)
+    assert settings["text_heldout"].startswith(str(shipped.folder()))
+    files = settings["aligner_options"]["files"]["source"]
+    assert files == f"{shipped.folder()}/{corpus}/alignments"
+    assert settings["output_folder"] == "results/finetune"
+    (tmp_path / corpus).mkdir(parents=True)
+    assert resolve_shipped(corpus) == corpus
+
+
+@pytest.mark.parametrize(
+    "name, title",
+    [("librispeech", "LibriSpeech"), ("ljspeech", "LJSpeech"), ("csv", "CSVDataSet")],
+)
+def test_data_sets_of_recipes_are_known_by_name(name, title):
+    assert get_registry().datasets.get(name).__name__ == title
