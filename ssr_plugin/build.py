@@ -141,6 +141,29 @@ def segmenter(name, encoder, llm, options=None):
     return _make(table, name, options, **given)
 
 
+def is_trainable(name):
+    """Whether a segmenter is named that must be trained before it is of use.
+
+    Arguments
+    ---------
+    name : str
+        Of a segmenter, or the folder of a trained one.
+
+    Returns
+    -------
+    bool
+
+    Example
+    -------
+    >>> is_trainable("subword_ctc"), is_trainable("fixed"), is_trainable("results/x")
+    (True, False, False)
+    """
+    table = get_registry().segmenters
+    if name not in table.names() or pathlib.Path(name).is_dir():
+        return False
+    return getattr(table.get(name), "trained", False)
+
+
 def is_trained_folder(name):
     """Whether a segmenter is named by the folder of a trained one.
 
@@ -173,7 +196,7 @@ def is_trained_folder(name):
             f"hparams/segmenter.yaml, or give one of "
             f"{', '.join(table.names())}"
         )
-    if getattr(table.get(name), "trained", False):
+    if is_trainable(name):
         raise ValueError(
             f"segmenter '{name}' must be trained first (hparams/segmenter.yaml "
             f"--segmenter {name}); then give the folder of that run here"

@@ -52,6 +52,15 @@ class Job:
         """
         return load_hyperpyyaml(self.text)
 
+    def replaced(self, **overrides):
+        """The same job with other overrides beside its own.
+
+        Returns
+        -------
+        Job
+        """
+        return make_job(self.path, {**self.overrides, **overrides}, self.run_opts)
+
     def save(self, folder):
         """Writes the YAML with overrides in place, for whoever asks how a run was made.
 
@@ -177,7 +186,38 @@ def parse_command_line(argv, program):
                 hint = did_you_mean(key, [*defaults, *known], "--")
                 raise ValueError(f"--{key}: {path} has no such key{hint}")
             run_words += [f"--{key}", *values]
-    check_overrides(overrides, defaults, path)
+    return make_job(path, overrides, _parse_run_options(path, run_words))
+
+
+def make_job(name, overrides, run_opts=None):
+    """A YAML with overrides of its keys, both checked.
+
+    Arguments
+    ---------
+    name : path-like
+        Of the YAML: see :func:`find_yaml`.
+    overrides : dict
+    run_opts : speechbrain.utils.run_opts.RunOptions or None
+        SpeechBrain's own options; its defaults if None.
+
+    Returns
+    -------
+    Job
+
+    Raises
+    ------
+    ValueError
+        As :func:`parse_command_line`.
+
+    Example
+    -------
+    >>> make_job("hparams/segmenter.yaml", {"seed": 7}).settings["seed"]
+    7
+    """
+    path = find_yaml(name)
+    text = _read(path)
+    overrides = copy.deepcopy(overrides)
+    check_overrides(overrides, plain_keys(text), path)
     changed = _override(text, overrides)
     settings = plain_keys(changed)
     moved = _moved(settings)
@@ -187,7 +227,9 @@ def parse_command_line(argv, program):
         changed = _override(text, overrides)
         settings = plain_keys(changed)
     check_parts(settings)
-    return Job(path, changed, overrides, settings, _parse_run_options(path, run_words))
+    if run_opts is None:
+        run_opts = _parse_run_options(path, [])
+    return Job(path, changed, overrides, settings, run_opts)
 
 
 def plain_keys(text):

@@ -33,6 +33,8 @@ _ALSO = {
 }
 # Dicts of what a user may name as they like; others have the names that they have.
 _OPEN = {"templates"}
+# Overrides of another YAML, which is asked when its turn comes.
+_OTHERS = {"segmenter_training"}
 
 
 def check_value(name, value, default, path=None):
@@ -128,6 +130,8 @@ def check_overrides(overrides, defaults, source):
             hint = did_you_mean(key, defaults, "--")
             raise ValueError(f"--{key}: {source} has no such key{hint}")
         check_value(f"--{key}", value, defaults[key])
+        if key in _OTHERS:
+            continue
         if isinstance(value, dict) and isinstance(defaults[key], dict):
             if key in parts:
                 _check_kinds(f"--{key}", value, defaults[key])

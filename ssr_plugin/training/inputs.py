@@ -51,7 +51,8 @@ def check_inputs(settings):
     if "stage1" in settings:
         find_stage1(settings["stage1"])
     if "connector" in settings:
-        build.is_trained_folder(settings["segmenter"])
+        if not build.is_trainable(settings["segmenter"]):
+            build.is_trained_folder(settings["segmenter"])
     elif "segmenter" in settings:
         # Here it is the one to be trained.
         get_registry().segmenters.get(settings["segmenter"])

@@ -9,6 +9,7 @@ from ssr_plugin.data.prepare import prepare
 from ssr_plugin.hparams import parse_command_line
 from ssr_plugin.problems import told_in_a_line
 from ssr_plugin.training.inputs import check_inputs
+from ssr_plugin.training.segmenter_first import train_segmenter_first
 
 
 def main(dataset_class=None, argv=None, program="train.py"):
@@ -43,8 +44,10 @@ def main(dataset_class=None, argv=None, program="train.py"):
         check_inputs(settings)
         sb.utils.distributed.ddp_init_group(job.run_opts)
         sb.create_experiment_directory(settings["output_folder"])
-        sb.utils.distributed.run_on_main(job.save, [settings["output_folder"]])
         manifests = prepare_on_main(dataset, settings)
+        if "segmenter_yaml" in settings:
+            job = train_segmenter_first(job, manifests)
+        sb.utils.distributed.run_on_main(job.save, [settings["output_folder"]])
         hparams = job.load()
         return hparams["stage"](hparams, job.run_opts, manifests)
 

@@ -10,9 +10,8 @@ import pathlib
 
 import speechbrain as sb
 
-from ssr_plugin import hparams
-from ssr_plugin.registry import get_registry
-from ssr_plugin.segmenters.base import TrainableSegmenter
+from ssr_plugin import build
+from ssr_plugin.hparams import make_job
 from ssr_plugin.segmenters.trained import SETTINGS
 
 logger = logging.getLogger(__name__)
@@ -63,32 +62,21 @@ def train_segmenter_first(job, manifests):
         is nothing to be trained.
     """
     settings = job.settings
-    if not _is_trainable(settings.get("segmenter")):
+    if not build.is_trainable(settings.get("segmenter")):
         return job
     folder = pathlib.Path(settings["output_folder"]) / FOLDER
     if not (folder / SETTINGS).is_file():
         logger.info("First the segmenter '%s' is trained", settings["segmenter"])
-        first = hparams.make_job(
-            settings["segmenter_yaml"], _overrides(settings, folder), job.run_opts
-        )
-        sb.create_experiment_directory(
-            experiment_directory=folder,
-            hyperparams_to_save=first.path,
-            overrides=first.overrides,
-        )
-        loaded = first.load()
-        loaded["stage"](loaded, job.run_opts, manifests)
-        # What ranks do alone at the end, such as to save, is done before all go on.
+        overrides = _overrides(settings, folder)
+        first = make_job(settings["segmenter_yaml"], overrides, job.run_opts)
+        sb.create_experiment_directory(folder)
+        sb.utils.distributed.run_on_main(first.save, [folder])
+        hparams = first.load()
+        hparams["stage"](hparams, job.run_opts, manifests)
+        # One process alone writes the segmenter, which all then read.
         sb.utils.distributed.ddp_barrier()
+        sb.create_experiment_directory(settings["output_folder"])
     return job.replaced(segmenter=str(folder))
-
-
-def _is_trainable(name):
-    """Whether a YAML's ``segmenter`` is the name of one that is trained."""
-    table = get_registry().segmenters
-    if name not in table.names() or pathlib.Path(name).is_dir():
-        return False
-    return issubclass(table.get(name), TrainableSegmenter)
 
 
 def _overrides(settings, folder):
