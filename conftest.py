@@ -87,7 +87,7 @@ def tiny_speech_lm_folder(tmp_path_factory, tiny_encoder_folder, tiny_llm_folder
         "connector": {"name": "ssr", "options": options},
         "forced": {},
         "segmenter": {"name": "fixed", "options": {}},
-        "reading": {"passes": 1, "weight": 0.7, "inverse_temperature": 2.0},
+        "lm_fusion": {"steps": 1, "weight": 0.7, "inverse_temperature": 2.0},
     }
     segmenters = build.segmenters("fixed", encoder, llm)
     SpeechLM(encoder, llm, connector, segmenters, settings).save_pretrained(folder)

@@ -32,10 +32,10 @@ def main(
     else:
         print(f"written: {lm.generate([speech, question], max_new_tokens=10)}")
     for answer in answers:
-        heard, unheard = (
+        given, without = (
             lm.score(context, answer) for context in ([speech, question], question)
         )
-        print(f"{answer}: {heard:.1f} nats; without the recording {unheard:.1f}")
+        print(f"{answer}: {given:.1f} nats; without the recording {without:.1f}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ EXAMPLES = (
     SAMPLE / "12/1200/12-1200-0002.opus",
 )
 # In words that the sample's LLM knows.
-HEARD, ANSWERED = "one said, ", ":\nand another said,"
+BEFORE, AFTER = "one said, ", ":\nand another said,"
 
 
 def main(model="results/distill", *examples):
@@ -28,10 +28,11 @@ def main(model="results/distill", *examples):
     lm = SpeechLM.from_pretrained(model)
     prompt = []
     for file, answer in zip(shown[::2], shown[1::2], strict=True):
-        prompt += [HEARD, pathlib.Path(file), f"{ANSWERED} {answer}.\n"]
-    prompt += [HEARD, pathlib.Path(question), ANSWERED]
-    for part in prompt:
-        print(f"[{part.name}]" if isinstance(part, pathlib.Path) else part, end="")
+        prompt += [BEFORE, pathlib.Path(file), f"{AFTER} {answer}.\n"]
+    prompt += [BEFORE, pathlib.Path(question), AFTER]
+    for content in prompt:
+        is_file = isinstance(content, pathlib.Path)
+        print(f"[{content.name}]" if is_file else content, end="")
     text = lm.generate(prompt, max_new_tokens=20, do_sample=False)
     print("", text.strip().partition("\n")[0])  # a line ends the answer
 

@@ -14,8 +14,10 @@ SAMPLE = pathlib.Path(__file__).parents[1] / "recipes/sample/corpus/dev-sample"
 def main(model="results/distill", *files):
     files = files or sorted(SAMPLE.glob("12/*/*.opus"))
     lm = SpeechLM.from_pretrained(model)
-    # A list goes through in batches; one file alone gives the same.
-    for file, speech in zip(files, lm.embed(list(files)), strict=True):
+    # A list goes through in batches; one file alone gives the same. LM fusion, as
+    # lm.transcribe has it: the LLM helps by what it expects.
+    speeches = lm.embed(list(files), lm_fusion=True)
+    for file, speech in zip(files, speeches, strict=True):
         print(f"{file}: {speech.text}")
         rate = len(speech) / speech.seconds
         print(f"  {speech.seconds:.1f} s, {rate:.1f} vectors a second; at first:")

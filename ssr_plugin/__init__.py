@@ -2,15 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ssr_plugin.version import __version__
+
 if TYPE_CHECKING:
     from ssr_plugin.inference.speech_lm import SpeechLM
 
-__version__ = "0.1.0"
-__all__ = ["SpeechLM"]
+__all__ = ["SpeechLM", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    # Late, so that importing a part does not load transformers.
+    # Late, so that importing one module does not load transformers.
     if name == "SpeechLM":
         from ssr_plugin.inference.speech_lm import SpeechLM
 

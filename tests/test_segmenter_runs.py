@@ -261,7 +261,7 @@ def test_a_run_is_a_speech_lm_that_reads_as_the_run_did(mixture):
     assert lm.metrics == metrics
     files = sorted(overrides["data_folder"].glob("**/test-a/*/*/*.flac"))
     spoken = lm.embed(list(files))
-    assert {speech.segments for speech in spoken} == {"predicted"}
+    assert {speech.segmentation for speech in spoken} == {"predicted"}
     seconds = sum(speech.seconds for speech in spoken)
     rate = sum(map(len, spoken)) / seconds
     expected = metrics["test-a predicted"]["vectors_per_second"]

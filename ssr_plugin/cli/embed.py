@@ -5,10 +5,12 @@ from ssr_plugin.cli.arguments import add_files, add_model
 WHAT = "keep recordings as vectors in the LLM's embedding space"
 HOW = """
   ssr embed talks/ --output talks.safetensors
+  ssr embed talks/ --output talks.safetensors --lm-fusion
 
-The file holds a tensor [N, H] for each path, with tokens, times and texts as JSON in
-its metadata. In Python, ssr_plugin.inference.speech_files.load_speech reads it, and
-what it gives goes into any prompt."""
+Vectors are what the connector alone hears; with --lm-fusion, what the LLM expects is
+multiplied in. The file holds a tensor [N, H] for each path, with tokens, times and
+texts as JSON in its metadata. In Python, load_speech of
+ssr_plugin.inference.speech_files reads it, and what it gives goes into any prompt."""
 
 
 def add_arguments(parser):
@@ -16,6 +18,11 @@ def add_arguments(parser):
     add_files(parser)
     parser.add_argument(
         "--output", metavar="FILE.safetensors", required=True, help="where vectors go"
+    )
+    parser.add_argument(
+        "--lm-fusion",
+        action="store_true",
+        help="let the LLM help: fewer errors, but some may be guessed",
     )
     add_model(parser)
 
@@ -30,8 +37,10 @@ def run(options):
     paths = list(dict.fromkeys(find_audio(options.files)))
     lm = load_model(options)
     problems = Problems("embedding", max_share=1.0)
-    found = read_speech(lm, paths, options.batch_seconds, problems)
-    speeches = {str(path): speech for path, speech in found if speech is not None}
+    embedded = read_speech(
+        lm, paths, options.batch_seconds, problems, options.lm_fusion
+    )
+    speeches = {str(path): speech for path, speech in embedded if speech is not None}
     if not speeches:
         raise ValueError("none of the recordings can be read: nothing is written")
     save_speech(options.output, speeches, lm)

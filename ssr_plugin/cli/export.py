@@ -43,15 +43,15 @@ def run(options):
     model, command = serving(lm, find_folder(options.model, options.revision))
     print(f"for a server started with: {command}", file=sys.stderr)
     problems = Problems("exporting", max_share=1.0)
-    kept = {}
+    prompts = {}
     for batch in batches(read_prompts(lm, groups, options, problems)):
         for embeds in lm.embed_prompts([prompt for _, prompt in batch]):
             if options.output is None:
                 show_json(completion_request(embeds, model, options.max_new_tokens))
             else:
-                kept[f"{len(kept):06d}"] = embeds.cpu()
+                prompts[f"{len(prompts):06d}"] = embeds.cpu()
     if options.output is not None:
-        if not kept:
+        if not prompts:
             raise ValueError("no prompt has all its recordings: nothing is written")
-        save_prompts(options.output, kept, lm)
+        save_prompts(options.output, prompts, lm)
     return problems

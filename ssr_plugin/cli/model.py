@@ -53,7 +53,7 @@ def load_model(options):
     )
 
 
-def read_speech(lm, paths, batch_seconds, problems):
+def read_speech(lm, paths, batch_seconds, problems, lm_fusion=False):
     """Reads recordings as the LLM does, with a bar over many.
 
     Arguments
@@ -65,6 +65,8 @@ def read_speech(lm, paths, batch_seconds, problems):
         Audio that goes through together.
     problems : ssr_plugin.problems.Problems
         Where files that cannot be read are noted.
+    lm_fusion : bool
+        Whether what the LLM expects is multiplied in.
 
     Yields
     ------
@@ -87,9 +89,9 @@ def read_speech(lm, paths, batch_seconds, problems):
         {"path": str(path), "bytes": read_stdin()} if path == STDIN else path
         for path in paths
     )
-    spoken = lm.embed_each(sources, batch_seconds)
+    speeches = lm.embed_each(sources, batch_seconds, lm_fusion)
     with tqdm(total=len(paths), unit="file", disable=len(paths) < 2) as bar:
-        for path, speech in zip(paths, spoken, strict=True):
+        for path, speech in zip(paths, speeches, strict=True):
             if isinstance(speech, AudioError):
                 problems.add(path, speech)
                 speech = None
@@ -97,7 +99,7 @@ def read_speech(lm, paths, batch_seconds, problems):
             bar.update()
 
 
-def batches(found, size=_PROMPTS):
+def batches(items, size=_PROMPTS):
     """What comes one by one, in lists of several.
 
     Example
@@ -105,6 +107,6 @@ def batches(found, size=_PROMPTS):
     >>> list(batches(range(5), 2))
     [[0, 1], [2, 3], [4]]
     """
-    found = iter(found)
-    while batch := list(itertools.islice(found, size)):
+    items = iter(items)
+    while batch := list(itertools.islice(items, size)):
         yield batch

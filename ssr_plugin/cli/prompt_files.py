@@ -6,7 +6,7 @@ from ssr_plugin.cli.model import read_speech
 from ssr_plugin.cli.recordings import find_audio
 from ssr_plugin.inference.chat import render_chat
 
-PLACE = "{audio}"
+SLOT = "{audio}"
 _ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
 
 
@@ -39,7 +39,7 @@ def group_files(template, names):
     Raises
     ------
     ValueError
-        If files and places do not come out even.
+        If files and slots do not come out even.
 
     Example
     -------
@@ -51,15 +51,15 @@ def group_files(template, names):
     ValueError: 1 recordings for the 2 places {audio} of the prompt: give as many, or \
 a multiple
     """
-    paths, places = find_audio(names), template.count(PLACE)
-    if not paths and not places:
+    paths, slots = find_audio(names), template.count(SLOT)
+    if not paths and not slots:
         return [[]]
-    if not paths or not places or len(paths) % places:
+    if not paths or not slots or len(paths) % slots:
         raise ValueError(
-            f"{len(paths)} recordings for the {places} places {PLACE} of the prompt: "
+            f"{len(paths)} recordings for the {slots} places {SLOT} of the prompt: "
             f"give as many, or a multiple"
         )
-    return [paths[i : i + places] for i in range(0, len(paths), places)]
+    return [paths[i : i + slots] for i in range(0, len(paths), slots)]
 
 
 def read_prompts(lm, groups, options, problems):
@@ -89,15 +89,15 @@ def read_prompts(lm, groups, options, problems):
         raise ValueError(
             f"--chat: the LLM '{lm.llm.source}' has no chat template: leave --chat out"
         )
-    texts = unescape(options.prompt).split(PLACE)
+    texts = unescape(options.prompt).split(SLOT)
     paths = [path for group in groups for path in group]
     speeches = read_speech(lm, paths, options.batch_seconds, problems)
     for group in groups:
-        spoken = [next(speeches)[1] for _ in group]
-        if None in spoken:
+        contents = [next(speeches)[1] for _ in group]
+        if None in contents:
             continue
         prompt = [texts[0]]
-        for speech, text in zip(spoken, texts[1:], strict=True):
+        for speech, text in zip(contents, texts[1:], strict=True):
             prompt += [speech, text]
         if options.chat:
             prompt = render_chat(lm.llm, [{"role": "user", "content": prompt}])

@@ -14,8 +14,8 @@ def show(*fields):
     >>> show("a.wav", 0.5, "hello")
     a.wav	0.500	hello
     """
-    shown = (f"{x:.3f}" if isinstance(x, float) else str(x) for x in fields)
-    tqdm.write("\t".join(shown), file=sys.stdout)
+    texts = (f"{x:.3f}" if isinstance(x, float) else str(x) for x in fields)
+    tqdm.write("\t".join(texts), file=sys.stdout)
 
 
 def show_json(record):
@@ -59,7 +59,7 @@ def spell_tokens(tokenizer, tokens):
 
 
 def timed_words(speech, tokenizer):
-    """The words that were heard, tokens joined where there is no blank between them.
+    """The words of the tokens, joined where there is no blank between them.
 
     Arguments
     ---------

@@ -8,9 +8,11 @@ HOW = """
   ssr transcribe talks/ --json > talks.jsonl    all that is known of each recording
   ssr transcribe "talks/**/*.flac" --times      when each word was said
   arecord -r 16000 -f S16_LE -d 5 | ssr transcribe -
+  ssr transcribe talk.wav --no-lm-fusion        what is heard, and nothing guessed
 
 Text is that of the tokens whose embeddings are nearest to the vectors of speech, or,
-with --prompt, what the LLM writes after them (for an LLM tuned to transcribe). Of many
+with --prompt, what the LLM writes after them (for an LLM tuned to transcribe). The LLM
+helps by what it expects (LM fusion), unless --no-lm-fusion says otherwise. Of many
 files each line is path, tab, text. A file that cannot be read is named and left out;
 the exit status is then 1."""
 
@@ -21,18 +23,24 @@ def add_arguments(parser):
     parser.add_argument(
         "--prompt", metavar="TEXT", help="let the LLM write after vectors and this text"
     )
+    parser.add_argument(
+        "--no-lm-fusion",
+        dest="lm_fusion",
+        action="store_false",
+        help="what the connector alone hears, without the LLM's help",
+    )
     add_length(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
         "--json",
         action="store_true",
         help="a line of JSON for each file: path, text, the segmenter's hypothesis, "
-        "tokens with times, seconds, segments",
+        "tokens with times, seconds, segmentation, lm_fusion",
     )
     form.add_argument(
         "--times",
         action="store_true",
-        help="a line for each word heard: start and end in s, word",
+        help="a line for each word: start and end in s, word",
     )
     add_model(parser)
 
@@ -49,7 +57,7 @@ def run(options):
     if prompt is not None:
         if options.times:
             raise ValueError(
-                "--times are those of the tokens heard: what the LLM writes after a "
+                "--times are those of the vectors' tokens: what the LLM writes after a "
                 "--prompt has none"
             )
         prompt = unescape(prompt)
@@ -57,8 +65,10 @@ def run(options):
     alone = len(paths) == 1
     lm = load_model(options)
     problems = Problems("transcribing", max_share=1.0)
-    found = read_speech(lm, paths, options.batch_seconds, problems)
-    for batch in batches(item for item in found if item[1] is not None):
+    embedded = read_speech(
+        lm, paths, options.batch_seconds, problems, options.lm_fusion
+    )
+    for batch in batches(item for item in embedded if item[1] is not None):
         texts = lm.transcribe(
             [speech for _, speech in batch],
             prompt=prompt,
@@ -80,16 +90,17 @@ def _record(path, text, speech, tokenizer):
     """All that is known of a recording."""
     from ssr_plugin.cli.show import spell_tokens
 
-    spelt = spell_tokens(tokenizer, speech.tokens)
-    times = zip(speech.tokens, spelt, speech.starts, speech.ends, strict=True)
+    spellings = spell_tokens(tokenizer, speech.tokens)
+    times = zip(speech.tokens, spellings, speech.starts, speech.ends, strict=True)
     return {
         "path": str(path),
         "text": text,
         "hypothesis": speech.hypothesis,
-        "segments": speech.segments,
+        "segmentation": speech.segmentation,
+        "lm_fusion": speech.lm_fusion,
         "seconds": speech.seconds,
         "tokens": [
-            {"id": id, "text": own, "start": start, "end": end}
-            for id, own, start, end in times
+            {"id": id, "text": spelling, "start": start, "end": end}
+            for id, spelling, start, end in times
         ],
     }

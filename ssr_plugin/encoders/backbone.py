@@ -197,10 +197,10 @@ class HiddenLayer(nn.Module):
         ):
             if hasattr(self.network, name):
                 # One by one: some of them take no batch.
-                made = [getattr(self.network, name)(n) for n in steps.cpu()]
+                lengths = [getattr(self.network, name)(n) for n in steps.cpu()]
                 # Some tell the length after their convolutions first.
-                made = [n[-1] if isinstance(n, tuple) else n for n in made]
-                return torch.tensor([max(int(n), 0) for n in made])
+                lengths = [n[-1] if isinstance(n, tuple) else n for n in lengths]
+                return torch.tensor([max(int(n), 0) for n in lengths])
         return steps.cpu()
 
 

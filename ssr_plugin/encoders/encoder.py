@@ -4,6 +4,10 @@ import contextlib
 import functools
 import logging
 import math
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +19,7 @@ from ssr_plugin.encoders.padding import PaddingGuard
 from ssr_plugin.files import digest
 from ssr_plugin.nnet.dtypes import parse_dtype
 from ssr_plugin.nnet.groups import split_groups
+from ssr_plugin.nnet.lengths import absolute_lengths
 from ssr_plugin.nnet.precision import resolve_precision
 from ssr_plugin.nnet.windows import split_windows
 
@@ -43,7 +48,8 @@ class SpeechEncoder(nn.Module):
 
     What it gives is what the Hugging Face model gives for that utterance alone and
     unpadded. Audio longer than a window (the encoder's own, or 40 s) is encoded in
-    windows with 2 s of context on both sides.
+    windows with 2 s of context on both sides. Threads may share it: batches go through
+    one after another.
 
     Arguments
     ---------
@@ -89,7 +95,14 @@ class SpeechEncoder(nn.Module):
     (torch.Size([2, 49, 32]), tensor([49, 24]), 50.0)
     """
 
-    def __init__(self, source, layer=-1, freeze=True, dtype="float32", window="full"):
+    def __init__(
+        self,
+        source: str | os.PathLike[str],
+        layer: int = -1,
+        freeze: bool = True,
+        dtype: str | torch.dtype = "float32",
+        window: str = "full",
+    ) -> None:
         super().__init__()
         if window not in ("full", "short"):
             raise ValueError(f"window is '{window}'; it may be 'full' or 'short'")
@@ -114,23 +127,32 @@ class SpeechEncoder(nn.Module):
             self.requires_grad_(False)
         self.eval()
         self._pads_exactly = None  # found out when it is first needed
+        # The guard and the cut-off layer keep something of the batch that goes through.
+        self._lock = threading.Lock()
         self._try_reading()
         self.train(not freeze)
+
+    def __getstate__(self):
+        return {k: v for k, v in self.__dict__.items() if k != "_lock"}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._lock = threading.Lock()
 
     @property
     def _takes_waveform(self):
         return self.frontend.takes_waveform
 
     @functools.cached_property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """What tells the model's weights and settings from others."""
         return hub.fingerprint(self.source)
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "SpeechEncoder":
         """As usual, but a frozen encoder stays in eval mode."""
         return super().train(mode and not self.freeze)
 
-    def identity(self):
+    def identity(self) -> dict[str, Any]:
         """What the frames depend on besides the audio, for naming a cache.
 
         Returns
@@ -146,7 +168,7 @@ class SpeechEncoder(nn.Module):
             "window": [self._window_frames, self._context, self._shortens],
         }
 
-    def num_frames(self, num_samples):
+    def num_frames(self, num_samples: int) -> int:
         """Frames that audio of that length gives.
 
         Arguments
@@ -203,7 +225,9 @@ class SpeechEncoder(nn.Module):
     def _context(self):
         return min(round(CONTEXT * self.frame_rate), self._window_frames // 4)
 
-    def forward(self, wavs, wav_lengths):
+    def forward(
+        self, wavs: torch.Tensor, wav_lengths: torch.Tensor | Sequence[int | float]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Encodes a padded batch.
 
         Arguments
@@ -211,16 +235,22 @@ class SpeechEncoder(nn.Module):
         wavs : torch.Tensor
             [B, S] at ``sample_rate``; what lies beyond an utterance's length is not
             looked at.
-        wav_lengths : torch.LongTensor
-            [B] samples.
+        wav_lengths : torch.Tensor
+            [B] int, samples; or, as SpeechBrain has it, floats: shares of S, 0 to 1.
 
         Returns
         -------
         features : torch.Tensor
             [B, T, D] float32, zeros beyond an utterance's frames.
         lengths : torch.LongTensor
-            [B] frames.
+            [B] frames, counted.
+
+        Raises
+        ------
+        ValueError
+            If lengths are floats above 1.
         """
+        wav_lengths = absolute_lengths(wav_lengths, wavs.shape[1])
         frames = [self.num_frames(int(n)) for n in wav_lengths]
         runs = [
             (i, window)
@@ -241,7 +271,8 @@ class SpeechEncoder(nn.Module):
             len(frames), max(frames, default=0), self.width, dtype=torch.float32
         )
         inputs = [self._cut(utterances[i], window, frames[i]) for i, window in runs]
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
+        grad = torch.is_grad_enabled() and not self.freeze
+        with self._lock, torch.set_grad_enabled(grad):
             for group in self._group([len(x) for x in inputs]):
                 encoded = self._encode([inputs[j] for j in group])
                 for j, x in zip(group, encoded, strict=True):
@@ -278,15 +309,16 @@ class SpeechEncoder(nn.Module):
 
     def _encode(self, wavs):
         """Encodes runs of samples that fit one pass; returns frames [T, D] of each."""
-        made = [self._extract(wav) for wav in wavs]
-        lengths = [self.frontend.steps(inputs) for inputs, _ in made]
+        extracted = [self._extract(wav) for wav in wavs]
+        lengths = [self.frontend.steps(inputs) for inputs, _ in extracted]
         if len(set(lengths)) > 1 and (self._shortens or not self._padding_is_exact()):
             alike = [[i for i, n in enumerate(lengths) if n == m] for m in set(lengths)]
         else:
-            alike = [list(range(len(made)))]
+            alike = [list(range(len(extracted)))]
         encoded = [None] * len(wavs)
         for group in alike:
-            for i, x in zip(group, self._run([made[i] for i in group]), strict=True):
+            frames = self._run([extracted[i] for i in group])
+            for i, x in zip(group, frames, strict=True):
                 encoded[i] = x
         return encoded
 
@@ -298,11 +330,11 @@ class SpeechEncoder(nn.Module):
         window = self._padded(len(wav)) if self._shortens else None
         return self.frontend.extract(wav, window)
 
-    def _run(self, made):
-        """One forward pass of the network over what the front end made."""
+    def _run(self, extracted):
+        """One forward pass of the network over what the front end gave."""
         device = next(self.backbone.parameters()).device
-        batch = self.frontend.collate([inputs for inputs, _ in made]).to(device)
-        steps = torch.tensor([steps for _, steps in made], device=device)
+        batch = self.frontend.collate([inputs for inputs, _ in extracted]).to(device)
+        steps = torch.tensor([steps for _, steps in extracted], device=device)
         arguments = {self.frontend.input_name: batch}
         padded = self._takes_waveform and bool((steps < batch.shape[-1]).any())
         needs_mask = padded or not (self._takes_waveform or self.frontend.window)
@@ -333,7 +365,7 @@ class SpeechEncoder(nn.Module):
 
     @torch.no_grad()
     def _try_reading(self):
-        """Fails now, rather than in a run, if the parts of the model do not fit."""
+        """Fails now, rather than in a run, if model and front end do not fit."""
         if self.frontend.window:
             return  # as long as any other run: left to the first
         try:
@@ -356,13 +388,13 @@ class SpeechEncoder(nn.Module):
         self.eval()
         self.dtype = torch.float32
         noise = torch.Generator().manual_seed(0)
-        made = [
+        extracted = [
             self._extract(torch.randn(round(s * self.sample_rate), generator=noise))
             for s in _TRIED
         ]
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            alone = torch.cat([self._run([one])[0] for one in made])
-            padded = torch.cat(self._run(made))
+            alone = torch.cat([self._run([one])[0] for one in extracted])
+            padded = torch.cat(self._run(extracted))
         worst = float((padded - alone).abs().max() / alone.std())
         self._pads_exactly = worst <= _TOLERANCE
         if not self._pads_exactly:

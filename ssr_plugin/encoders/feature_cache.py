@@ -69,7 +69,7 @@ class FeatureCache:
                     json.dumps({"source": encoder.source, **identity}, indent=1)
                 )
         self._keys = {}
-        self._places = {}
+        self._locations = {}
         self._indexed = set()
         self._open_files = {}
 
@@ -92,8 +92,8 @@ class FeatureCache:
         batch_seconds : float
             Audio of one batch, padding included, s. More is faster on a GPU.
         shard : str
-            "k/n": only the k-th of n parts (k from 1), so that n processes or machines
-            share the work. A last call without it makes all parts known.
+            "k/n": only the k-th of n shards (k from 1), so that n processes or machines
+            share the work. A last call without it makes all shards known.
         max_skipped_share : float
             Share of the utterances whose audio may be unreadable.
 
@@ -107,7 +107,7 @@ class FeatureCache:
         TooManyProblems
             If they are more than ``max_skipped_share``; what was encoded is kept.
         """
-        part, parts = parse_shard(shard)
+        shard_index, num_shards = parse_shard(shard)
         problems = Problems("encoding audio", max_skipped_share)
         keys = {}
         for name, row in rows.items():
@@ -115,7 +115,9 @@ class FeatureCache:
                 keys[name] = _key(row)
             except OSError as error:
                 problems.add(name, f"cannot read {row['wav']}: {error}")
-        mine = {k: v for k, v in keys.items() if int(v, 16) % parts == part - 1}
+        mine = {
+            k: v for k, v in keys.items() if int(v, 16) % num_shards == shard_index - 1
+        }
         self._keys |= keys
         self._index()
 
@@ -124,7 +126,9 @@ class FeatureCache:
 
         # The longest first: what does not fit the memory fails at once.
         order = sorted(mine, key=lambda name: (-seconds(name), name))
-        missing = {mine[name]: name for name in order if mine[name] not in self._places}
+        missing = {
+            mine[name]: name for name in order if mine[name] not in self._locations
+        }
         waiting = set(missing.values())
         # Batched before what is there is left out: a run that was killed then goes on
         # with the batches, and so to the last bit the frames, of an unbroken one.
@@ -136,8 +140,8 @@ class FeatureCache:
             self._encode(rows, [batch for batch in batches if batch], problems)
             self._index()
         for name, key in mine.items():
-            if key not in self._places and name not in problems.reasons:
-                # Another utterance of the same file told why.
+            if key not in self._locations and name not in problems.reasons:
+                # Another utterance of the same file has the reason.
                 problems.add(name, problems.reasons[missing[key]])
         problems.check(len(mine) + len(rows) - len(keys))
         return problems
@@ -210,24 +214,24 @@ class FeatureCache:
                 continue
             self._indexed.add(path.name)
             try:
-                self._places |= _frames_of_file(path)
+                self._locations |= _frames_of_file(path)
             except ValueError as error:
                 logger.warning("%s; its utterances are encoded anew", error)
 
     def __contains__(self, name):
-        return self._keys.get(name) in self._places
+        return self._keys.get(name) in self._locations
 
-    def _place(self, name):
+    def _location(self, name):
         if name not in self:
             raise KeyError(
                 f"the cache {self.folder} has no features of '{name}': build it for "
                 f"this utterance first"
             )
-        return self._places[self._keys[name]]
+        return self._locations[self._keys[name]]
 
     def num_frames(self, name):
         """Number of frames of an utterance, without reading them."""
-        return self._place(name)[1]
+        return self._location(name)[1]
 
     def get(self, name):
         """An utterance's frames.
@@ -247,7 +251,7 @@ class FeatureCache:
         KeyError
             If the cache was not built for this utterance, or could not be.
         """
-        file, _ = self._place(name)
+        file, _ = self._location(name)
         try:
             if file not in self._open_files:
                 self._open_files[file] = safe_open(self.folder / file, "pt")

@@ -98,19 +98,19 @@ class FrontEnd:
             wav = nn.functional.pad(wav, (0, max(self._shortest - len(wav), 0)))
         # A caller's autocast would take the spectrum in half precision.
         with torch.autocast("cpu", enabled=False):
-            made = self.extractor(
+            extracted = self.extractor(
                 wav.numpy(),
                 sampling_rate=self.sample_rate,
                 return_tensors="pt",
                 return_attention_mask=not self.takes_waveform,
                 **({"max_length": window} if window else {}),
             )
-        inputs = made[self.input_name][0]
-        mask = made.get("attention_mask")
+        inputs = extracted[self.input_name][0]
+        mask = extracted.get("attention_mask")
         return inputs, None if mask is None else int(mask[0].sum())
 
     def collate(self, inputs):
-        """Pads what :meth:`extract` made of B utterances, [B, ...]."""
+        """Pads what :meth:`extract` gave for B utterances, [B, ...]."""
         most = max(self.steps(x) for x in inputs)
         if self.takes_waveform:
             most = max(most, self._shortest)
@@ -120,5 +120,5 @@ class FrontEnd:
         )
 
     def steps(self, inputs):
-        """Length along time of what :meth:`extract` made."""
+        """Length along time of what :meth:`extract` gave."""
         return inputs.shape[self._time]

@@ -4,12 +4,14 @@ import pathlib
 import urllib.parse
 import urllib.request
 import uuid
+from typing import Any
 
 from ssr_plugin.inference.prompts import parse_prompts
 from ssr_plugin.inference.speech import is_speech
+from ssr_plugin.llm.text_llm import TextLLM
 
 
-def render_chat(llm, messages):
+def render_chat(llm: TextLLM, messages: str | list[dict[str, Any]]) -> list[Any]:
     """A conversation as a prompt that the assistant's answer follows.
 
     Arguments
@@ -22,7 +24,7 @@ def render_chat(llm, messages):
     Returns
     -------
     list of str or speech
-        A prompt's parts.
+        A prompt's contents.
 
     Raises
     ------
@@ -52,16 +54,16 @@ def render_chat(llm, messages):
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
     # The template is given text alone, with marks where speech goes.
-    mark, spoken, texts = f"<{uuid.uuid4().hex}>", [], []
+    mark, speeches, texts = f"<{uuid.uuid4().hex}>", [], []
     for message in messages:
         if not (isinstance(message, dict) and {"role", "content"} <= set(message)):
             raise TypeError(
                 f"a conversation is a string, or a list of messages such as "
                 f'{{"role": "user", "content": ...}}; {message!r:.60} is no message'
             )
-        (parts,), _ = parse_prompts(parse_content(message["content"]))
-        spoken += [part for part in parts if not isinstance(part, str)]
-        text = "".join(part if isinstance(part, str) else mark for part in parts)
+        (contents,), _ = parse_prompts(parse_content(message["content"]))
+        speeches += [x for x in contents if not isinstance(x, str)]
+        text = "".join(x if isinstance(x, str) else mark for x in contents)
         texts.append({**message, "content": text})
     rendered = tokenizer.apply_chat_template(
         texts, tokenize=False, add_generation_prompt=True
@@ -70,15 +72,15 @@ def render_chat(llm, messages):
         # The template writes it, and it is put before every prompt.
         rendered = rendered.removeprefix(tokenizer.decode([llm.bos_id]))
     pieces = rendered.split(mark)
-    if len(pieces) != len(spoken) + 1:
+    if len(pieces) != len(speeches) + 1:
         raise ValueError("the chat template leaves some of the conversation out")
     prompt = [pieces[0]]
-    for speech, piece in zip(spoken, pieces[1:], strict=True):
+    for speech, piece in zip(speeches, pieces[1:], strict=True):
         prompt += [speech, piece]
-    return [part for part in prompt if part != ""]
+    return [content for content in prompt if content != ""]
 
 
-def parse_content(content):
+def parse_content(content: Any) -> list[Any]:
     """What a message says, as a prompt.
 
     Arguments
@@ -111,7 +113,7 @@ def parse_content(content):
     ]
 
 
-def _parse_part(part):
+def _parse_part(part: dict[str, Any]) -> Any:
     kind = part["type"]
     if kind == "text" and isinstance(part.get("text"), str):
         return part["text"]
@@ -128,7 +130,7 @@ def _parse_part(part):
     )
 
 
-def _local_path(address):
+def _local_path(address: str) -> pathlib.Path:
     """The path that a path, or the address of a file, names."""
     url = urllib.parse.urlsplit(address)
     if url.scheme == "file" and url.netloc in ("", "localhost"):

@@ -1,4 +1,4 @@
-"""A :class:`SpeechLM` on disk and on the hub: JSON and safetensors, nothing that runs.
+"""A speech LM on disk and on the hub: JSON and safetensors, nothing that runs.
 
 A folder holds what was trained, and names what was not:
 
@@ -11,25 +11,32 @@ A folder holds what was trained, and names what was not:
 | ``metrics.json``, ``README.md`` | what was measured; the model card |
 """
 
+import dataclasses
 import json
+import os
 import pathlib
 import tempfile
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import huggingface_hub
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from speechbrain.utils.distributed import infer_device
 
-from ssr_plugin import __version__, build
+from ssr_plugin import build
 from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.files import atomic_path
 from ssr_plugin.inference.model_card import write_card
-from ssr_plugin.inference.speech_lm import SpeechLM
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.trained import load_segmenter, save_segmenter
 from ssr_plugin.segmenters.trained import read_settings as read_segmenter
 from ssr_plugin.sources import address, pin
+from ssr_plugin.version import __version__
+
+if TYPE_CHECKING:
+    from ssr_plugin.llm.tuning import TunedLLM
 
 SETTINGS, WEIGHTS = "speech_lm.json", "connector.safetensors"
 SEGMENTER, TUNED, METRICS = "segmenter", "tuned", "metrics.json"
@@ -49,15 +56,55 @@ _WANTED = {
     ("connector", "options"): dict,
     ("forced",): dict,
     ("segmenter",): dict | None,
-    ("reading", "passes"): int,
-    ("reading", "weight"): float | int,
-    ("reading", "inverse_temperature"): float | int,
+    ("lm_fusion", "steps"): int,
+    ("lm_fusion", "weight"): float | int,
+    ("lm_fusion", "inverse_temperature"): float | int,
 }
+# Keys that are found out from the model itself when it is saved.
+_OF_MODELS = ("format", "version", "encoder", "llm")
+
+
+@dataclasses.dataclass
+class ModelComponents:
+    """What a speech LM is made of; fields as arguments of :class:`SpeechLM`."""
+
+    encoder: SpeechEncoder
+    llm: TextLLM
+    connector: torch.nn.Module
+    segmenters: dict[str, torch.nn.Module | None]
+    settings: dict[str, Any]
+    tuned: "TunedLLM | None"
+
+
+class SavedModel(Protocol):
+    """What is saved: a :class:`SpeechLM`, which this module loads and does not know."""
+
+    settings: dict[str, Any]
+    metrics: dict[str, Any] | None
+    llm: TextLLM
+    tuned: "TunedLLM | None"
+
+    @property
+    def encoder(self) -> SpeechEncoder:
+        """Of any name and settings."""
+
+    @property
+    def connector(self) -> torch.nn.Module:
+        """Its weights are saved."""
+
+    @property
+    def segmenters(self) -> torch.nn.ModuleDict:
+        """Of which "predicted" is saved, if it was trained."""
 
 
 def save_speech_lm(
-    folder, lm, metrics=None, encoder_source=None, llm_source=None, name=None
-):
+    folder: str | os.PathLike[str],
+    lm: SavedModel,
+    metrics: dict[str, Any] | None = None,
+    encoder_source: str | None = None,
+    llm_source: str | None = None,
+    name: str | None = None,
+) -> None:
     """Writes a model, each file whole or not at all.
 
     Arguments
@@ -92,18 +139,18 @@ def save_speech_lm(
     weights = {k: v.contiguous().cpu() for k, v in lm.connector.state_dict().items()}
     with atomic_path(folder / WEIGHTS) as path:
         save_file(weights, path)
-    own = lm.settings["segmenter"]
-    if own is not None and _is_trained(own):
+    segmenter = lm.settings["segmenter"]
+    if segmenter is not None and _is_trained(segmenter):
         save_segmenter(
             folder / SEGMENTER,
             lm.segmenters["predicted"],
-            own["name"],
-            own["options"],
+            segmenter["name"],
+            segmenter["options"],
             lm.encoder,
             lm.llm,
         )
         # What it was made with is in its own folder.
-        settings["segmenter"] = {**own, "options": {}}
+        settings["segmenter"] = {**segmenter, "options": {}}
     if lm.tuned is not None:
         lm.tuned.save(folder / TUNED)
     if metrics is not None:
@@ -117,8 +164,13 @@ def save_speech_lm(
 
 
 def push_speech_lm(
-    repo_id, lm, private=None, token=None, commit_message=None, **options
-):
+    repo_id: str,
+    lm: SavedModel,
+    private: bool | None = None,
+    token: str | None = None,
+    commit_message: str | None = None,
+    **options: Any,
+) -> huggingface_hub.CommitInfo:
     """Publishes a model on the Hugging Face hub.
 
     Arguments
@@ -157,52 +209,35 @@ def push_speech_lm(
         )
 
 
-def load_speech_lm(
-    source,
-    revision=None,
-    device=None,
-    dtype="float32",
-    encoder_dtype="auto",
-    encoder_source=None,
-    llm_source=None,
-    token=None,
-    cache_dir=None,
-):
-    """Loads a model.
+def load_components(
+    folder: str | os.PathLike[str],
+    dtype: str | torch.dtype = "float32",
+    encoder_dtype: str = "auto",
+    encoder_source: str | None = None,
+    llm_source: str | None = None,
+) -> ModelComponents:
+    """The components of a model.
 
-    Only JSON and safetensors are read, and parts are made only of classes that are
-    registered here: nothing that comes with a model is run.
+    Only JSON and safetensors are read, and only classes that are registered here are
+    used: nothing that comes with a model is run.
 
     Arguments
     ---------
-    source : str
-        Hub id, ``id@revision``, or folder: that of a run, or of :func:`save_speech_lm`.
-    revision : str or None
-        Commit, tag or branch on the hub.
-    device : str or None
-        By default a GPU if there is one.
-    dtype : str or torch.dtype
-        Of the LLM.
-    encoder_dtype : str
-        Of :class:`ssr_plugin.encoders.encoder.SpeechEncoder`.
-    encoder_source, llm_source : str or None
-        Where they are, if not where the model says. They must be the same models.
-    token : str or None
-        For private models of the hub.
-    cache_dir : path-like or None
-        Where files of the hub are kept.
+    folder : path-like
+        As :func:`find_folder` gives it.
+    dtype, encoder_dtype, encoder_source, llm_source
+        Of :meth:`SpeechLM.from_pretrained`.
 
     Returns
     -------
-    SpeechLM
+    ModelComponents
 
     Raises
     ------
     ValueError
-        If there is no such model, or it is damaged, or names a part that nobody
-        registered, or encoder or LLM are not those it was trained with.
+        As :meth:`SpeechLM.from_pretrained`.
     """
-    folder = find_folder(source, revision, token, cache_dir)
+    folder = pathlib.Path(folder)
     settings = read_settings(folder)
     encoder = _backbone(
         "encoder",
@@ -225,30 +260,40 @@ def load_speech_lm(
         if model.fingerprint != settings[kind]["weights"]:
             raise ValueError(
                 f"'{folder}' was trained with another {kind} than '{model.source}': "
-                f"give {kind}_source, the place of {settings[kind]['source']} as it "
-                f"was then"
+                f"give {kind}_source, the path or id of {settings[kind]['source']} as "
+                f"it was then"
             )
-    own = settings["segmenter"]
-    if own is not None and _is_trained(own):
-        own["options"] = read_segmenter(folder / SEGMENTER)["options"]
-    lm = SpeechLM(
-        encoder,
-        llm,
-        _load_connector(folder, settings, encoder, llm),
-        _load_segmenters(folder, settings, encoder, llm),
-        {k: v for k, v in settings.items() if k not in _WRITTEN},
-        _load_tuned(folder, llm),
+    segmenter = settings["segmenter"]
+    if segmenter is not None and _is_trained(segmenter):
+        segmenter["options"] = read_segmenter(folder / SEGMENTER)["options"]
+    return ModelComponents(
+        encoder=encoder,
+        llm=llm,
+        connector=_load_connector(folder, settings, encoder, llm),
+        segmenters=_load_segmenters(folder, settings, encoder, llm),
+        settings={k: v for k, v in settings.items() if k not in _OF_MODELS},
+        tuned=_load_tuned(folder, llm),
     )
-    if (folder / METRICS).is_file():
-        lm.metrics = _read_json(folder / METRICS)
-    return lm.to(device or infer_device())
 
 
-# What :func:`save_speech_lm` knows by itself.
-_WRITTEN = ("format", "version", "encoder", "llm")
+def read_metrics(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """What was measured of a model, if it was kept.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged.
+    """
+    path = pathlib.Path(folder) / METRICS
+    return _read_json(path) if path.is_file() else None
 
 
-def find_folder(source, revision=None, token=None, cache_dir=None):
+def find_folder(
+    source: str | os.PathLike[str],
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> pathlib.Path:
     """The folder of a model, fetched from the hub if need be.
 
     Raises
@@ -270,11 +315,11 @@ def find_folder(source, revision=None, token=None, cache_dir=None):
     if folder.is_absolute() or not _is_hub_id(name):
         raise ValueError(f"there is no folder '{source}'")
     try:
-        found = huggingface_hub.snapshot_download(
+        path = huggingface_hub.snapshot_download(
             name,
             revision=revision or where.get("revision"),
             token=token,
-            cache_dir=cache_dir,
+            cache_dir=None if cache_dir is None else pathlib.Path(cache_dir),
             allow_patterns=_FETCHED,
         )
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
@@ -282,10 +327,10 @@ def find_folder(source, revision=None, token=None, cache_dir=None):
             f"'{source}' is neither a folder on this machine nor a model that the "
             f"Hugging Face hub or its local cache gives: {error}"
         ) from error
-    return pathlib.Path(found)
+    return pathlib.Path(path)
 
 
-def _is_hub_id(name):
+def _is_hub_id(name: str) -> bool:
     try:
         huggingface_hub.utils.validate_repo_id(name)
     except huggingface_hub.errors.HFValidationError:
@@ -293,7 +338,7 @@ def _is_hub_id(name):
     return True
 
 
-def read_settings(folder):
+def read_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What ``speech_lm.json`` says.
 
     Raises
@@ -307,9 +352,9 @@ def read_settings(folder):
             f"'{folder}' holds no speech LM ({SETTINGS}): make one with "
             f"hparams/distill.yaml and give its output_folder"
         )
-    settings = _read_json(path)
+    settings: dict[str, Any] = _read_json(path)
     for keys, kind in _WANTED.items():
-        value = settings
+        value: Any = settings
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         if not isinstance(value, kind) or isinstance(value, bool):
@@ -322,15 +367,17 @@ def read_settings(folder):
     return settings
 
 
-def _read_json(path):
+def _read_json(path: pathlib.Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
-def _backbone(kind, source, folder, make):
-    """Encoder or LLM, or an error that says how to name another place of it."""
+def _backbone(
+    kind: str, source: str, folder: pathlib.Path, make: Callable[[str], Any]
+) -> Any:
+    """Encoder or LLM, or an error that says how to name it where it is."""
     try:
         return make(source)
     except ValueError as error:
@@ -340,10 +387,14 @@ def _backbone(kind, source, folder, make):
         ) from error
 
 
-def _load_connector(folder, settings, encoder, llm):
+def _load_connector(
+    folder: pathlib.Path, settings: dict[str, Any], encoder: SpeechEncoder, llm: TextLLM
+) -> torch.nn.Module:
     name, options = settings["connector"]["name"], settings["connector"]["options"]
     try:
-        connector = build.connector(name, encoder, llm, {name: options})
+        connector: torch.nn.Module = build.connector(
+            name, encoder, llm, {name: options}
+        )
         connector.load_state_dict(load_file(pathlib.Path(folder) / WEIGHTS))
     except (OSError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
         raise ValueError(
@@ -353,35 +404,39 @@ def _load_connector(folder, settings, encoder, llm):
     return connector
 
 
-def _load_segmenters(folder, settings, encoder, llm):
+def _load_segmenters(
+    folder: pathlib.Path, settings: dict[str, Any], encoder: SpeechEncoder, llm: TextLLM
+) -> dict[str, torch.nn.Module | None]:
     options = {"forced": settings["forced"]}
     segmenters = {"forced": build.segmenter("forced", encoder, llm, options)}
-    own = settings["segmenter"]
-    if own is None:
+    kept = settings["segmenter"]
+    if kept is None:
         return segmenters
-    if _is_trained(own):
+    if _is_trained(kept):
         predicted = load_segmenter(folder / SEGMENTER, encoder, llm)
     else:
-        name = own["name"]
-        predicted = build.segmenter(name, encoder, llm, {name: own.get("options")})
+        name = kept["name"]
+        predicted = build.segmenter(name, encoder, llm, {name: kept.get("options")})
     return {**segmenters, "predicted": predicted}
 
 
-def _is_trained(own):
-    """Whether a segmenter of that name has weights."""
-    part = get_registry().segmenters.get(own.get("name"))
-    return getattr(part, "trained", False)
+def _is_trained(segmenter: dict[str, Any]) -> bool:
+    """Whether a segmenter, as the settings name it, has weights."""
+    segmenter_class = get_registry().segmenters.get(segmenter.get("name"))
+    return getattr(segmenter_class, "trained", False)
 
 
-def _load_tuned(folder, llm):
+def _load_tuned(folder: pathlib.Path, llm: TextLLM) -> "TunedLLM | None":
     if not (folder / TUNED).is_dir():
         return None
+    # Late, since PEFT takes long to import.
     from ssr_plugin.llm.tuning import TunedLLM
 
-    return TunedLLM.load(llm, folder / TUNED)
+    tuned: TunedLLM = TunedLLM.load(llm, folder / TUNED)
+    return tuned
 
 
-def _name(source):
+def _name(source: str) -> str:
     """A source as another process, on this machine or another, will find it."""
     folder = pathlib.Path(source)
     return str(folder.absolute()) if folder.is_dir() else pin(source)

@@ -1,36 +1,41 @@
 """Prompts that interleave text and speech, as what an LLM reads.
 
-A prompt is a string, or a list whose parts are strings and speech.
+A prompt is a string, or a list whose contents are strings and speech.
 """
 
 import pathlib
+from typing import Any
 
 import torch
 
 from ssr_plugin.data.audio_headers import AUDIO_SUFFIXES
-from ssr_plugin.inference.speech import Speech, is_speech
+from ssr_plugin.inference.speech import Recording, Speech, is_speech
+from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.llm.tokens import tokenize_inside
 
+#: What the LLM goes on from.
+Prompt = str | list[str | Recording | Speech]
 
-def parse_prompts(prompts):
+
+def parse_prompts(prompts: Prompt | list[Prompt]) -> tuple[list[list[Any]], bool]:
     """One prompt or many, as a list of many.
 
     Arguments
     ---------
-    prompts : str, list of parts, or list of lists of parts
+    prompts : str, list of contents, or list of lists of them
         A list of which all are lists is many prompts; any other is one.
 
     Returns
     -------
     prompts : list of list
-        Of each prompt its parts, neighbouring strings joined.
+        Of each prompt its contents, neighbouring strings joined.
     single : bool
         Whether it was one.
 
     Raises
     ------
     TypeError
-        If a part is neither text nor speech.
+        If a content is neither text nor speech.
     ValueError
         If a text is the path of an audio file that is there: it was meant as speech.
 
@@ -44,32 +49,33 @@ def parse_prompts(prompts):
     single = isinstance(prompts, str) or not all(isinstance(p, list) for p in prompts)
     if isinstance(prompts, list) and not prompts:
         single = True
-    return [_parts(p) for p in ([prompts] if single else prompts)], single
+    return [_contents(p) for p in ([prompts] if single else prompts)], single
 
 
-def _parts(prompt):
-    """A prompt's parts, neighbouring strings joined and empty ones left out."""
-    parts = []
-    for part in prompt if isinstance(prompt, list) else [prompt]:
-        if not (isinstance(part, str) or is_speech(part)):
+def _contents(prompt: Any) -> list[Any]:
+    """A prompt's contents, neighbouring strings joined and empty ones left out."""
+    contents: list[Any] = []
+    for content in prompt if isinstance(prompt, list) else [prompt]:
+        if not (isinstance(content, str) or is_speech(content)):
             raise TypeError(
-                f"a prompt's parts are text, or speech as a pathlib.Path, (samples, "
+                f"a prompt's contents are text, or speech as a pathlib.Path, (samples, "
                 f"rate), a dict or decoder as `datasets` gives them, or what embed() "
-                f"gives; not a {type(part).__name__}"
+                f"gives; not a {type(content).__name__}"
             )
-        if isinstance(part, str) and _is_audio_file(part):
+        if isinstance(content, str) and _is_audio_file(content):
             raise ValueError(
-                f"the text '{part}' is the path of an audio file, whose name alone the "
-                f"LLM would read: to let it hear the file, give pathlib.Path('{part}')"
+                f"the text '{content}' is the path of an audio file, whose name alone "
+                f"the LLM would read: to let it hear the file, give "
+                f"pathlib.Path('{content}')"
             )
-        if isinstance(part, str) and parts and isinstance(parts[-1], str):
-            parts[-1] += part
-        elif not isinstance(part, str) or part:
-            parts.append(part)
-    return parts
+        if isinstance(content, str) and contents and isinstance(contents[-1], str):
+            contents[-1] += content
+        elif not isinstance(content, str) or content:
+            contents.append(content)
+    return contents
 
 
-def _is_audio_file(text):
+def _is_audio_file(text: str) -> bool:
     """Whether a text is the path of an audio file that is there."""
     path = pathlib.Path(text)
     try:
@@ -78,7 +84,7 @@ def _is_audio_file(text):
         return False
 
 
-def embed_prompt(llm, parts):
+def embed_prompt(llm: TextLLM, contents: list[str | Speech]) -> torch.Tensor:
     """What the LLM reads.
 
     Its start token comes first where its tokenizer puts one before every text, and
@@ -88,7 +94,7 @@ def embed_prompt(llm, parts):
     Arguments
     ---------
     llm : ssr_plugin.llm.text_llm.TextLLM
-    parts : list of str or Speech
+    contents : list of str or Speech
         As :func:`parse_prompts` gives them.
 
     Returns
@@ -104,18 +110,18 @@ def embed_prompt(llm, parts):
     (torch.Size([3, 16]), torch.Size([1, 16]))
     """
     device = llm.embedding.weight.device
-    told = bool(parts) and isinstance(parts[0], str)
-    start = llm.bos_id if told else llm.start_id
+    text_first = bool(contents) and isinstance(contents[0], str)
+    start = llm.bos_id if text_first else llm.start_id
     rows = [] if start is None else [llm.embed(torch.tensor([start], device=device))]
-    for place, part in enumerate(parts):
-        if isinstance(part, Speech):
-            rows.append(part.vectors.to(rows[-1] if rows else llm.table()))
+    for index, content in enumerate(contents):
+        if isinstance(content, Speech):
+            rows.append(content.vectors.to(rows[-1] if rows else llm.table()))
             continue
-        before_speech = place + 1 < len(parts)
-        text = part[:-1] if before_speech and part.endswith(" ") else part
+        before_speech = index + 1 < len(contents)
+        text = content[:-1] if before_speech and content.endswith(" ") else content
         ids = (
             tokenize_inside(llm.tokenizer, text)
-            if place
+            if index
             else llm.tokenizer(text, add_special_tokens=False).input_ids
         )
         rows.append(llm.embed(torch.tensor(ids, dtype=torch.long, device=device)))

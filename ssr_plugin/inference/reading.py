@@ -1,39 +1,46 @@
 """From segments of frames to what the LLM reads, in tests and in use."""
 
+from typing import Any
+
 import torch
 
-from ssr_plugin.llm.lm_fusion import refine
+from ssr_plugin.llm.lm_fusion import LMFusion, fuse_with_lm
+from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.nnet.segment_lists import place_vectors
+
+
+def can_fuse(connector: Any) -> bool:
+    """Whether a connector tells how likely each token is, as LM fusion needs it."""
+    return getattr(connector, "scores_tokens", False)
 
 
 @torch.no_grad()
 def read_segments(
-    connector,
-    llm,
-    features,
-    boundaries,
-    starts,
-    predicted=False,
-    passes=2,
-    weight=0.7,
-    inverse_temperature=2.0,
-):
-    """Vectors of segments, with the frozen LLM's help where the connector takes it.
+    connector: Any,
+    llm: TextLLM,
+    features: torch.Tensor,
+    boundaries: torch.Tensor,
+    starts: torch.Tensor,
+    predicted: bool = False,
+    lm_fusion: LMFusion | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Vectors of segments, as the connector alone hears them or by LM fusion.
 
     Arguments
     ---------
     connector : torch.nn.Module
         As registered.
     llm : ssr_plugin.llm.text_llm.TextLLM
-        Untouched: as the connector learnt from it.
+        The base model: as the connector learnt from it. Only LM fusion runs it.
     features : torch.Tensor
         [B, T, D]
     boundaries, starts : torch.Tensor
         [B, N] int, last and first frames, padded with -1.
     predicted : bool
         Whether segments may be those of no token, which are then left out.
-    passes, weight, inverse_temperature
-        Of :func:`ssr_plugin.llm.lm_fusion.refine`.
+    lm_fusion : LMFusion or None
+        None gives what the connector alone hears; so does a connector that does not
+        score tokens.
 
     Returns
     -------
@@ -55,16 +62,21 @@ def read_segments(
     >>> vectors, kept = read_segments(connector, llm, features, boundaries, starts)
     >>> vectors.shape, kept.tolist()
     (torch.Size([1, 3, 16]), [[True, True, False]])
+    >>> torch.equal(vectors, connector(features, boundaries, starts))
+    True
     """
     kept = boundaries >= 0
-    scores_tokens = getattr(connector, "scores_tokens", False)
-    if not (scores_tokens and (passes or predicted)):
+    if lm_fusion is not None and lm_fusion.steps < 1:
+        lm_fusion = None
+    if not (can_fuse(connector) and (lm_fusion or predicted)):
         return connector(features, boundaries, starts), kept
     states = connector.states(features, boundaries, starts)
     if predicted:
-        says = connector.head.says_something(states)
-        kept, states = kept.masked_scatter(kept, says), states[says]
-    counts = kept.sum(1).tolist()
-    score = connector.head.score
-    found = refine(llm, score, states, counts, passes, weight, inverse_temperature)
-    return place_vectors(found, boundaries.masked_fill(~kept, -1)), kept
+        is_token = connector.head.says_something(states)
+        kept, states = kept.masked_scatter(kept, is_token), states[is_token]
+    if lm_fusion is not None:
+        counts, score = kept.sum(1).tolist(), connector.head.score
+        vectors = fuse_with_lm(llm, score, states, counts, lm_fusion)
+    else:
+        vectors = connector.head(states)
+    return place_vectors(vectors, boundaries.masked_fill(~kept, -1)), kept

@@ -2,8 +2,8 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ _MOST_CHANNELS = 8
 
 @dataclasses.dataclass
 class Speech:
-    """A recording as the LLM reads it; a part of any number of prompts.
+    """A recording as the LLM reads it; a content of any number of prompts.
 
     Arguments
     ---------
@@ -29,24 +29,28 @@ class Speech:
         What those spell.
     starts, ends : list of float
         Times of each vector's segment, s.
-    segments : str
-        "forced" if they were cut with the help of a transcript, else "predicted".
+    segmentation : str
+        "forced" if segments were cut with the help of a transcript, else "predicted".
     hypothesis : str or None
-        What the segmenter itself heard, where it spells.
+        What the segmenter itself read, where it spells.
     seconds : float
         Length of the audio.
+    lm_fusion : bool
+        Whether what the LLM expects was multiplied in; without, vectors are what the
+        connector alone hears.
     """
 
     vectors: torch.Tensor
-    tokens: list
+    tokens: list[int]
     text: str
-    starts: list
-    ends: list
-    segments: str
+    starts: list[float]
+    ends: list[float]
+    segmentation: str
     hypothesis: str | None
     seconds: float
+    lm_fusion: bool = False
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.vectors)
 
 
@@ -57,22 +61,26 @@ class AudioDecoder(Protocol):
     Known by its method: torchcodec need not be there.
     """
 
-    def get_all_samples(self):
+    def get_all_samples(self) -> Any:
         """An object with ``data``, [channels, S] in -1..1, and ``sample_rate``, Hz."""
 
 
-def is_speech(part):
-    """Whether a part of a prompt is speech: anything but text.
+#: Audio as users give it: a path, (samples, rate), or a dict or decoder of `datasets`.
+Recording = str | pathlib.Path | tuple[Any, int] | dict[str, Any] | AudioDecoder
+
+
+def is_speech(content: object) -> bool:
+    """Whether a content of a prompt is speech: anything but text.
 
     Example
     -------
     >>> is_speech("text"), is_speech(pathlib.Path("a.wav")), is_speech(([0.1], 16000))
     (False, True, True)
     """
-    return isinstance(part, Speech | pathlib.Path | tuple | dict | AudioDecoder)
+    return isinstance(content, Speech | pathlib.Path | tuple | dict | AudioDecoder)
 
 
-def are_many(speech):
+def are_many(speech: object) -> bool:
     """Whether it is several recordings: a list of them, or a column of ``datasets``.
 
     Example
@@ -83,7 +91,7 @@ def are_many(speech):
     return isinstance(speech, Sequence) and not isinstance(speech, str | tuple)
 
 
-def read_waveform(speech, sample_rate):
+def read_waveform(speech: Recording, sample_rate: int) -> torch.Tensor:
     """Audio in any form as one channel of an encoder's sampling rate.
 
     Arguments
@@ -119,14 +127,15 @@ def read_waveform(speech, sample_rate):
     TypeError: speech is a path, (samples, rate), or a dict or decoder as `datasets` ...
     """
     if isinstance(speech, str | pathlib.Path):
-        return read_audio(speech, sample_rate)
+        waveform: torch.Tensor = read_audio(speech, sample_rate)
+        return waveform
     if isinstance(speech, dict) and not {"array", "sampling_rate"} <= set(speech):
         content, path = speech.get("bytes"), speech.get("path")
-        if content is not None:
-            return read_audio(content, sample_rate, name=path)
-        if path is not None:
-            return read_audio(path, sample_rate)
-    samples, rate = _decoded(speech)
+        source = path if content is None else content
+        if source is not None:
+            waveform = read_audio(source, sample_rate, name=path)
+            return waveform
+    samples, rate = _decode(speech)
     if not isinstance(samples, torch.Tensor):
         samples = torch.from_numpy(np.array(samples))
     samples = samples.detach().cpu()
@@ -142,10 +151,11 @@ def read_waveform(speech, sample_rate):
         raise AudioError("the samples hold some that are no numbers")
     if rate == sample_rate:
         return samples
-    return torchaudio.functional.resample(samples, int(rate), sample_rate)
+    waveform = torchaudio.functional.resample(samples, int(rate), sample_rate)
+    return waveform
 
 
-def _decoded(speech):
+def _decode(speech: Recording) -> tuple[Any, int]:
     """Samples in any form, and their rate."""
     if isinstance(speech, AudioDecoder):
         try:
@@ -165,7 +175,9 @@ def _decoded(speech):
     )
 
 
-def read_groups(speeches, sample_rate, most):
+def read_groups(
+    speeches: Iterable[Recording], sample_rate: int, most: float
+) -> Iterator[list[torch.Tensor | AudioError]]:
     """Audio read as it is asked for, in groups of about so many samples.
 
     Arguments
@@ -190,11 +202,15 @@ def read_groups(speeches, sample_rate, most):
     [60, 'there is no audio file no.wav', 40]
     [1]
     """
-    group, samples = [], 0
+    group: list[torch.Tensor | AudioError] = []
+    samples = 0
     for speech in speeches:
         try:
-            group.append(read_waveform(speech, sample_rate))
-            samples += len(group[-1])
+            waveform = read_waveform(speech, sample_rate)
+            group.append(waveform)
+            samples += len(waveform)
+            # Else it would be held with the next group.
+            del waveform
         except AudioError as error:
             group.append(error)
         if samples >= most:

@@ -1,6 +1,8 @@
 """Recordings that were read once, kept as vectors for any number of prompts."""
 
 import json
+import os
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -8,11 +10,16 @@ from safetensors.torch import save_file
 from ssr_plugin.files import atomic_path
 from ssr_plugin.inference.speech import Speech
 
+if TYPE_CHECKING:
+    from ssr_plugin.inference.speech_lm import SpeechLM
+
 # What safetensors reads of a header at most, less room for what it says of tensors.
 _MOST_METADATA = 80_000_000
 
 
-def save_speech(path, speeches, lm):
+def save_speech(
+    path: str | os.PathLike[str], speeches: dict[str, Speech], lm: "SpeechLM"
+) -> None:
     """Writes recordings as they are in the LLM's embedding space.
 
     The file is safetensors: of each recording a tensor [N, H]; in the metadata, under
@@ -58,7 +65,7 @@ def save_speech(path, speeches, lm):
         save_file(tensors, partial, metadata)
 
 
-def load_speech(path):
+def load_speech(path: str | os.PathLike[str]) -> dict[str, Speech]:
     """What :func:`save_speech` wrote.
 
     Arguments
@@ -79,8 +86,8 @@ def load_speech(path):
         with safe_open(path, "pt") as file:
             rest = json.loads(file.metadata()["speech"])
             return {
-                name: Speech(vectors=file.get_tensor(name), **own)
-                for name, own in rest.items()
+                name: Speech(vectors=file.get_tensor(name), **fields)
+                for name, fields in rest.items()
             }
     except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
         raise ValueError(

@@ -1,28 +1,34 @@
 """A text LLM that reads speech: what users import."""
 
-import contextlib
-import itertools
+import os
 import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
+import huggingface_hub
 import torch
+from speechbrain.utils.distributed import infer_device
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import TextIteratorStreamer
+from transformers import PreTrainedModel, TextIteratorStreamer
 
+from ssr_plugin.alignment.record import Alignment
 from ssr_plugin.data.audio import AudioError
+from ssr_plugin.encoders.encoder import SpeechEncoder
+from ssr_plugin.inference import pretrained
 from ssr_plugin.inference.chat import render_chat
-from ssr_plugin.inference.prompts import embed_prompt, parse_prompts
-from ssr_plugin.inference.reading import read_segments
-from ssr_plugin.inference.speech import Speech, are_many, is_speech, read_groups
+from ssr_plugin.inference.embedder import Embedder
+from ssr_plugin.inference.prompts import Prompt, embed_prompt, parse_prompts
+from ssr_plugin.inference.speech import Recording, Speech, are_many, is_speech
 from ssr_plugin.llm.choices import score_choices
+from ssr_plugin.llm.lm_fusion import LMFusion
+from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.llm.tokens import tokenize_inside
-from ssr_plugin.nnet.groups import split_groups
-from ssr_plugin.nnet.nearest import nearest_tokens, squared_norms
-from ssr_plugin.nnet.segments import pad_segments
-from ssr_plugin.segmenters.forced import Segments
 
-# Batches whose recordings are read before they are sorted by length.
-_AHEAD = 8
+if TYPE_CHECKING:
+    # PEFT takes long to import, and most models are not tuned.
+    from ssr_plugin.llm.tuning import TunedLLM
+
 # How many tokens are written if nobody says.
 _NEW_TOKENS = 128
 
@@ -36,6 +42,12 @@ class SpeechLM(nn.Module):
     Each method takes one, or a list of many (of recordings also a column of
     ``datasets``), and gives one result or a list; what is done together gives what is
     done alone.
+
+    Speech in a prompt is what the connector alone hears. LM fusion, where the LLM's
+    expectation is multiplied in, is :meth:`embed`'s to ask for; :meth:`transcribe` does
+    so by itself.
+
+    Threads may share a model: one may embed while another has the LLM write.
 
     Arguments
     ---------
@@ -53,6 +65,8 @@ class SpeechLM(nn.Module):
 
     Attributes
     ----------
+    embedder : ssr_plugin.inference.embedder.Embedder
+        What turns audio into :class:`Speech`.
     metrics : dict or None
         What was measured when it was made.
 
@@ -61,7 +75,7 @@ class SpeechLM(nn.Module):
     >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
     >>> wav = (torch.rand(16000) - 0.5, 16000)
     >>> speech = lm.embed(wav)
-    >>> speech.vectors.shape[1], speech.segments
+    >>> speech.vectors.shape[1], speech.segmentation
     (16, 'predicted')
     >>> answer = lm.generate(["Question: ", wav, "\\nAnswer:"], max_new_tokens=3)
     >>> isinstance(answer, str)
@@ -70,27 +84,88 @@ class SpeechLM(nn.Module):
     True
     """
 
-    def __init__(self, encoder, llm, connector, segmenters, settings, tuned=None):
+    def __init__(
+        self,
+        encoder: SpeechEncoder,
+        llm: TextLLM,
+        connector: nn.Module,
+        segmenters: dict[str, nn.Module | None],
+        settings: dict[str, Any],
+        tuned: "TunedLLM | None" = None,
+    ) -> None:
         super().__init__()
-        self.encoder = encoder
+        lm_fusion = LMFusion(**settings["lm_fusion"])
+        self.embedder = Embedder(encoder, segmenters, connector, llm, lm_fusion)
         self.llm = llm
-        self.connector = connector
-        self.segmenters = nn.ModuleDict({k: v for k, v in segmenters.items() if v})
         self.settings = settings
         self.tuned = tuned
-        self.metrics = None
-        self._norms = None
+        self.metrics: dict[str, Any] | None = None
         self.requires_grad_(False).eval()
 
     @classmethod
-    def from_pretrained(cls, source, **options):
-        """Loads a model: see :func:`ssr_plugin.inference.pretrained.load_speech_lm`."""
-        from ssr_plugin.inference.pretrained import load_speech_lm
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str],
+        revision: str | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype = "float32",
+        encoder_dtype: str = "auto",
+        encoder_source: str | None = None,
+        llm_source: str | None = None,
+        token: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+    ) -> "SpeechLM":
+        """Loads a model.
 
-        return load_speech_lm(source, **options)
+        Only JSON and safetensors are read, and only classes that are registered here
+        are used: nothing that comes with a model is run.
+
+        Arguments
+        ---------
+        source : str
+            Hub id, ``id@revision``, or folder: that of a run, or of
+            :meth:`save_pretrained`.
+        revision : str or None
+            Commit, tag or branch on the hub.
+        device : str or None
+            By default a GPU if there is one.
+        dtype : str or torch.dtype
+            Of the LLM.
+        encoder_dtype : str
+            Of :class:`ssr_plugin.encoders.encoder.SpeechEncoder`.
+        encoder_source, llm_source : str or None
+            Where they are, if not where the model says. They must be the same models.
+        token : str or None
+            For private models of the hub.
+        cache_dir : path-like or None
+            Where files of the hub are kept.
+
+        Returns
+        -------
+        SpeechLM
+
+        Raises
+        ------
+        ValueError
+            If there is no such model, or it is damaged, or names a component that
+            nobody registered, or encoder or LLM are not those it was trained with.
+        """
+        folder = pretrained.find_folder(source, revision, token, cache_dir)
+        components = pretrained.load_components(
+            folder, dtype, encoder_dtype, encoder_source, llm_source
+        )
+        lm = cls(**vars(components))
+        lm.metrics = pretrained.read_metrics(folder)
+        return lm.to(device or infer_device())
 
     @classmethod
-    def from_hparams(cls, source, savedir=None, run_opts=None, **options):
+    def from_hparams(
+        cls,
+        source: str | os.PathLike[str],
+        savedir: str | os.PathLike[str] | None = None,
+        run_opts: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> "SpeechLM":
         """Loads a model the way SpeechBrain's interfaces do.
 
         No YAML is read: what the model is made of is told by its JSON.
@@ -104,279 +179,186 @@ class SpeechLM(nn.Module):
         run_opts : dict or None
             ``{"device": "cuda:0"}``; other options of SpeechBrain have no say.
         **options
-            Of :func:`ssr_plugin.inference.pretrained.load_speech_lm`.
+            Of :meth:`from_pretrained`.
         """
         device = (run_opts or {}).get("device")
         return cls.from_pretrained(
             source, **{"device": device, "cache_dir": savedir, **options}
         )
 
-    def save_pretrained(self, folder, **options):
+    def save_pretrained(self, folder: str | os.PathLike[str], **options: Any) -> None:
         """Writes it: see :func:`ssr_plugin.inference.pretrained.save_speech_lm`."""
-        from ssr_plugin.inference.pretrained import save_speech_lm
+        pretrained.save_speech_lm(folder, self, **options)
 
-        save_speech_lm(folder, self, **options)
-
-    def push_to_hub(self, repo_id, **options):
+    def push_to_hub(self, repo_id: str, **options: Any) -> huggingface_hub.CommitInfo:
         """Publishes it: see :func:`ssr_plugin.inference.pretrained.push_speech_lm`."""
-        from ssr_plugin.inference.pretrained import push_speech_lm
+        return pretrained.push_speech_lm(repo_id, self, **options)
 
-        return push_speech_lm(repo_id, self, **options)
+    def __repr__(self) -> str:
+        """What it is made of, in a few lines."""
+        encoder, llm = self.encoder, self.llm
+        size = sum(p.numel() for p in self.connector.parameters())
+        segmenter = self.settings["segmenter"]
+        rows = {
+            "encoder": f"{encoder.source}, layer {encoder.backbone.layer}, width "
+            f"{encoder.width}, {encoder.frame_rate:g} Hz",
+            "segmenter": segmenter["name"] if segmenter else "none for audio alone",
+            "connector": f"{self.settings['connector']['name']}, {size:,} parameters",
+            "LLM": f"{llm.source}, width {llm.hidden_size}, {llm.vocab_size:,} tokens, "
+            f"{'base model' if self.tuned is None else f'tuned ({self.tuned.kind})'}",
+            "device": f"{self.device}, "
+            f"{str(llm.embedding.weight.dtype).removeprefix('torch.')}",
+        }
+        lines = (f"  {name + ':':<11}{text}" for name, text in rows.items())
+        return "\n".join(["SpeechLM(", *lines, ")"])
 
     @property
-    def device(self):
+    def encoder(self) -> SpeechEncoder:
+        """The embedder's."""
+        return self.embedder.encoder
+
+    @property
+    def segmenters(self) -> nn.ModuleDict:
+        """The embedder's: "forced", and "predicted" where there is one."""
+        return self.embedder.segmenters
+
+    @property
+    def connector(self) -> nn.Module:
+        """The embedder's."""
+        return self.embedder.connector
+
+    @property
+    def device(self) -> torch.device:
         """Where the model is."""
-        return self.llm.embedding.weight.device
+        return self.embedder.device
 
     @property
-    def model(self):
+    def model(self) -> PreTrainedModel:
         """What writes: the transformers model, tuned if it was."""
         return self.llm.load_model() if self.tuned is None else self.tuned.model
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "SpeechLM":
         """Stays in eval mode: it is for use."""
         return super().train(False)
 
     # --- Speech to vectors -------------------------------------------------------
 
-    def embed(self, wav, alignment=None, batch_seconds=60.0):
+    @overload
+    def embed(
+        self,
+        wav: list[Any],
+        alignment: Sequence[Alignment | None] | None = None,
+        batch_seconds: float = 60.0,
+        lm_fusion: bool = False,
+    ) -> list[Speech]: ...
+
+    @overload
+    def embed(
+        self,
+        wav: Recording | Speech,
+        alignment: Alignment | None = None,
+        batch_seconds: float = 60.0,
+        lm_fusion: bool = False,
+    ) -> Speech: ...
+
+    def embed(
+        self,
+        wav: Any,
+        alignment: Any = None,
+        batch_seconds: float = 60.0,
+        lm_fusion: bool = False,
+    ) -> Any:
         """Speech as vectors in the LLM's embedding space.
 
-        Audio of any length goes through encoder, segmenter and connector in windows
-        with context. Audio without speech gives no vectors. Of a list, files are read
-        a few batches ahead, so that it may be of any length, too.
+        The embedder's: see :meth:`ssr_plugin.inference.embedder.Embedder.embed`.
 
         Arguments
         ---------
         wav : speech, or list of speech
         alignment : ssr_plugin.alignment.record.Alignment, list of them, or None
-            With one, segments are forced: cut where its transcript's tokens end.
-            Without, they are found in the audio alone.
+            With one, segments are forced; without, found in the audio alone.
         batch_seconds : float
             Audio that goes through together, padding included.
+        lm_fusion : bool
+            Whether what the LLM expects is multiplied into what the connector hears.
 
         Returns
         -------
         Speech, or list of Speech
-
-        Raises
-        ------
-        ValueError
-            If there is no alignment, and no segmenter that does without; an
-            :class:`~ssr_plugin.data.audio.AudioError` if a recording cannot be read.
-
-        Example
-        -------
-        >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
-        >>> one, two = lm.embed([(torch.rand(8000), 16000), (torch.rand(9000), 16000)])
-        >>> len(one.starts) == len(one.vectors) == len(one.tokens)
-        True
         """
-        single = not are_many(wav)
-        wavs = [wav] if single else list(wav)
-        alignments = [alignment] if single else alignment or [None] * len(wavs)
-        found = wavs.copy()
-        rows = [i for i, each in enumerate(wavs) if not isinstance(each, Speech)]
-        made = self.embed_cuts(
-            [wavs[i] for i in rows],
-            [[alignments[i]] for i in rows],
-            batch_seconds=batch_seconds,
-        )
-        for i, (speech,) in zip(rows, made, strict=True):
-            found[i] = speech
-        return found[0] if single else found
+        return self.embedder.embed(wav, alignment, batch_seconds, lm_fusion)
 
-    def embed_each(self, wavs, batch_seconds=60.0):
+    def embed_each(
+        self,
+        wavs: Iterable[Recording],
+        batch_seconds: float = 60.0,
+        lm_fusion: bool = False,
+    ) -> Iterator[Speech | AudioError]:
         """Speech as vectors, one recording after another, whatever others are like.
 
-        Arguments
-        ---------
-        wavs : iterable of speech
-            None of them embedded yet. They are read as they are needed.
-        batch_seconds : float
-            Of :meth:`embed`.
-
-        Yields
-        ------
-        Speech or ssr_plugin.data.audio.AudioError
-            In order; the error is why a recording cannot be read.
-
-        Raises
-        ------
-        ValueError
-            If there is no segmenter that does without alignments.
-
-        Example
-        -------
-        >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
-        >>> for found in lm.embed_each([(torch.rand(8000), 16000), "no.wav"]):
-        ...     print(type(found).__name__)
-        Speech
-        AudioError
+        See :meth:`ssr_plugin.inference.embedder.Embedder.embed_each`.
         """
-        for found in self._embed_groups(wavs, itertools.repeat([None]), batch_seconds):
-            yield found if isinstance(found, AudioError) else found[0]
+        return self.embedder.embed_each(wavs, batch_seconds, lm_fusion)
 
-    def embed_cuts(self, wavs, alignments, batch_seconds=60.0):
+    def embed_cuts(
+        self,
+        wavs: Sequence[Recording],
+        alignments: Sequence[Sequence[Alignment | None]],
+        batch_seconds: float = 60.0,
+        lm_fusion: bool = False,
+    ) -> list[list[Speech]]:
         """Speech cut in several ways, of one pass of each recording's encoding.
 
-        Arguments
-        ---------
-        wavs : list of speech
-            None of them embedded yet.
-        alignments : list of list of (Alignment or None)
-            Of each recording an alignment for each way to cut it, None for segments
-            that are found in the audio alone.
-        batch_seconds : float
-            Of :meth:`embed`.
-
-        Returns
-        -------
-        list of list of Speech
-            As many of each recording as it has alignments.
-
-        Raises
-        ------
-        ValueError
-            As :meth:`embed`.
-
-        Example
-        -------
-        >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
-        >>> ((one, two),) = lm.embed_cuts([(torch.rand(8000), 16000)], [[None, None]])
-        >>> torch.equal(one.vectors, two.vectors)
-        True
+        See :meth:`ssr_plugin.inference.embedder.Embedder.embed_cuts`.
         """
-        found = []
-        for cuts in self._embed_groups(wavs, iter(alignments), batch_seconds):
-            if isinstance(cuts, AudioError):
-                raise cuts
-            found.append(cuts)
-        return found
-
-    @torch.no_grad()
-    def _embed_groups(self, wavs, alignments, batch_seconds):
-        """Of each recording its cuts, or why it cannot be read; group by group."""
-        most = batch_seconds * self.encoder.sample_rate
-        for heard in read_groups(wavs, self.encoder.sample_rate, _AHEAD * most):
-            cuts = list(itertools.islice(alignments, len(heard)))
-            lengths = {
-                i: len(wav)
-                for i, wav in enumerate(heard)
-                if not isinstance(wav, AudioError)
-            }
-            order = sorted(lengths, key=lambda i: -lengths[i])
-            found = list(heard)
-            for batch in split_groups(order, lengths.get, most, padded=True):
-                made = self._embed([heard[i] for i in batch], [cuts[i] for i in batch])
-                for i, own in zip(batch, made, strict=True):
-                    found[i] = own
-            # Else it would be held while the next is read.
-            heard.clear()
-            yield from found
-
-    def _embed(self, waveforms, alignments):
-        lengths = torch.tensor([len(x) for x in waveforms])
-        features, lengths = self.encoder(
-            pad_sequence(waveforms, batch_first=True).to(self.device), lengths
-        )
-        results = [[None] * len(own) for own in alignments]
-        cuts = [(i, j) for i, own in enumerate(alignments) for j in range(len(own))]
-        for forced in (False, True):
-            chosen = [
-                (i, j) for i, j in cuts if (alignments[i][j] is not None) == forced
-            ]
-            if not chosen:
-                continue
-            rows = [i for i, _ in chosen]
-            # An hour's frames are not copied, where all are read in one way.
-            every = rows == [*range(len(waveforms))]
-            own = features if every else features[rows]
-            wanted = [alignments[i][j] for i, j in chosen]
-            # The LLM helps as it was when the connector learnt from it.
-            with self._untouched():
-                segments = self._segment(own, lengths[rows], wanted, forced)
-                spoken = self._read(own, segments, forced)
-            for (i, j), speech in zip(chosen, spoken, strict=True):
-                speech.seconds = len(waveforms[i]) / self.encoder.sample_rate
-                results[i][j] = speech
-        return results
-
-    def _untouched(self):
-        """The LLM without what stage 2 made of it."""
-        return (
-            contextlib.nullcontext() if self.tuned is None else self.tuned.untouched()
-        )
-
-    def _segment(self, features, lengths, alignments, forced):
-        if not forced:
-            if "predicted" not in self.segmenters:
-                raise ValueError(
-                    "this model has no segmenter for audio alone, since its connector "
-                    "was trained on forced segments: train one "
-                    "(hparams/segmenter.yaml, then hparams/distill.yaml --segmenter "
-                    "FOLDER), or give an alignment"
-                )
-            return self.segmenters["predicted"].segment_frames(features, lengths)
-        cut = self.segmenters["forced"].segment
-        return [
-            cut(each, n) if n else Segments.none()
-            for each, n in zip(alignments, lengths.tolist(), strict=True)
-        ]
-
-    def _read(self, features, segments, forced):
-        boundaries, starts, _ = pad_segments(segments, self.device)
-        vectors, kept = read_segments(
-            self.connector,
-            self.llm,
-            features,
-            boundaries,
-            starts,
-            predicted=not forced,
-            **self.settings["reading"],
-        )
-        table = self.llm.table()
-        if self._norms is None or self._norms.device != table.device:
-            self._norms = squared_norms(table)
-        results = []
-        for row, (own, keep) in enumerate(zip(segments, kept, strict=True)):
-            z = vectors[row][keep]
-            tokens = nearest_tokens(z.float(), table, self._norms).tolist()
-            keep = keep[: len(own)].cpu().numpy()
-            known = not forced and len(own) and (own.tokens >= 0).all()
-            results.append(
-                Speech(
-                    vectors=z,
-                    tokens=tokens,
-                    text=self._spell(tokens),
-                    starts=(own.starts[keep] / self.encoder.frame_rate).tolist(),
-                    ends=(
-                        (own.boundaries[keep] + 1) / self.encoder.frame_rate
-                    ).tolist(),
-                    segments="forced" if forced else "predicted",
-                    hypothesis=self._spell(own.tokens.tolist()) if known else None,
-                    seconds=0.0,
-                )
-            )
-        return results
-
-    def _spell(self, tokens):
-        return self.llm.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        return self.embedder.embed_cuts(wavs, alignments, batch_seconds, lm_fusion)
 
     # --- Text out ----------------------------------------------------------------
 
-    def transcribe(self, wav, prompt=None, alignment=None, **options):
+    @overload
+    def transcribe(
+        self,
+        wav: list[Any],
+        prompt: str | None = None,
+        alignment: Sequence[Alignment | None] | None = None,
+        lm_fusion: bool = True,
+        **options: Any,
+    ) -> list[str]: ...
+
+    @overload
+    def transcribe(
+        self,
+        wav: Recording | Speech,
+        prompt: str | None = None,
+        alignment: Alignment | None = None,
+        lm_fusion: bool = True,
+        **options: Any,
+    ) -> str: ...
+
+    def transcribe(
+        self,
+        wav: Any,
+        prompt: str | None = None,
+        alignment: Any = None,
+        lm_fusion: bool = True,
+        **options: Any,
+    ) -> Any:
         """What was said.
 
         Arguments
         ---------
         wav : speech, or list of speech
+            What was embedded already is not embedded anew: its text is its own, made
+            with LM fusion or without.
         prompt : str or None
-            None takes the tokens that are nearest to the vectors, which the LLM helped
-            to choose: fast, and the better way unless the LLM was tuned to transcribe.
-            A text ("\\n") lets the LLM write after vectors and text.
+            None takes the tokens that are nearest to the vectors: fast, and the better
+            way unless the LLM was tuned to transcribe. A text ("\\n") lets the LLM
+            write after vectors and text.
         alignment
             Of :meth:`embed`.
+        lm_fusion : bool
+            Whether what the LLM expects is multiplied into what the connector hears:
+            fewer errors, but some of the text may be guessed.
         **options
             Of :meth:`generate`, with a prompt.
 
@@ -385,16 +367,19 @@ class SpeechLM(nn.Module):
         str, or list of str
         """
         single = not are_many(wav)
-        spoken = self.embed(wav, alignment)
-        spoken = [spoken] if single else spoken
+        wavs = [wav] if single else list(wav)
+        alignments = [alignment] if single else alignment
+        speeches = self.embed(wavs, alignments, lm_fusion=lm_fusion)
         if prompt is None:
-            texts = [speech.text for speech in spoken]
+            texts = [speech.text for speech in speeches]
         else:
-            prompts = [[speech, prompt] for speech in spoken]
+            prompts: list[Prompt] = [[speech, prompt] for speech in speeches]
             texts = [text.strip() for text in self.generate(prompts, **options)]
         return texts[0] if single else texts
 
-    def generate(self, prompt, batch_size=16, **options):
+    def generate(
+        self, prompt: Prompt | list[Prompt], batch_size: int = 16, **options: Any
+    ) -> Any:
         """What the LLM writes after a prompt.
 
         Arguments
@@ -416,14 +401,16 @@ class SpeechLM(nn.Module):
         count = _sequences(options)
         texts = []
         for first in range(0, len(embeds), batch_size):
-            written = self._generate(embeds[first : first + batch_size], options)
-            texts += self.llm.tokenizer.batch_decode(written, skip_special_tokens=True)
+            ids = self._generate(embeds[first : first + batch_size], options)
+            texts += self.llm.tokenizer.batch_decode(ids, skip_special_tokens=True)
         if count > 1:
             texts = [texts[i : i + count] for i in range(0, len(texts), count)]
         return texts[0] if single else texts
 
-    def stream(self, prompt, **options):
+    def stream(self, prompt: Prompt, **options: Any) -> Iterator[str]:
         """What the LLM writes after one prompt, piece by piece as it is written.
+
+        It is written by a thread of its own, so that the model may be used meanwhile.
 
         Arguments
         ---------
@@ -442,28 +429,30 @@ class SpeechLM(nn.Module):
         >>> "".join(lm.stream("the cat", max_new_tokens=5)) == whole
         True
         """
-        (parts,), single = parse_prompts(prompt)
+        prompts, single = parse_prompts(prompt)
         if not single:
             raise ValueError("only one prompt at a time can be streamed")
-        embeds = self._embed_prompts([parts])
+        embeds = self._embed_prompts(prompts)
+        # Loaded once, before two threads ask for it.
+        _ = self.model
         streamer = TextIteratorStreamer(self.llm.tokenizer, skip_special_tokens=True)
-        failed = []
+        errors: list[Exception] = []
 
-        def write():
+        def write() -> None:
             try:
                 self._generate(embeds, {**options, "streamer": streamer})
             except Exception as error:
-                failed.append(error)
+                errors.append(error)
                 streamer.end()
 
         thread = threading.Thread(target=write, daemon=True)
         thread.start()
         yield from streamer
         thread.join()
-        if failed:
-            raise failed[0]
+        if errors:
+            raise errors[0]
 
-    def chat(self, messages, **options):
+    def chat(self, messages: list[Any], **options: Any) -> Any:
         """What the LLM answers in a conversation, by its own chat template.
 
         Arguments
@@ -488,12 +477,18 @@ class SpeechLM(nn.Module):
         many = isinstance(messages, list) and bool(messages)
         many = many and all(isinstance(talk, list) for talk in messages)
         talks = messages if many else [messages]
-        prompts = [render_chat(self.llm, talk) for talk in talks]
+        prompts: list[Prompt] = [render_chat(self.llm, talk) for talk in talks]
         texts = self.generate(prompts, **options)
         return texts if many else texts[0]
 
     @torch.no_grad()
-    def score(self, context, continuation, per_token=False, batch_size=16):
+    def score(
+        self,
+        context: Prompt | list[Prompt],
+        continuation: str | list[str],
+        per_token: bool = False,
+        batch_size: int = 16,
+    ) -> float | list[float]:
         """How likely a text is after a context.
 
         Arguments
@@ -524,11 +519,11 @@ class SpeechLM(nn.Module):
         >>> abs(both[0] - lm.score("the cat", " sat")) < 1e-4
         True
         """
-        prompts, alone = parse_prompts(context)
-        single = alone and isinstance(continuation, str)
+        prompts, one_context = parse_prompts(context)
+        single = one_context and isinstance(continuation, str)
         texts = [continuation] if isinstance(continuation, str) else list(continuation)
         contexts = self._embed_prompts(prompts)
-        if not alone and len(contexts) != len(texts):
+        if not one_context and len(contexts) != len(texts):
             raise ValueError(
                 f"{len(contexts)} contexts and {len(texts)} continuations: give one "
                 f"for each"
@@ -536,18 +531,20 @@ class SpeechLM(nn.Module):
         tokens = [tokenize_inside(self.llm.tokenizer, text) for text in texts]
         if not all(tokens):
             raise ValueError("a continuation is empty: there is nothing to score")
-        choices = [tokens] if alone else [[ids] for ids in tokens]
-        found = score_choices(
+        choices = [tokens] if one_context else [[ids] for ids in tokens]
+        scored = score_choices(
             self.model, self.llm.embed, contexts, choices, batch_size=batch_size
         )
-        scores = [score for own in found for score in own]
+        scores = [score for row in scored for score in row]
         if per_token:
             scores = [s / len(t) for s, t in zip(scores, tokens, strict=True)]
         return scores[0] if single else scores
 
     # --- Prompts -----------------------------------------------------------------
 
-    def embed_prompts(self, prompt):
+    def embed_prompts(
+        self, prompt: Prompt | list[Prompt]
+    ) -> torch.Tensor | list[torch.Tensor]:
         """Prompts as what the LLM reads in place of token ids.
 
         They are the ``prompt_embeds`` of vLLM and the ``inputs_embeds`` of
@@ -566,16 +563,21 @@ class SpeechLM(nn.Module):
         embeds = self._embed_prompts(prompts)
         return embeds[0] if single else embeds
 
-    def _embed_prompts(self, prompts):
+    def _embed_prompts(self, prompts: list[list[Any]]) -> list[torch.Tensor]:
         """[L, H] of each prompt; all speech goes through together."""
-        spoken = iter(self.embed([p for ps in prompts for p in ps if is_speech(p)]))
+        recordings = [x for prompt in prompts for x in prompt if is_speech(x)]
+        speeches = iter(self.embed(recordings))
         return [
-            embed_prompt(self.llm, [next(spoken) if is_speech(p) else p for p in ps])
-            for ps in prompts
+            embed_prompt(
+                self.llm, [next(speeches) if is_speech(x) else x for x in prompt]
+            )
+            for prompt in prompts
         ]
 
     @torch.no_grad()
-    def _generate(self, embeds, options):
+    def _generate(
+        self, embeds: list[torch.Tensor], options: dict[str, Any]
+    ) -> torch.Tensor:
         """New token ids [B * sequences, L]."""
         options = dict(options)
         if not {"max_new_tokens", "max_length", "generation_config"} & set(options):
@@ -587,14 +589,16 @@ class SpeechLM(nn.Module):
             torch.ones(len(x), dtype=torch.long, device=self.device) for x in embeds
         ]
         # Position ids are counted from the mask.
-        return self.model.generate(
+        model: Any = self.model
+        ids: torch.Tensor = model.generate(
             inputs_embeds=pad_sequence(embeds, batch_first=True, padding_side="left"),
             attention_mask=pad_sequence(ones, batch_first=True, padding_side="left"),
             **options,
         )
+        return ids
 
 
-def _sequences(options):
+def _sequences(options: dict[str, Any]) -> int:
     """How many texts are wanted of each prompt."""
     config = options.get("generation_config")
     given = options.get("num_return_sequences")

@@ -17,8 +17,10 @@ Served, ``/v1/completions`` takes what :func:`completion_request` gives.
 import base64
 import io
 import json
+import os
 import pathlib
 import shlex
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
@@ -26,13 +28,18 @@ from safetensors.torch import save_file
 from ssr_plugin.files import atomic_path
 from ssr_plugin.sources import address
 
+if TYPE_CHECKING:
+    from ssr_plugin.inference.speech_lm import SpeechLM
+
 # Ranks of adapters that vLLM may be told to make room for.
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 #: What tuned adapters are called on the server.
 ADAPTERS = "tuned"
 
 
-def save_prompts(path, prompts, lm):
+def save_prompts(
+    path: str | os.PathLike[str], prompts: dict[str, torch.Tensor], lm: "SpeechLM"
+) -> None:
     """Writes prompts to a file of safetensors, with their origin in its metadata.
 
     Arguments
@@ -64,7 +71,7 @@ def save_prompts(path, prompts, lm):
         save_file(tensors, partial, metadata)
 
 
-def to_base64(embeds):
+def to_base64(embeds: torch.Tensor) -> str:
     """A prompt as vLLM's server takes it: ``torch.save``, then base64.
 
     Arguments
@@ -88,7 +95,9 @@ def to_base64(embeds):
     return base64.b64encode(file.getvalue()).decode()
 
 
-def completion_request(embeds, model, max_tokens=128, **options):
+def completion_request(
+    embeds: torch.Tensor, model: str, max_tokens: int = 128, **options: Any
+) -> dict[str, Any]:
     """What to post to ``/v1/completions`` of vLLM's server.
 
     Arguments
@@ -115,11 +124,12 @@ def completion_request(embeds, model, max_tokens=128, **options):
     }
 
 
-def serving(lm, folder):
+def serving(lm: "SpeechLM", folder: str | os.PathLike[str]) -> tuple[str, str]:
     """How vLLM serves the LLM that writes.
 
-    An untouched LLM is served from where it came; tuned adapters are PEFT's, which vLLM
-    loads beside it; a fully tuned LLM is a folder of its own, which has no tokenizer.
+    An LLM that was not tuned is served from where it came; tuned adapters are PEFT's,
+    which vLLM loads beside it; a fully tuned LLM is a folder of its own, which has no
+    tokenizer.
 
     Arguments
     ---------

@@ -64,18 +64,18 @@ def score_choices(model, embed, contexts, choices, vectors=None, batch_size=64):
         for first in range(0, len(choices[i]), batch_size)
     ]
     contexts = [contexts[i] for i, _ in pieces]
-    texts = [choices[i][part] for i, part in pieces]
+    texts = [choices[i][piece] for i, piece in pieces]
     if vectors is None:
-        vectors = [[None] * len(own) for own in choices]
-    vectors = [vectors[i][part] for i, part in pieces]
+        vectors = [[None] * len(row) for row in choices]
+    vectors = [vectors[i][piece] for i, piece in pieces]
     cache = cache_argument(model) is not None
-    widths = [1 if _is_single(own) else len(own) for own in texts]
+    widths = [1 if _is_single(row) else len(row) for row in texts]
     lengths = [len(c) + max(map(len, x)) for c, x in zip(contexts, texts, strict=True)]
 
-    def score(places, head=0, past=None, share=False):
+    def score(indices, head=0, past=None, share=False):
         """Scores of the texts of some contexts, whose head was read before."""
-        for group in _groups(places, widths, lengths, texts, batch_size):
-            own = _score(
+        for group in _groups(indices, widths, lengths, texts, batch_size):
+            group_scores = _score(
                 model,
                 embed,
                 [contexts[i][head:] for i in group],
@@ -84,9 +84,9 @@ def score_choices(model, embed, contexts, choices, vectors=None, batch_size=64):
                 copy.deepcopy(past),
                 share,
             )
-            found.update(zip(group, own, strict=True))
+            by_piece.update(zip(group, group_scores, strict=True))
 
-    found, alone = {}, []
+    by_piece, alone = {}, []
     for run, head in _runs(contexts, widths) if cache else ():
         if len(run) == 1:
             alone += run
@@ -96,11 +96,11 @@ def score_choices(model, embed, contexts, choices, vectors=None, batch_size=64):
     left = alone if cache else range(len(pieces))
     shared = [cache and len(c) > 1 < w for c, w in zip(contexts, widths, strict=True)]
     for share in (False, True):
-        places = [i for i in left if shared[i] == share]
-        score(sorted(places, key=lengths.__getitem__), share=share)
+        indices = [i for i in left if shared[i] == share]
+        score(sorted(indices, key=lengths.__getitem__), share=share)
     scores = [[] for _ in choices]
     for piece, (i, _) in enumerate(pieces):
-        scores[i] += found[piece]
+        scores[i] += by_piece[piece]
     return scores
 
 
@@ -129,10 +129,10 @@ def _runs(contexts, widths):
     return runs
 
 
-def _groups(places, widths, lengths, texts, batch_size):
+def _groups(indices, widths, lengths, texts, batch_size):
     """Runs of contexts that go through together, in bounded memory."""
     group, count, tokens = [], 0, 0
-    for i in places:
+    for i in indices:
         more = widths[i]
         asked = 1 if _is_single(texts[i]) else sum(map(len, texts[i]))
         if group and (
@@ -169,7 +169,7 @@ def _score(model, embed, contexts, choices, vectors, before, share):
         # predicts.
         before = _read([c[:-1] for c in contexts], model)
         contexts = [c[-1:] for c in contexts]
-    rows, owners, places, ids = [], [], [], []
+    rows, owners, positions, ids = [], [], [], []
     asked = 0
     for owner, (context, texts, read) in enumerate(
         zip(contexts, choices, vectors, strict=True)
@@ -177,15 +177,15 @@ def _score(model, embed, contexts, choices, vectors, before, share):
         if _is_single(texts):
             rows.append(context)
             owners.append(owner)
-            places += [[asked]] * len(texts)
+            positions += [[asked]] * len(texts)
             asked += 1
         else:
-            for text, own in zip(texts, read, strict=True):
+            for text, z in zip(texts, read, strict=True):
                 text = torch.tensor(text[:-1], dtype=torch.long, device=device)
-                known = embed(text) if own is None else own[:-1]
+                known = embed(text) if z is None else z[:-1]
                 rows.append(torch.cat([context, known]))
                 owners.append(owner)
-                places.append(range(asked, asked + len(known) + 1))
+                positions.append(range(asked, asked + len(known) + 1))
                 asked += len(known) + 1
         ids += texts
     past = past_mask = None
@@ -200,8 +200,8 @@ def _score(model, embed, contexts, choices, vectors, before, share):
     for row, owner in enumerate(owners):
         wanted[row, len(contexts[owner]) - 1 : len(rows[row])] = True
     logits = logits_at(model, embeds, mask, wanted, past, past_mask)
-    flat = torch.tensor([place for own in places for place in own], device=device)
-    tokens = torch.tensor([token for own in ids for token in own], device=device)
-    found = logits.log_softmax(-1)[flat, tokens].double()
-    sums = iter(x.sum().item() for x in found.split([len(own) for own in ids]))
-    return [[next(sums) for _ in own] for own in choices]
+    flat = torch.tensor([i for row in positions for i in row], device=device)
+    tokens = torch.tensor([token for row in ids for token in row], device=device)
+    log_probs = logits.log_softmax(-1)[flat, tokens].double()
+    sums = iter(x.sum().item() for x in log_probs.split([len(row) for row in ids]))
+    return [[next(sums) for _ in row] for row in choices]

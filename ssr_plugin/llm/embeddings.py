@@ -83,10 +83,10 @@ def find_embedding_key(model, keys):
     for name in wanted:
         suffix = name
         while suffix.count("."):
-            found = [k for k in keys if k == suffix or k.endswith(f".{suffix}")]
-            if suffix in found or len(found) == 1:
-                return suffix if suffix in found else found[0]
-            if found:
+            matches = [k for k in keys if k == suffix or k.endswith(f".{suffix}")]
+            if suffix in matches or len(matches) == 1:
+                return suffix if suffix in matches else matches[0]
+            if matches:
                 break
             suffix = suffix.partition(".")[2]
     return None

@@ -84,8 +84,8 @@ def first_layers_kl(llm, z, h, mask, num_layers):
     total = 0.0
     counts, most = mask.sum(1).tolist(), _LOGITS // llm.vocab_size
     for rows in split_groups(range(len(counts)), counts.__getitem__, most):
-        parts = (x[rows] for x in (z, h, seen, wanted))
-        total = total + checkpoint(divergence, *parts, use_reentrant=False)
+        group = (x[rows] for x in (z, h, seen, wanted))
+        total = total + checkpoint(divergence, *group, use_reentrant=False)
     return total / mask.sum().clamp_min(1)
 
 

@@ -1,6 +1,7 @@
 """Log-likelihoods of tokens under a causal LM, whatever the padding."""
 
 import inspect
+import threading
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -102,9 +103,12 @@ def logits_at(model, embeds, mask, wanted, past=None, past_mask=None):
     if "position_ids" in inspect.signature(model.forward).parameters:
         arguments["position_ids"] = position_ids(seen)[:, -mask.shape[1] :]
 
-    # What the model does to its logits (scaling, capping) stays the model's.
+    thread = threading.get_ident()
+
+    # What the model does to its logits (scaling, capping) stays the model's. Another
+    # thread may have the same model write meanwhile, and needs all of its own.
     def choose(layer, args):
-        return (args[0][wanted][None],)
+        return (args[0][wanted][None],) if threading.get_ident() == thread else None
 
     hook = model.get_output_embeddings().register_forward_pre_hook(choose)
     try:

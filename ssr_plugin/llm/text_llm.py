@@ -1,16 +1,37 @@
 """A text LLM: tokenizer and input embeddings at once, the rest when asked for."""
 
+import contextlib
+import contextvars
 import functools
+import os
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from ssr_plugin import hub
 from ssr_plugin.llm.embeddings import read_input_embedding
 from ssr_plugin.nnet.dtypes import parse_dtype
 from ssr_plugin.sources import address
+
+# Keys of the LLMs that this thread uses as they came. A thread sees its own value.
+_AS_BASE: contextvars.ContextVar[frozenset[object]] = contextvars.ContextVar(
+    "_AS_BASE", default=frozenset()
+)
+
+
+def is_base_model(key: object) -> bool:
+    """Whether this thread uses an LLM as it came: see :meth:`TextLLM.base_model`.
+
+    Arguments
+    ---------
+    key : object
+        The LLM's ``adapter_key``.
+    """
+    return key in _AS_BASE.get()
 
 
 class TextLLM(nn.Module):
@@ -56,7 +77,9 @@ class TextLLM(nn.Module):
     False
     """
 
-    def __init__(self, source, dtype="float32"):
+    def __init__(
+        self, source: str | os.PathLike[str], dtype: str | torch.dtype = "float32"
+    ) -> None:
         super().__init__()
         self.source = str(source)
         self.dtype = parse_dtype(dtype)
@@ -64,7 +87,9 @@ class TextLLM(nn.Module):
         self._full_config = full_config
         self.config = full_config.get_text_config()
         self.tokenizer = _load_tokenizer(self.source)
-        self.model = None
+        self.model: Any = None
+        #: By which adapters that are put into the model know whose they are.
+        self.adapter_key = object()
         try:
             embedding = read_input_embedding(self.source, full_config, self.dtype)
         except ValueError as error:
@@ -88,12 +113,12 @@ class TextLLM(nn.Module):
         self.bos_id = _bos_id(self.tokenizer)
 
     @functools.cached_property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """What tells the model's weights and settings from others."""
         return hub.fingerprint(self.source)
 
     @torch.no_grad()
-    def embed(self, ids):
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Looks tokens up, as the LLM does before its first layer.
 
         Giving the result to the LLM as ``inputs_embeds`` gives what the ids give.
@@ -111,14 +136,14 @@ class TextLLM(nn.Module):
         return self.embedding(ids)
 
     @torch.no_grad()
-    def table(self):
+    def table(self) -> torch.Tensor:
         """All embeddings in the convention of :meth:`embed`, [V, H]."""
         ids = torch.arange(self.vocab_size, device=self.embedding.weight.device)
         # A plain embedding's table is its weight: no copy of what may be 2 GB.
         plain = type(self.embedding) is nn.Embedding
         return self.embedding.weight.detach() if plain else self.embedding(ids)
 
-    def load_model(self):
+    def load_model(self) -> PreTrainedModel:
         """The causal LM itself, frozen; loaded at the first call, then kept.
 
         Returns
@@ -140,8 +165,37 @@ class TextLLM(nn.Module):
             self.eval()
         return self.model
 
+    @contextlib.contextmanager
+    def base_model(self) -> Iterator["TextLLM"]:
+        """The LLM as it came, in the block: no adapters that it got, no dropout.
+
+        That holds for the thread that enters the block. Another thread may have the
+        tuned LLM write meanwhile; neither waits for the other.
+
+        Yields
+        ------
+        TextLLM
+
+        Example
+        -------
+        >>> llm = TextLLM(getfixture("tiny_llm_folder"))
+        >>> with llm.base_model() as base:
+        ...     base is llm
+        True
+        """
+        training = self.model is not None and self.model.training
+        if training:
+            self.model.eval()
+        token = _AS_BASE.set(_AS_BASE.get() | {self.adapter_key})
+        try:
+            yield self
+        finally:
+            _AS_BASE.reset(token)
+            if training:
+                self.model.train()
+
     @property
-    def start_id(self):
+    def start_id(self) -> int:
         """The token to start a text with where the LLM predicts the first token too.
 
         The start-of-text token that its tokenizer knows, used by itself or not, or the
@@ -162,7 +216,7 @@ class TextLLM(nn.Module):
             )
         return start
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "TextLLM":
         """Stays in eval mode: the LLM is frozen."""
         return super().train(False)
 

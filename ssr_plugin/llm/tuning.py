@@ -1,7 +1,7 @@
 """A text LLM that is tuned: by adapters or as a whole, with the original at hand."""
 
-import contextlib
 import copy
+import functools
 import json
 import pathlib
 import tempfile
@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from ssr_plugin import hub
 from ssr_plugin.files import atomic_path
 from ssr_plugin.llm.scoring import logits_at
+from ssr_plugin.llm.text_llm import is_base_model
 
 KINDS = ("none", "lora", "full")
 ADAPTER_SETTINGS, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -56,7 +57,7 @@ class TunedLLM(nn.Module):
     ---------
     llm : ssr_plugin.llm.text_llm.TextLLM
         The original. Low-rank adapters are put into its own model: from then on, that
-        is the tuned one outside of :meth:`untouched`.
+        is the tuned one outside of :meth:`base_model`.
     kind : str
         "lora": low-rank adapters (Hu et al., arXiv 2106.09685) by PEFT. "full": all
         else in a copy, which takes the memory of a second LLM. "none": nothing.
@@ -86,7 +87,7 @@ class TunedLLM(nn.Module):
     >>> tuned = TunedLLM(TextLLM(getfixture("tiny_llm_folder")), "lora", r=2)
     >>> sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     1024
-    >>> with tuned.untouched() as llm:
+    >>> with tuned.base_model() as llm:
     ...     logits = llm.load_model()(torch.tensor([[4, 5]])).logits
     >>> torch.equal(tuned.model(torch.tensor([[4, 5]])).logits, logits)  # at first
     True
@@ -167,29 +168,12 @@ class TunedLLM(nn.Module):
         self.model.train(mode and self.kind != "none")
         return self
 
-    @contextlib.contextmanager
-    def untouched(self):
-        """The LLM as it came, in the block.
+    def base_model(self):
+        """The LLM as it came, in a ``with`` block and in this thread.
 
-        Yields
-        ------
-        ssr_plugin.llm.text_llm.TextLLM
+        See :meth:`ssr_plugin.llm.text_llm.TextLLM.base_model`.
         """
-        layers = [x for x in _adapter_layers(self.model) if not x.disable_adapters]
-        training = self.training
-        # PEFT takes the gradient away with the adapters, and gives it back to all.
-        gradients = [(p, p.requires_grad) for p in self.parameters()]
-        self.train(False)
-        for layer in layers:
-            layer.enable_adapters(False)
-        try:
-            yield self.llm
-        finally:
-            for layer in layers:
-                layer.enable_adapters(True)
-            for parameter, wanted in gradients:
-                parameter.requires_grad_(wanted)
-            self.train(training)
+        return self.llm.base_model()
 
     def save(self, folder):
         """Writes what was tuned: PEFT's two files, or a transformers folder.
@@ -215,8 +199,8 @@ class TunedLLM(nn.Module):
             return
         settings = {**self._config.to_dict(), "inference_mode": True}
         with atomic_path(folder / ADAPTER_WEIGHTS) as path:
-            found = _adapter_weights(self.model)
-            save_file({k: v.contiguous().cpu() for k, v in found.items()}, path)
+            weights = _adapter_weights(self.model)
+            save_file({k: v.contiguous().cpu() for k, v in weights.items()}, path)
         with atomic_path(folder / ADAPTER_SETTINGS) as path:
             text = json.dumps(settings, indent=2, sort_keys=True, default=sorted)
             path.write_text(text, encoding="utf-8")
@@ -267,10 +251,10 @@ def _leave_frozen_out(tuned, state, prefix, metadata):
             del state[key]
 
 
-def _do_without_frozen(tuned, found):
+def _do_without_frozen(tuned, keys):
     """Does not ask a state dict for what is not tuned."""
     names = tuple(tuned.trained)
-    found.missing_keys[:] = [key for key in found.missing_keys if key.endswith(names)]
+    keys.missing_keys[:] = [key for key in keys.missing_keys if key.endswith(names)]
 
 
 # --- Adapters ----------------------------------------------------------------------
@@ -302,12 +286,37 @@ def _add_adapters(llm, r, alpha, dropout, target_modules):
             target_modules=target_modules,
         )
         get_peft_model(model, config)
+        _let_threads_switch(model, llm.adapter_key)
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"the LLM '{llm.source}' cannot be given such adapters: {error} "
             f"(target_modules: all-linear, or some of {', '.join(sorted(names))})"
         ) from error
     return config
+
+
+def _let_threads_switch(model, key):
+    """Adapters that each thread switches off for itself.
+
+    PEFT's own switch is one for all threads: what one of them writes would change where
+    another reads with the base model.
+    """
+    for layer in _adapter_layers(model):
+        layer.__class__ = _switched_class(type(layer))
+        layer.adapter_key = key
+
+
+@functools.cache
+def _switched_class(layer_class):
+    """A class of PEFT's layers that asks whether the thread uses the base model."""
+
+    class Switched(layer_class):
+        @property
+        def disable_adapters(self):
+            return super().disable_adapters or is_base_model(self.adapter_key)
+
+    Switched.__name__ = Switched.__qualname__ = layer_class.__name__
+    return Switched
 
 
 def _adapter_weights(model):
@@ -420,7 +429,7 @@ def _load_model(cls, llm, folder):
             trust_remote_code=False,
             output_loading_info=True,
         )
-        wrong = [name for found in report.values() for name in found]
+        wrong = [name for names in report.values() for name in names]
         if wrong:
             raise ValueError(f"missing or misplaced: {', '.join(map(str, wrong[:5]))}")
         table = original.get_input_embeddings().weight

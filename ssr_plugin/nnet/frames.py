@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ssr_plugin.nnet.layers import DecoderLayer, RMSNorm
+from ssr_plugin.nnet.lengths import absolute_lengths
 
 
 class FrameNetwork(nn.Module):
@@ -76,7 +77,7 @@ class FrameNetwork(nn.Module):
         features : torch.Tensor
             [B, T, D]
         lengths : torch.Tensor
-            [B] int, frames of each.
+            [B] int, frames of each; or floats, shares of T.
 
         Returns
         -------
@@ -85,6 +86,7 @@ class FrameNetwork(nn.Module):
         lengths : torch.Tensor
             [B] int, states of each.
         """
+        lengths = absolute_lengths(lengths, features.shape[1])
         valid = frame_mask(lengths, features.shape[1])
         x = self.norm(features) * valid.unsqueeze(-1)
         x = F.pad(x, (0, 0, 0, -x.shape[1] % self.stack))
@@ -135,11 +137,14 @@ class ConvolutionLayer(nn.Module):
 
 
 def frame_mask(lengths, num_frames):
-    """Which frames are no padding.
+    """Which frames are no padding; lengths may be shares of ``num_frames``.
 
     Example
     -------
     >>> frame_mask(torch.tensor([1, 2]), 3).int().tolist()
     [[1, 0, 0], [1, 1, 0]]
+    >>> frame_mask(torch.tensor([0.5, 1.0]), 2).int().tolist()
+    [[1, 0], [1, 1]]
     """
+    lengths = absolute_lengths(lengths, num_frames)
     return torch.arange(num_frames, device=lengths.device) < lengths.unsqueeze(1)

@@ -7,6 +7,7 @@ Segments are listed row by row.
 import torch
 import torch.nn.functional as F
 
+from ssr_plugin.nnet.lengths import absolute_lengths
 from ssr_plugin.nnet.segments import contiguous_starts, segment_of_frame
 
 
@@ -124,7 +125,7 @@ def zero_after(x, lengths):
     x : torch.Tensor
         [B, T, ...]
     lengths : torch.Tensor
-        [B] int
+        [B] int; or floats, shares of T.
 
     Returns
     -------
@@ -137,5 +138,6 @@ def zero_after(x, lengths):
     tensor([[1., 1., 0.],
             [0., 0., 0.]])
     """
+    lengths = absolute_lengths(lengths, x.shape[1])
     after = torch.arange(x.shape[1], device=x.device) >= lengths.unsqueeze(1)
     return x.masked_fill(after.view(*after.shape, *[1] * (x.dim() - 2)), 0.0)

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from ssr_plugin.nnet.lengths import absolute_lengths
 from ssr_plugin.segmenters.forced import Segments
 
 
@@ -50,7 +51,7 @@ class FixedSegmenter(torch.nn.Module):
             )
         self.size = max(1, round(frame_rate / vectors_per_second))
 
-    def segment_frames(self, features, lengths, quick=False):
+    def segment_frames(self, features, lengths, use_lm=True):
         """Cuts utterances of which only the frames are known.
 
         Arguments
@@ -58,8 +59,8 @@ class FixedSegmenter(torch.nn.Module):
         features : torch.Tensor
             [B, T, D]. Not read.
         lengths : torch.Tensor
-            [B] int, frames of each utterance.
-        quick : bool
+            [B] int, frames of each utterance; or floats, shares of T.
+        use_lm : bool
             Without a say.
 
         Returns
@@ -68,7 +69,8 @@ class FixedSegmenter(torch.nn.Module):
             One of each utterance. The last segment has what frames are left; an
             utterance without frames has no segment. All tokens are -1, for unknown.
         """
-        return [self._cut(length) for length in torch.as_tensor(lengths).tolist()]
+        lengths = absolute_lengths(lengths, features.shape[1]).tolist()
+        return [self._cut(length) for length in lengths]
 
     def _cut(self, length):
         starts = np.arange(0, length, self.size, dtype=np.int64)

@@ -196,11 +196,11 @@ class SubwordCTCSegmenter(TrainedSegmenter):
         tokens = self.token_ids[torch.tensor(labels, dtype=torch.long) - 1].tolist()
         return self._cut(states, tokens, first, num_frames)
 
-    def segment_all(self, states, lengths, quick):
+    def segment_all(self, states, lengths, use_lm):
         """See :meth:`TrainedSegmenter.segment_all`: with the LLM's help, if it can."""
         (llm,) = self._llm
-        if quick or self.beam_size == 1 or not GrowingTexts.can_read(llm):
-            return super().segment_all(states, lengths, quick)
+        if not use_lm or self.beam_size == 1 or not GrowingTexts.can_read(llm):
+            return super().segment_all(states, lengths, use_lm)
         found = search_prefixes(
             [self._emissions(own) for own in states],
             llm,

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ssr_plugin.files import atomic_path, digest
 from ssr_plugin.nnet.frames import FrameNetwork
 from ssr_plugin.nnet.groups import split_groups
+from ssr_plugin.nnet.lengths import absolute_lengths
 from ssr_plugin.nnet.windows import split_windows
 from ssr_plugin.registry import get_registry
 
@@ -96,9 +97,11 @@ class TrainedSegmenter(nn.Module):
         """
         raise NotImplementedError
 
-    def forward(self, *batch):
-        """:meth:`loss`, by the name that DDP needs."""
-        return self.loss(*batch)
+    def forward(self, features, lengths, *targets):
+        """:meth:`loss`, by the name that DDP needs; lengths may be shares of T."""
+        return self.loss(
+            features, absolute_lengths(lengths, features.shape[1]), *targets
+        )
 
     def segment_states(self, states, num_frames):
         """Cuts one utterance.
@@ -117,7 +120,7 @@ class TrainedSegmenter(nn.Module):
         """
         raise NotImplementedError
 
-    def segment_all(self, states, lengths, quick):
+    def segment_all(self, states, lengths, use_lm):
         """Cuts utterances; where there is more to it than to cut each alone.
 
         Arguments
@@ -125,7 +128,7 @@ class TrainedSegmenter(nn.Module):
         states : list of torch.Tensor
             Of :meth:`segment_states`.
         lengths : list of int
-        quick : bool
+        use_lm : bool
             Of :meth:`segment_frames`.
 
         Returns
@@ -138,7 +141,7 @@ class TrainedSegmenter(nn.Module):
         ]
 
     @torch.no_grad()
-    def segment_frames(self, features, lengths, quick=False):
+    def segment_frames(self, features, lengths, use_lm=True):
         """Cuts utterances of which only the frames are known.
 
         Audio of any length goes through in windows with context, in bounded memory.
@@ -148,18 +151,17 @@ class TrainedSegmenter(nn.Module):
         features : torch.Tensor
             [B, T, D]
         lengths : torch.Tensor
-            [B] int, frames of each.
-        quick : bool
-            Whether to do without the LLM's help where a segmenter asks for it, as in
-            training.
+            [B] int, frames of each; or floats, shares of T.
+        use_lm : bool
+            Whether the LLM helps, where a segmenter asks for it.
 
         Returns
         -------
         list of ssr_plugin.segmenters.forced.Segments
             One of each utterance, maybe without any segment.
         """
-        lengths = torch.as_tensor(lengths).tolist()
-        return self.segment_all(self.read(features, lengths), lengths, quick)
+        lengths = absolute_lengths(lengths, features.shape[1]).tolist()
+        return self.segment_all(self.read(features, lengths), lengths, use_lm)
 
     def read(self, features, lengths):
         """The network's states of each utterance, read in windows.

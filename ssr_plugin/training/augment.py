@@ -7,6 +7,7 @@ frames, not the audio: cheap, and new at every step.
 import torch
 
 from ssr_plugin.nnet.frames import frame_mask
+from ssr_plugin.nnet.lengths import absolute_lengths
 
 
 def swap_means(features, lengths, amount):
@@ -20,7 +21,7 @@ def swap_means(features, lengths, amount):
     features : torch.Tensor
         [B, T, D]
     lengths : torch.Tensor
-        [B] int
+        [B] int; or floats, shares of T.
     amount : float
         How far at most: each utterance draws its share from 0 to this; 1 is all the
         way.
@@ -36,6 +37,7 @@ def swap_means(features, lengths, amount):
     >>> bool((swap_means(x, torch.tensor([2, 2]), 1.0) == x).all())
     True
     """
+    lengths = absolute_lengths(lengths, features.shape[1])
     mask = frame_mask(lengths, features.shape[1]).unsqueeze(-1)
     means = (features * mask).sum(1) / lengths.clamp_min(1).unsqueeze(1)
     batch = len(features)
@@ -52,7 +54,7 @@ def add_noise(features, lengths, amount):
     features : torch.Tensor
         [B, T, D]
     lengths : torch.Tensor
-        [B] int
+        [B] int; or floats, shares of T.
     amount : float
         Its standard deviation, in those of the features (over the batch).
 
@@ -102,7 +104,7 @@ def jitter_boundaries(boundaries, starts, lengths, frames):
     boundaries, starts : torch.Tensor
         [B, N] int, padded with -1.
     lengths : torch.Tensor
-        [B] int, frames of each utterance.
+        [B] int, frames of each utterance, counted.
     frames : float
         Standard deviation of the shift, in frames.
 
@@ -118,6 +120,7 @@ def jitter_boundaries(boundaries, starts, lengths, frames):
     >>> jitter_boundaries(boundaries, starts, torch.tensor([6]), 0.0)
     (tensor([[ 2,  5, -1]]), tensor([[ 0,  3, -1]]))
     """
+    lengths = absolute_lengths(lengths)
     valid = boundaries >= 0
     count = valid.sum(1, keepdim=True)
     order = torch.arange(boundaries.shape[1], device=boundaries.device)
@@ -140,7 +143,7 @@ def mask_time(features, lengths, count, longest):
     features : torch.Tensor
         [B, T, D]
     lengths : torch.Tensor
-        [B] int
+        [B] int; or floats, shares of T.
     count : float
         Runs for each 100 frames of an utterance, rounded down.
     longest : int
@@ -157,6 +160,7 @@ def mask_time(features, lengths, count, longest):
     >>> 180 <= int(x[..., 0].sum()) < 200
     True
     """
+    lengths = absolute_lengths(lengths, features.shape[1])
     most = int(count * features.shape[1] / 100)
     shape = (len(features), most, 1)
     wanted = torch.arange(most) < (count * lengths.cpu() / 100).long().unsqueeze(1)
@@ -175,7 +179,7 @@ def augment_frames(features, lengths, hparams):
     features : torch.Tensor
         [B, T, D]
     lengths : torch.Tensor
-        [B] int
+        [B] int; or floats, shares of T.
     hparams : object
         ``mean_swap``, ``noise``, ``frame_dropout``, ``time_masks`` and
         ``time_mask_frames``.

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from ssr_plugin.inference.reading import read_segments
 from ssr_plugin.llm.llm_losses import first_layers_kl, transcription_loss
+from ssr_plugin.llm.lm_fusion import LMFusion
 from ssr_plugin.nnet.candidates import distance_logits, draw_candidates
 from ssr_plugin.nnet.nearest import squared_norms
 from ssr_plugin.nnet.segments import pad_segments
@@ -141,26 +142,21 @@ class DistillBrain(StageBrain):
         segments = (batch.boundaries, batch.starts, batch.tokens)
         if options.predicted:
             predicted = self.segmenter.segment_frames(
-                features, lengths, quick=not options.use_lm
+                features, lengths, use_lm=options.use_lm
             )
             segments = pad_segments(predicted, self.device)
 
-        def read(passes):
-            return read_segments(
-                self.unwrapped("connector"),
-                self.modules.llm,
-                features,
-                *segments[:2],
-                options.predicted,
-                passes,
+        connector, llm = self.unwrapped("connector"), self.modules.llm
+        arguments = (connector, llm, features, *segments[:2], options.predicted)
+        vectors, kept = read_segments(*arguments)
+        predictions = Predictions(vectors, segments, kept)
+        if options.lm_fusion:
+            fusion = LMFusion(
+                self.hparams.lm_fusion_steps,
                 self.hparams.lm_fusion_weight,
                 self.hparams.inverse_temperature,
             )
-
-        vectors, kept = read(0)
-        predictions = Predictions(vectors, segments, kept)
-        if options.lm_fusion:
-            predictions.lm_fusion_vectors, _ = read(self.hparams.lm_fusion_steps)
+            predictions.lm_fusion_vectors, _ = read_segments(*arguments, fusion)
         return predictions
 
     def _training_segments(self, batch, features, lengths):
@@ -175,7 +171,7 @@ class DistillBrain(StageBrain):
         if not len(rows):
             return segments
         predicted = self.segmenter.segment_frames(
-            features[rows], lengths[rows], quick=True
+            features[rows], lengths[rows], use_lm=False
         )
         null = len(self.table)
         references = [batch.segments[row] for row in rows.tolist()]

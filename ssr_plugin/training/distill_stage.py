@@ -105,8 +105,8 @@ def make_speech_lm(hparams, connector):
         "connector": own("connector"),
         "forced": (hparams["segmenter_options"] or {}).get("forced") or {},
         "segmenter": segmenter,
-        "reading": {
-            "passes": hparams["lm_fusion_steps"],
+        "lm_fusion": {
+            "steps": hparams["lm_fusion_steps"],
             "weight": hparams["lm_fusion_weight"],
             "inverse_temperature": hparams["inverse_temperature"],
         },

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from ssr_plugin.inference.reading import read_segments
 from ssr_plugin.llm.scoring import logits_at, pad_rows
 from ssr_plugin.metrics.perplexity import document_loss
 from ssr_plugin.metrics.second_half_loss import first_half
@@ -156,18 +155,9 @@ class FinetuneBrain(StageBrain):
         -------
         list of SpokenUtterance
         """
-        settings = dict(self.lm.settings["reading"])
-        if not lm_fusion:
-            settings["passes"] = 0
-        with self.unwrapped("tuned").untouched() as llm:
-            vectors, kept = read_segments(
-                self.lm.connector,
-                llm,
-                features,
-                *segments,
-                predicted=predicted,
-                **settings,
-            )
+        vectors, kept = self.lm.embedder.read(
+            features, *segments, predicted=predicted, lm_fusion=lm_fusion
+        )
         utterances = []
         for row, keep in enumerate(kept):
             boundaries, starts = (x[row] for x in segments)
@@ -181,10 +171,7 @@ class FinetuneBrain(StageBrain):
 
     def _embed_predicted(self, features, lengths, reference, options):
         """Utterances as vectors of segments that are found in the audio alone."""
-        with self.unwrapped("tuned").untouched():
-            predicted = self.segmenter.segment_frames(
-                features, lengths, quick=not options.use_lm
-            )
+        predicted = self.lm.embedder.segment(features, lengths, use_lm=options.use_lm)
         boundaries, starts, _ = pad_segments(predicted, self.device)
         return self._embed(
             features, (boundaries, starts), reference, options.lm_fusion, True
@@ -226,7 +213,7 @@ class FinetuneBrain(StageBrain):
         logits = self.modules.tuned(embeds, mask, wanted)
         known = None
         if hparams.text_kl_weight:
-            with self.unwrapped("tuned").untouched() as llm, torch.no_grad():
+            with self.unwrapped("tuned").base_model() as llm, torch.no_grad():
                 known = logits_at(llm.load_model(), embeds, mask, wanted)
         return logits, known, targets[wanted]
 
@@ -302,13 +289,13 @@ def text_loss(logits, known, targets, weight, kl_weight):
     logits : torch.Tensor
         [Q, V], of the tuned LLM.
     known : torch.Tensor or None
-        [Q, V], of the untouched one; None if there is no KL.
+        [Q, V], of the base model; None if there is no KL.
     targets : torch.Tensor
         [Q] int
     weight : float
         Of the cross-entropy.
     kl_weight : float
-        Of KL(untouched || tuned).
+        Of KL(base || tuned).
 
     Returns
     -------

@@ -58,7 +58,7 @@ class TunedScorer(Scorer):
         """See :meth:`Scorer.add`; takes a batch's ``SpokenUtterance``."""
         vectors, firsts = [x.vectors for x in reading], [x.first for x in reading]
         tokens = [x.tokens for x in reading]
-        with self.tuned.untouched():
+        with self.tuned.base_model():
             self.before.add(batch.ids, vectors, firsts, tokens)
         self.after.add(batch.ids, vectors, firsts, tokens)
 
@@ -71,6 +71,6 @@ class TunedScorer(Scorer):
             What ``ListeningScores.summary`` gives of the tuned LLM, and under "before"
             of the base model.
         """
-        with self.tuned.untouched():
+        with self.tuned.base_model():
             before = self.before.summary()
         return {**self.after.summary(), "before": before}

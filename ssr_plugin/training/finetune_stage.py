@@ -81,7 +81,7 @@ def run(hparams, run_opts, manifests):
                 **summary,
                 "skipped": len(splits[name].skipped),
             }
-    with tuned.untouched() as llm:
+    with tuned.base_model() as llm:
         before = brain.perplexity(llm)
     metrics["text"] = {
         "perplexity": brain.perplexity(tuned),

@@ -105,7 +105,7 @@ class SegmenterBrain(StageBrain):
         """The segments of a batch, where need be with the help of its transcripts."""
         segmenter = self.unwrapped("segmenter")
         if not segmenter.forced:
-            return segmenter.segment_frames(features, lengths, quick=not options.use_lm)
+            return segmenter.segment_frames(features, lengths, use_lm=options.use_lm)
         segments = []
         cut = self.hparams.segmenters["forced"].segment
         for name, x, length, reference in zip(

@@ -7,12 +7,8 @@ import pathlib
 import torch
 
 from ssr_plugin.data.manifest import read_manifest
-from ssr_plugin.inference.pretrained import (
-    TUNED,
-    find_folder,
-    load_speech_lm,
-    read_settings,
-)
+from ssr_plugin.inference.pretrained import TUNED, find_folder, read_settings
+from ssr_plugin.inference.speech_lm import SpeechLM
 from ssr_plugin.llm.tuning import TunedLLM
 from ssr_plugin.training.checkpoints import SameModels
 
@@ -72,7 +68,7 @@ def load_stage1(source, device=None, **options):
         As in :func:`find_stage1`.
     device : str or None
     **options
-        Of :func:`ssr_plugin.inference.pretrained.load_speech_lm`.
+        Of :meth:`SpeechLM.from_pretrained`.
 
     Returns
     -------
@@ -85,7 +81,7 @@ def load_stage1(source, device=None, **options):
     """
     find_stage1(source)
     try:
-        return load_speech_lm(source, device=device, **options)
+        return SpeechLM.from_pretrained(source, device=device, **options)
     except ValueError as error:
         raise ValueError(f"stage1: {error}") from error
 

@@ -301,21 +301,38 @@ def test_one_recording_is_its_text_alone(ssr, lm, talks):
 
 def test_json_tells_all_that_is_known(ssr, lm, talks):
     _, lines = ssr("transcribe", talks, "--json")
-    speech = lm.embed(talks / "more" / "b.flac")
+    speech = lm.embed(talks / "more" / "b.flac", lm_fusion=True)
     record = json.loads(lines[1])
     assert record["path"] == str(talks / "more" / "b.flac")
     assert (record["text"], record["hypothesis"]) == (speech.text, speech.hypothesis)
-    assert (record["seconds"], record["segments"]) == (2.0, "predicted")
+    assert (record["seconds"], record["segmentation"]) == (2.0, "predicted")
+    assert record["lm_fusion"] is True
     assert [token["id"] for token in record["tokens"]] == speech.tokens
     assert [token["start"] for token in record["tokens"]] == speech.starts
     assert [token["end"] for token in record["tokens"]] == speech.ends
     assert "".join(t["text"] for t in record["tokens"]).strip() == speech.text
 
 
+def test_lm_fusion_is_on_in_transcribe_and_off_in_embed(ssr, talks, tmp_path):
+    fused = {"transcribe": {}, "embed": {}}
+    for options in ([], ["--no-lm-fusion"]):
+        _, (line,) = ssr("transcribe", talks / "a.wav", "--json", *options)
+        fused["transcribe"][not options] = json.loads(line)["lm_fusion"]
+    for options in ([], ["--lm-fusion"]):
+        path = tmp_path / "a.safetensors"
+        ssr("embed", talks / "a.wav", "--output", path, *options)
+        (speech,) = load_speech(path).values()
+        fused["embed"][not options] = speech.lm_fusion
+    assert fused == {
+        "transcribe": {True: True, False: False},
+        "embed": {True: False, False: True},
+    }
+
+
 def test_times_are_those_of_words(ssr, lm, talks):
     _, lines = ssr("transcribe", talks / "a.wav", "--times")
     starts, ends, words = zip(*(line.split("\t") for line in lines), strict=True)
-    speech = lm.embed(talks / "a.wav")
+    speech = lm.embed(talks / "a.wav", lm_fusion=True)
     assert " ".join(words) == speech.text
     assert float(starts[0]) == speech.starts[0] and float(ends[-1]) == speech.ends[-1]
 

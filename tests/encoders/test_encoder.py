@@ -1,6 +1,9 @@
 """Any Hugging Face speech encoder gives an utterance its own frames, in any batch."""
 
+import concurrent.futures
+import copy
 import pathlib
+import time
 
 import pytest
 import torch
@@ -397,3 +400,48 @@ def test_a_damaged_weight_file_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(ValueError, match=str(tmp_path)):
         SpeechEncoder(tmp_path)
+
+
+# --- Lengths and threads -----------------------------------------------------------
+
+
+def test_an_encoder_takes_speechbrains_relative_lengths(tiny_encoder_folder):
+    encoder = SpeechEncoder(tiny_encoder_folder)
+    wavs = torch.randn(2, 16000)
+    expected, counts = encoder(wavs, torch.tensor([16000, 8000]))
+    features, lengths = encoder(wavs, torch.tensor([1.0, 0.5]))
+    assert lengths.tolist() == counts.tolist() == [49, 24]
+    assert torch.equal(features, expected)
+    with pytest.raises(ValueError, match="give whole numbers of steps, or"):
+        encoder(wavs, torch.tensor([16000.0, 8000.0]))
+
+
+def test_an_encoder_takes_one_batch_at_a_time_from_several_threads(
+    tiny_encoder_folder, monkeypatch
+):
+    # Of a layer below the last, which is caught on its way.
+    encoder = SpeechEncoder(tiny_encoder_folder, layer=1)
+    wavs = [torch.randn(1, 4000 * n) for n in (1, 2, 3)]
+    expected = [encoder(wav, [wav.shape[1]])[0] for wav in wavs]
+    running, most, encode = [], [], encoder.backbone.forward
+
+    def watched(inputs):
+        running.append(True)
+        most.append(len(running))
+        time.sleep(0.02)
+        output = encode(inputs)
+        running.pop()
+        return output
+
+    monkeypatch.setattr(encoder.backbone, "forward", watched)
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        found = pool.map(lambda wav: encoder(wav, [wav.shape[1]])[0], wavs)
+        assert all(map(torch.equal, found, expected))
+    assert most == [1, 1, 1]
+
+
+def test_an_encoder_can_be_copied(tiny_encoder_folder):
+    encoder = SpeechEncoder(tiny_encoder_folder)
+    wav = torch.randn(1, 4000)
+    expected = encoder(wav, [4000])[0]
+    assert torch.equal(copy.deepcopy(encoder)(wav, [4000])[0], expected)

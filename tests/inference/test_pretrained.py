@@ -200,7 +200,7 @@ def test_a_backbone_that_brings_its_own_code_is_not_run(
         (("connector",), []),
         (("connector", "options"), None),
         (("segmenter",), "fixed"),
-        (("reading", "passes"), 1e9),
+        (("lm_fusion", "steps"), 1e9),
     ],
 )
 def test_settings_of_another_kind_are_named(folder, keys, value):

@@ -123,16 +123,16 @@ def test_what_cannot_be_read_keeps_no_other_from_being_heard(
 
 
 def test_frames_are_not_copied_on_their_way_to_the_connector(lm, monkeypatch):
-    places = []
+    addresses = []
 
     def watch(part, name, position):
         call = getattr(part, name)
 
-        def watched(*arguments):
-            made = call(*arguments)
-            x = made[0] if position is None else arguments[position]
-            places.append(x.data_ptr())
-            return made
+        def watched(*arguments, **options):
+            result = call(*arguments, **options)
+            x = result[0] if position is None else arguments[position]
+            addresses.append(x.data_ptr())
+            return result
 
         monkeypatch.setattr(part, name, watched)
 
@@ -140,7 +140,7 @@ def test_frames_are_not_copied_on_their_way_to_the_connector(lm, monkeypatch):
     watch(lm.segmenters["predicted"], "segment_frames", 0)
     watch(lm.connector, "states", 0)
     lm.embed([noise(1.0), noise(1.5)])
-    assert len(places) == 3 and len(set(places)) == 1
+    assert len(addresses) == 3 and len(set(addresses)) == 1
 
 
 def test_speech_of_another_rate_is_resampled(lm):
@@ -198,7 +198,7 @@ def test_with_an_alignment_segments_are_forced_and_say_so(lm):
     units = (Unit("the", 0.1, 0.4, 0), Unit("cat", 0.5, 0.9, 4))
     alignment = Alignment("a", "the cat", units, "word", 1.0)
     forced, predicted = lm.embed([noise(1.0)] * 2, [alignment, None])
-    assert forced.segments == "forced" and predicted.segments == "predicted"
+    assert forced.segmentation == "forced" and predicted.segmentation == "predicted"
     assert len(forced) == 2
     assert close(forced, lm.embed(noise(1.0), alignment))
     assert close(predicted, lm.embed(noise(1.0)))
@@ -216,7 +216,7 @@ def test_a_recording_that_is_cut_twice_is_encoded_once(lm, monkeypatch):
     found = lm.embed_cuts(wavs, [[alignment, None]] * 2)
     assert sum(encoded) == 2
     for cuts, *wanted in zip(found, *expected, strict=True):
-        assert [cut.segments for cut in cuts] == ["forced", "predicted"]
+        assert [cut.segmentation for cut in cuts] == ["forced", "predicted"]
         assert all(close(*pair) for pair in zip(cuts, wanted, strict=True))
 
 
@@ -369,6 +369,13 @@ def test_scores_that_cannot_be_are_refused(lm):
 
 
 # --- The whole ---------------------------------------------------------------------
+
+
+def test_it_is_printed_in_a_few_lines(lm):
+    printed = str(lm)
+    assert printed.count("\n") < 8
+    for told in (lm.encoder.source, lm.llm.source, "fixed", "ssr", "50 Hz", "cpu"):
+        assert told in printed
 
 
 def test_nothing_takes_a_gradient_and_nothing_trains(lm):

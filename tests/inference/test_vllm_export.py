@@ -113,7 +113,9 @@ def tuned(kind):
     return SimpleNamespace(llm=llm, tuned=SimpleNamespace(kind=kind))
 
 
-def test_an_untouched_llm_is_served_from_where_it_came(lm, tiny_speech_lm_folder):
+def test_an_llm_that_was_not_tuned_is_served_from_where_it_came(
+    lm, tiny_speech_lm_folder
+):
     model, command = serving(lm, tiny_speech_lm_folder)
     assert model == lm.llm.source
     assert shlex.split(command) == ["vllm", "serve", model, "--enable-prompt-embeds"]

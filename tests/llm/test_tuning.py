@@ -1,6 +1,8 @@
 """The tuned LLM: what is trained, what is left as it was, what is saved and read."""
 
+import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import peft
 import pytest
@@ -65,13 +67,13 @@ def test_the_original_is_bit_identical_after_training(llm, kind):
     assert len(before) == len(after) > 20
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert not torch.allclose(logits(tuned.model), expected, atol=1e-3)
-    with tuned.untouched() as untouched:
-        assert untouched is llm
-        assert torch.equal(logits(untouched.load_model()), expected)
+    with tuned.base_model() as base:
+        assert base is llm
+        assert torch.equal(logits(base.load_model()), expected)
         # Once more inside does no harm.
-        with tuned.untouched():
+        with tuned.base_model():
             pass
-        assert torch.equal(logits(untouched.load_model()), expected)
+        assert torch.equal(logits(base.load_model()), expected)
     assert not torch.allclose(logits(tuned.model), expected, atol=1e-3)
 
 
@@ -82,19 +84,46 @@ def test_the_original_drops_nothing_out_amid_training(dropping_llm, kind):
     tuned.train()
     assert torch.equal(logits(tuned.model), logits(tuned.model)) == (kind == "none")
     wanted = {n for n, p in tuned.named_parameters() if p.requires_grad}
-    with tuned.untouched() as untouched:
-        assert torch.equal(logits(untouched.load_model()), expected)
+    with tuned.base_model() as base:
+        assert torch.equal(logits(base.load_model()), expected)
     assert tuned.training
     assert torch.equal(logits(tuned.model), logits(tuned.model)) == (kind == "none")
     assert {n for n, p in tuned.named_parameters() if p.requires_grad} == wanted
 
 
-def test_untouched_ends_with_an_error_in_the_block(llm):
+def test_the_base_model_block_ends_with_an_error_in_the_block(llm):
     tuned = fit(TunedLLM(llm))
     expected = logits(tuned.model)
-    with pytest.raises(KeyError), tuned.untouched():
+    with pytest.raises(KeyError), tuned.base_model():
         raise KeyError
     assert torch.equal(logits(tuned.model), expected)
+
+
+def test_the_base_model_is_the_threads_own(llm):
+    tuned = fit(TunedLLM(llm))
+    expected = logits(tuned.model)
+    with ThreadPoolExecutor(1) as pool:
+        with tuned.base_model():
+            base = logits(tuned.model)
+            assert torch.equal(pool.submit(logits, tuned.model).result(), expected)
+        assert not torch.allclose(base, expected, atol=1e-3)
+        assert torch.equal(logits(tuned.model), expected)
+
+
+def test_the_base_model_of_one_llm_is_not_that_of_another(llm, tiny_llm_folder):
+    tuned, other = fit(TunedLLM(llm)), fit(TunedLLM(TextLLM(tiny_llm_folder)))
+    expected = logits(other.model)
+    with tuned.base_model():
+        assert torch.equal(logits(other.model), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_copy_of_a_tuned_llm_has_a_base_model_too(llm, kind):
+    expected = logits(llm.load_model())
+    tuned = copy.deepcopy(fit(TunedLLM(llm, kind)))
+    with tuned.base_model() as base:
+        assert torch.equal(logits(base.load_model()), expected)
+    assert not torch.allclose(logits(tuned.model), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -154,10 +183,8 @@ def test_what_is_saved_is_read_again(tiny_llm_folder, tmp_path, kind):
     again = TunedLLM.load(TextLLM(tiny_llm_folder), tmp_path / "it")
     assert again.kind == kind and again.trained == tuned.trained
     assert torch.equal(logits(again.model), logits(tuned.model))
-    with again.untouched() as untouched, tuned.untouched() as expected:
-        assert torch.equal(
-            logits(untouched.load_model()), logits(expected.load_model())
-        )
+    with again.base_model() as base, tuned.base_model() as expected:
+        assert torch.equal(logits(base.load_model()), logits(expected.load_model()))
     assert not again.training
     assert not any(p.requires_grad for p in again.parameters())
 

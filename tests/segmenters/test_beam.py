@@ -134,7 +134,7 @@ def test_a_segmenter_runs_the_llm_only_where_it_may(llm, monkeypatch):
         "ssr_plugin.segmenters.subword_ctc.search_prefixes",
         lambda *given: read.append(given) or search_prefixes(*given),
     )
-    quick = segmenter.segment_frames(features, lengths, quick=True)
+    without = segmenter.segment_frames(features, lengths, use_lm=False)
     assert not read
     found = segmenter.segment_frames(features, lengths)
     assert len(read) == 1
@@ -144,7 +144,7 @@ def test_a_segmenter_runs_the_llm_only_where_it_may(llm, monkeypatch):
     segmenter.beam_size = 1
     alone = segmenter.segment_frames(features, lengths)
     assert len(read) == 1
-    for one, other in zip(alone, quick, strict=True):
+    for one, other in zip(alone, without, strict=True):
         assert one.tokens.tolist() == other.tokens.tolist()
 
 

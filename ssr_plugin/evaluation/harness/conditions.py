@@ -129,7 +129,7 @@ def reader(lm, column):
     if lm.tuned is None:
         yield lm.llm
     elif column.startswith("untouched"):
-        with lm.tuned.untouched() as llm:
+        with lm.tuned.base_model() as llm:
             yield llm
     else:
         yield lm.tuned

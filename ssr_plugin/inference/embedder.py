@@ -1,0 +1,426 @@
+"""Audio to vectors in an LLM's embedding space: the half of a speech LM that hears."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, overload
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ssr_plugin.alignment.record import Alignment
+from ssr_plugin.data.audio import AudioError
+from ssr_plugin.encoders.encoder import SpeechEncoder
+from ssr_plugin.inference.reading import can_fuse, read_segments
+from ssr_plugin.inference.speech import Recording, Speech, are_many, read_groups
+from ssr_plugin.llm.lm_fusion import LMFusion
+from ssr_plugin.llm.text_llm import TextLLM
+from ssr_plugin.nnet.groups import split_groups
+from ssr_plugin.nnet.nearest import nearest_tokens, squared_norms
+from ssr_plugin.nnet.segments import pad_segments
+from ssr_plugin.segmenters.forced import Segments
+
+# Batches whose recordings are read before they are sorted by length.
+_AHEAD = 8
+
+
+class Embedder(nn.Module):
+    """Encoder, segmenters and connector: speech as vectors that an LLM reads.
+
+    By default a vector is what the connector hears. LM fusion multiplies in what the
+    LLM expects; what comes of it says so.
+
+    Arguments
+    ---------
+    encoder : ssr_plugin.encoders.encoder.SpeechEncoder
+    segmenters : dict
+        "forced" and "predicted", as :func:`ssr_plugin.build.segmenters` gives them.
+    connector : torch.nn.Module
+    llm : ssr_plugin.llm.text_llm.TextLLM
+        As the connector learnt from it. Where it was tuned since, its base model is
+        what LM fusion asks.
+    lm_fusion : LMFusion
+        How LM fusion is done where it is asked for.
+
+    Example
+    -------
+    >>> from ssr_plugin import SpeechLM
+    >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
+    >>> speech = lm.embedder.embed((torch.rand(16000) - 0.5, 16000))
+    >>> speech.vectors.shape[1], speech.segmentation, speech.lm_fusion
+    (16, 'predicted', False)
+    """
+
+    def __init__(
+        self,
+        encoder: SpeechEncoder,
+        segmenters: dict[str, nn.Module | None],
+        connector: nn.Module,
+        llm: TextLLM,
+        lm_fusion: LMFusion | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.segmenters = nn.ModuleDict({k: v for k, v in segmenters.items() if v})
+        self.connector = connector
+        self.llm = llm
+        self.lm_fusion = lm_fusion or LMFusion()
+        self._norms: torch.Tensor | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        device: torch.device = self.llm.embedding.weight.device
+        return device
+
+    # --- Recordings --------------------------------------------------------------
+
+    @overload
+    def embed(
+        self,
+        wav: list[Any],
+        alignment: Sequence[Alignment | None] | None = None,
+        batch_seconds: float = 60.0,
+        lm_fusion: bool = False,
+    ) -> list[Speech]: ...
+
+    @overload
+    def embed(
+        self,
+        wav: Recording | Speech,
+        alignment: Alignment | None = None,
+        batch_seconds: float = 60.0,
+        lm_fusion: bool = False,
+    ) -> Speech: ...
+
+    def embed(
+        self,
+        wav: Any,
+        alignment: Any = None,
+        batch_seconds: float = 60.0,
+        lm_fusion: bool = False,
+    ) -> Any:
+        """Speech as vectors in the LLM's embedding space.
+
+        Audio of any length goes through encoder, segmenter and connector in windows
+        with context. Audio without speech gives no vectors. Of a list, files are read
+        a few batches ahead, so that it may be of any length, too.
+
+        Arguments
+        ---------
+        wav : speech, or list of speech
+            What was embedded already stays as it is.
+        alignment : ssr_plugin.alignment.record.Alignment, list of them, or None
+            With one, segments are forced: cut where its transcript's tokens end.
+            Without, they are found in the audio alone.
+        batch_seconds : float
+            Audio that goes through together, padding included.
+        lm_fusion : bool
+            Whether what the LLM expects is multiplied into what the connector hears.
+            Without, the LLM is not run, unless the segmenter was made to ask it
+            (``subword_ctc`` with a ``beam_size`` above 1).
+
+        Returns
+        -------
+        Speech, or list of Speech
+
+        Raises
+        ------
+        ValueError
+            If there is no alignment, and no segmenter that does without; an
+            :class:`~ssr_plugin.data.audio.AudioError` if a recording cannot be read.
+
+        Example
+        -------
+        >>> from ssr_plugin import SpeechLM
+        >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
+        >>> wavs = [(torch.rand(8000), 16000), (torch.rand(9000), 16000)]
+        >>> one, two = lm.embedder.embed(wavs)
+        >>> len(one.starts) == len(one.vectors) == len(one.tokens)
+        True
+        """
+        single = not are_many(wav)
+        wavs = [wav] if single else wav
+        alignments = [alignment] if single else alignment or [None] * len(wavs)
+        speeches = list(wavs)
+        rows = [i for i, each in enumerate(wavs) if not isinstance(each, Speech)]
+        embedded = self.embed_cuts(
+            [wavs[i] for i in rows],
+            [[alignments[i]] for i in rows],
+            batch_seconds=batch_seconds,
+            lm_fusion=lm_fusion,
+        )
+        for i, (speech,) in zip(rows, embedded, strict=True):
+            speeches[i] = speech
+        return speeches[0] if single else speeches
+
+    def embed_each(
+        self,
+        wavs: Iterable[Recording],
+        batch_seconds: float = 60.0,
+        lm_fusion: bool = False,
+    ) -> Iterator[Speech | AudioError]:
+        """Speech as vectors, one recording after another, whatever others are like.
+
+        Arguments
+        ---------
+        wavs : iterable of speech
+            None of them embedded yet. They are read as they are needed.
+        batch_seconds, lm_fusion
+            Of :meth:`embed`.
+
+        Yields
+        ------
+        Speech or ssr_plugin.data.audio.AudioError
+            In order; the error is why a recording cannot be read.
+
+        Raises
+        ------
+        ValueError
+            If there is no segmenter that does without alignments.
+
+        Example
+        -------
+        >>> from ssr_plugin import SpeechLM
+        >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
+        >>> wavs = [(torch.rand(8000), 16000), "no.wav"]
+        >>> for speech in lm.embedder.embed_each(wavs):
+        ...     print(type(speech).__name__)
+        Speech
+        AudioError
+        """
+        for cuts in self._embed_groups(
+            wavs, itertools.repeat([None]), batch_seconds, lm_fusion
+        ):
+            yield cuts if isinstance(cuts, AudioError) else cuts[0]
+
+    def embed_cuts(
+        self,
+        wavs: Sequence[Recording],
+        alignments: Sequence[Sequence[Alignment | None]],
+        batch_seconds: float = 60.0,
+        lm_fusion: bool = False,
+    ) -> list[list[Speech]]:
+        """Speech cut in several ways, of one pass of each recording's encoding.
+
+        Arguments
+        ---------
+        wavs : list of speech
+            None of them embedded yet.
+        alignments : list of list of (Alignment or None)
+            Of each recording an alignment for each way to cut it, None for segments
+            that are found in the audio alone.
+        batch_seconds, lm_fusion
+            Of :meth:`embed`.
+
+        Returns
+        -------
+        list of list of Speech
+            As many of each recording as it has alignments.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`embed`.
+
+        Example
+        -------
+        >>> from ssr_plugin import SpeechLM
+        >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
+        >>> wav = (torch.rand(8000), 16000)
+        >>> ((one, two),) = lm.embedder.embed_cuts([wav], [[None, None]])
+        >>> torch.equal(one.vectors, two.vectors)
+        True
+        """
+        speeches = []
+        for cuts in self._embed_groups(
+            wavs, iter(alignments), batch_seconds, lm_fusion
+        ):
+            if isinstance(cuts, AudioError):
+                raise cuts
+            speeches.append(cuts)
+        return speeches
+
+    @torch.no_grad()
+    def _embed_groups(
+        self,
+        wavs: Iterable[Recording],
+        alignments: Iterator[Sequence[Alignment | None]],
+        batch_seconds: float,
+        lm_fusion: bool,
+    ) -> Iterator[list[Speech] | AudioError]:
+        """Of each recording its cuts, or why it cannot be read; group by group."""
+        most = batch_seconds * self.encoder.sample_rate
+        for waveforms in read_groups(wavs, self.encoder.sample_rate, _AHEAD * most):
+            cuts = list(itertools.islice(alignments, len(waveforms)))
+            lengths = {
+                i: len(wav)
+                for i, wav in enumerate(waveforms)
+                if not isinstance(wav, AudioError)
+            }
+            order = sorted(lengths, key=lambda i: -lengths[i])
+            results: list[Any] = list(waveforms)
+            for batch in split_groups(order, lengths.get, most, padded=True):
+                speeches = self._embed_batch(
+                    [waveforms[i] for i in batch], [cuts[i] for i in batch], lm_fusion
+                )
+                for i, row in zip(batch, speeches, strict=True):
+                    results[i] = row
+            # Else it would be held while the next is read.
+            waveforms.clear()
+            yield from results
+
+    def _embed_batch(
+        self,
+        waveforms: list[torch.Tensor],
+        alignments: list[Sequence[Alignment | None]],
+        lm_fusion: bool,
+    ) -> list[list[Speech]]:
+        lengths = torch.tensor([len(x) for x in waveforms])
+        features, lengths = self.encoder(
+            pad_sequence(waveforms, batch_first=True).to(self.device), lengths
+        )
+        results: list[list[Any]] = [[None] * len(cuts) for cuts in alignments]
+        indices = [
+            (i, j) for i, cuts in enumerate(alignments) for j in range(len(cuts))
+        ]
+        for forced in (False, True):
+            chosen = [
+                (i, j) for i, j in indices if (alignments[i][j] is not None) == forced
+            ]
+            if not chosen:
+                continue
+            rows = [i for i, _ in chosen]
+            # An hour's frames are not copied, where all are read in one way.
+            every = rows == [*range(len(waveforms))]
+            frames = features if every else features[rows]
+            if forced:
+                forced_segmenter: Any = self.segmenters["forced"]
+                cut = forced_segmenter.segment
+                segments = [
+                    cut(alignments[i][j], n) if n else Segments.none()
+                    for (i, j), n in zip(chosen, lengths[rows].tolist(), strict=True)
+                ]
+            else:
+                segments = self.segment(frames, lengths[rows])
+            speeches = self._read_all(frames, segments, forced, lm_fusion)
+            for (i, j), speech in zip(chosen, speeches, strict=True):
+                speech.seconds = len(waveforms[i]) / self.encoder.sample_rate
+                results[i][j] = speech
+        return results
+
+    def _read_all(
+        self,
+        features: torch.Tensor,
+        segments: list[Segments],
+        forced: bool,
+        lm_fusion: bool,
+    ) -> list[Speech]:
+        """Speech of each utterance's segments."""
+        boundaries, starts, _ = pad_segments(segments, self.device)
+        vectors, kept = self.read(
+            features, boundaries, starts, predicted=not forced, lm_fusion=lm_fusion
+        )
+        table = self.llm.table()
+        if self._norms is None or self._norms.device != table.device:
+            self._norms = squared_norms(table)
+        fused = lm_fusion and self.lm_fusion.steps > 0 and can_fuse(self.connector)
+        rate = self.encoder.frame_rate
+        speeches = []
+        for row, (cut, keep) in enumerate(zip(segments, kept, strict=True)):
+            z = vectors[row][keep]
+            tokens = nearest_tokens(z.float(), table, self._norms).tolist()
+            keep = keep[: len(cut)].cpu().numpy()
+            spells = not forced and len(cut) and (cut.tokens >= 0).all()
+            speeches.append(
+                Speech(
+                    vectors=z,
+                    tokens=tokens,
+                    text=self._spell(tokens),
+                    starts=(cut.starts[keep] / rate).tolist(),
+                    ends=((cut.boundaries[keep] + 1) / rate).tolist(),
+                    segmentation="forced" if forced else "predicted",
+                    hypothesis=self._spell(cut.tokens.tolist()) if spells else None,
+                    seconds=0.0,
+                    lm_fusion=fused,
+                )
+            )
+        return speeches
+
+    def _spell(self, tokens: list[int]) -> str:
+        text: str = self.llm.tokenizer.decode(tokens, skip_special_tokens=True)
+        return text.strip()
+
+    # --- Frames ------------------------------------------------------------------
+
+    def segment(
+        self, features: torch.Tensor, lengths: torch.Tensor, use_lm: bool = True
+    ) -> list[Segments]:
+        """Cuts utterances of which only the frames are known.
+
+        Arguments
+        ---------
+        features : torch.Tensor
+            [B, T, D]
+        lengths : torch.Tensor
+            [B] int, frames of each; or floats, shares of T.
+        use_lm : bool
+            Whether the LLM helps, where the segmenter was made to ask it.
+
+        Returns
+        -------
+        list of ssr_plugin.segmenters.forced.Segments
+
+        Raises
+        ------
+        ValueError
+            If there is no segmenter for audio alone.
+        """
+        if "predicted" not in self.segmenters:
+            raise ValueError(
+                "this model has no segmenter for audio alone, since its connector "
+                "was trained on forced segments: train one (hparams/segmenter.yaml, "
+                "then hparams/distill.yaml --segmenter FOLDER), or give an alignment"
+            )
+        segmenter: Any = self.segmenters["predicted"]
+        with self.llm.base_model():
+            segments: list[Segments] = segmenter.segment_frames(
+                features, lengths, use_lm=use_lm
+            )
+        return segments
+
+    def read(
+        self,
+        features: torch.Tensor,
+        boundaries: torch.Tensor,
+        starts: torch.Tensor,
+        predicted: bool = False,
+        lm_fusion: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vectors of segments.
+
+        Arguments
+        ---------
+        features, boundaries, starts, predicted
+            Of :func:`ssr_plugin.inference.reading.read_segments`.
+        lm_fusion : bool
+            Whether what the LLM expects is multiplied in.
+
+        Returns
+        -------
+        vectors : torch.Tensor
+            [B, N, H]; zeros at padding and where nothing is said.
+        kept : torch.Tensor
+            [B, N] bool, the segments that say something.
+        """
+        # The LLM helps as it was when the connector learnt from it.
+        with self.llm.base_model() as llm:
+            return read_segments(
+                self.connector,
+                llm,
+                features,
+                boundaries,
+                starts,
+                predicted=predicted,
+                lm_fusion=self.lm_fusion if lm_fusion else None,
+            )

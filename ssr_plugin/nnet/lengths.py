@@ -1,0 +1,61 @@
+"""Lengths as SpeechBrain's users and as this package's give them."""
+
+from collections.abc import Sequence
+
+import torch
+
+
+def absolute_lengths(
+    lengths: torch.Tensor | Sequence[int | float], total: int | None = None
+) -> torch.Tensor:
+    """Lengths as counts of steps.
+
+    SpeechBrain gives each length as a share of the padded length, such as
+    ``[1.0, 0.5]``; this package counts steps, such as ``[16000, 8000]``. Floating-point
+    numbers are taken for the first, whole numbers for the second.
+
+    Arguments
+    ---------
+    lengths : torch.Tensor or sequence of int or float
+        [B]
+    total : int or None
+        The padded length, in steps; None where it is not known, so that only counts
+        will do.
+
+    Returns
+    -------
+    torch.Tensor
+        [B] int
+
+    Raises
+    ------
+    ValueError
+        If floating-point lengths are not shares, 0 to 1, or cannot be told from counts.
+
+    Example
+    -------
+    >>> absolute_lengths(torch.tensor([1.0, 0.5]), 16000).tolist()
+    [16000, 8000]
+    >>> absolute_lengths([16000, 8000]).tolist()
+    [16000, 8000]
+    >>> absolute_lengths(torch.tensor([16000.0]), 16000)
+    Traceback (most recent call last):
+        ...
+    ValueError: lengths are [16000.0]: give whole numbers of steps, or, as SpeechBrain
+    does, shares of the padded length from 0 to 1
+    """
+    lengths = torch.as_tensor(lengths)
+    if not lengths.is_floating_point():
+        return lengths
+    if total is None:
+        raise ValueError(
+            "lengths are floating-point numbers: here whole numbers of steps are "
+            "needed, since the padded length is not known"
+        )
+    # Not a number is refused too.
+    if not bool(((lengths >= 0) & (lengths <= 1)).all()):
+        raise ValueError(
+            f"lengths are {lengths.tolist()}: give whole numbers of steps, or, as "
+            f"SpeechBrain does, shares of the padded length from 0 to 1"
+        )
+    return (lengths.double() * total).round().long()
