@@ -16,8 +16,12 @@ import time
 import torch
 import torch.nn.functional as F
 
-from ssr_plugin.connectors.ssr import PUBLISHED, SSRConnector
-from ssr_plugin.connectors.stack_mlp import StackMLPConnector
+from ssr_plugin.connectors import (
+    StackMLPConnector,
+    VocabularyConnector,
+    ssr_connector,
+)
+from ssr_plugin.connectors.ssr import PUBLISHED
 from ssr_plugin.llm.llm_losses import transcription_loss
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.nnet.candidates import draw_candidates
@@ -68,7 +72,7 @@ def main():
     fixed = torch.arange(9, frames, 10, device=device).expand(options.batch, -1)
     steps = {RIVAL: make_rival_step(rival, llm, features, fixed, targets, half)}
     for name, choice in VARIANTS:
-        connector = SSRConnector(options.width, llm, **choice).to(device).train()
+        connector = ssr_connector(options.width, llm, **choice).to(device).train()
         optimizer = torch.optim.AdamW(connector.parameters(), fused=True)
         steps[name] = make_step(
             connector,
@@ -109,7 +113,7 @@ def make_rival_step(connector, llm, features, boundaries, targets, half):
 
     def step():
         with torch.autocast(features.device.type, torch.bfloat16, enabled=half):
-            vectors = connector(features, boundaries.contiguous())
+            vectors = connector(features, boundaries.contiguous()).vectors
             loss = transcription_loss(llm, vectors, counts, tokens)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -123,14 +127,14 @@ def make_step(connector, optimizer, features, boundaries, targets, table, half, 
 
     def step():
         with torch.autocast(features.device.type, torch.bfloat16, enabled=half):
-            if connector.scores_tokens:
+            if isinstance(connector, VocabularyConnector):
                 candidates = draw_candidates(targets, targets, len(table), count)
-                vectors, logits = connector(features, boundaries, None, candidates)
-                place = torch.searchsorted(candidates, targets)
-                loss = F.cross_entropy(logits, place)
+                output = connector(features, boundaries, None, candidates)
+                index = torch.searchsorted(candidates, targets)
+                loss = F.cross_entropy(output.token_logits, index)
             else:
-                vectors, loss = connector(features, boundaries), 0.0
-            z, h = vectors.flatten(0, 1).float(), table[targets].float()
+                output, loss = connector(features, boundaries), 0.0
+            z, h = output.vectors.flatten(0, 1).float(), table[targets].float()
             loss = loss + squared_error(z, h) + 5 * cosine_distance(z, h)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

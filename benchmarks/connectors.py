@@ -150,7 +150,9 @@ def run(name, minutes, job):
     )
     segmenter = hparams["segmenters"]["predicted"]
     if contender.rate:
-        segmenter = FixedSegmenter(llm.tokenizer, encoder.frame_rate, contender.rate)
+        segmenter = FixedSegmenter(
+            encoder.width, llm, encoder.frame_rate, contender.rate
+        )
         hparams["predicted_share"] = 1.0
     seen = torch.zeros(llm.vocab_size, dtype=torch.bool)
     for segments in splits["train"].segments.values():

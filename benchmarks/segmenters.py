@@ -18,6 +18,7 @@ from speechbrain.utils.distributed import infer_device
 from ssr_plugin.hparams import parse_command_line
 from ssr_plugin.metrics.segmentation_metrics import SegmentationMetrics
 from ssr_plugin.registry import get_registry
+from ssr_plugin.segmenters.base import FrameSegmenter
 from ssr_plugin.segmenters.trained import load_segmenter, read_settings
 from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.loop import make_loaders
@@ -43,7 +44,7 @@ def score(segmenter, loader, encoder, tokenizer):
     for batch in loader:
         found = segmenter.segment_frames(batch.inputs.to(device), batch.lengths)
         for name, own, wanted in zip(batch.ids, found, batch.segments, strict=True):
-            metrics.add(name, own, wanted)
+            metrics.add(name, own.segments, wanted)
     return metrics.summary()
 
 
@@ -57,7 +58,7 @@ def main():
     settings = read_settings(options.folders[0])
     for folder in options.folders:
         name = read_settings(folder)["segmenter"]
-        if get_registry().segmenters.get(name).forced:
+        if not get_registry().segmenters.makes(name, FrameSegmenter):
             parser.error(
                 f"{folder}: {name} aligns a known text and finds no segments in audio "
                 f"alone; compare its alignments by "

@@ -1,65 +1,99 @@
-"""Makes named parts for a YAML, with the sizes and ids that encoder and LLM have.
+"""Makes named components for a YAML, with the sizes that encoder and LLM have.
 
-Each function takes the ``options`` of all parts of a kind, by name, and gives the part
-in use its own, so that a YAML keeps the settings of several and one key swaps them.
+Each function takes the ``options`` of all components of a kind, by name, and gives the
+one in use its own, so that a YAML keeps the settings of several and one key swaps them.
 """
+
+from __future__ import annotations
 
 import inspect
 import pathlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ssr_plugin.problems import did_you_mean
-from ssr_plugin.registry import get_registry
+from ssr_plugin.registry import Table, get_registry
+from ssr_plugin.segmenters.base import (
+    FrameSegmenter,
+    Segmenter,
+    TrainableSegmenter,
+    TranscriptSegmenter,
+)
 from ssr_plugin.segmenters.trained import load_segmenter, read_settings
 
-# What a part is given of encoder, LLM and data set; no options.
-_GIVEN = {"input_size", "llm", "tokenizer", "frame_rate", "dataset", "splits"}
+if TYPE_CHECKING:
+    from ssr_plugin.alignment.base import Aligner
+    from ssr_plugin.connectors.base import Connector
+    from ssr_plugin.encoders.encoder import SpeechEncoder
+    from ssr_plugin.evaluation.harness.benchmark import Task
+    from ssr_plugin.llm.text_llm import TextLLM
+    from ssr_plugin.tts.synthesizers import Synthesizer
+
+#: Options by the name of their component, as a YAML gives them.
+Options = Mapping[str, Mapping[str, Any] | None] | None
+# What a component is given of encoder, LLM and data set; no options.
+_GIVEN = {"input_size", "llm", "frame_rate", "dataset", "splits"}
 
 
-def options_of(part):
-    """The options that a part takes, and what they are by default.
+class SegmenterPair(TypedDict):
+    """The segmenter for training targets, and the one for audio alone."""
+
+    forced: TranscriptSegmenter
+    predicted: FrameSegmenter | None
+
+
+def options_of(component: Callable[..., Any]) -> dict[str, Any] | None:
+    """The options that a component takes, and what they are by default.
 
     Arguments
     ---------
-    part : callable
+    component : callable
         A class hands what it does not name on to those it is derived from.
 
     Returns
     -------
     dict or None
         Default by name, ``inspect.Parameter.empty`` where there is none. None if the
-        part takes anything, so that nothing can be told.
+        component takes anything, so that nothing can be told.
 
     Example
     -------
     >>> options_of(get_registry().segmenters.get("fixed"))
     {'vectors_per_second': 5.0}
     """
-    calls = [part]
-    if inspect.isclass(part):
-        if part.__init__ is object.__init__:
+    calls = [component]
+    if isinstance(component, type):
+        scopes = [vars(each) for each in component.__mro__]
+        calls = [scope["__init__"] for scope in scopes if "__init__" in scope]
+        if calls == [object.__init__]:
             return {}
-        calls = [vars(c)["__init__"] for c in part.__mro__ if "__init__" in vars(c)]
-    found = {}
+    options: dict[str, Any] = {}
     for call in calls:
         parameters = inspect.signature(call).parameters.values()
         for one in parameters:
             if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY):
-                found.setdefault(one.name, one.default)
+                options.setdefault(one.name, one.default)
         if not any(one.kind == one.VAR_KEYWORD for one in parameters):
-            return {k: x for k, x in found.items() if k not in {"self", *_GIVEN}}
+            return {k: x for k, x in options.items() if k not in {"self", *_GIVEN}}
     return None
 
 
-def check_options(kind, name, part, options, given=()):
-    """Refuses an option that a part does not take.
+def check_options(
+    kind: str,
+    name: str,
+    component: Callable[..., Any],
+    options: Iterable[str],
+    given: Iterable[str] = (),
+) -> None:
+    """Refuses an option that a component does not take.
 
     Arguments
     ---------
     kind : str
-        What the part is, for the message.
+        What the component is, for the message.
     name : str
-        The part's.
-    part : callable
+        The component's.
+    component : callable
     options : iterable of str
         Their names.
     given : iterable of str
@@ -72,41 +106,47 @@ def check_options(kind, name, part, options, given=()):
 
     Example
     -------
-    >>> part = get_registry().segmenters.get("fixed")
-    >>> check_options("segmenter", "fixed", part, ["vector_per_second"])
+    >>> component = get_registry().segmenters.get("fixed")
+    >>> check_options("segmenter", "fixed", component, ["vector_per_second"])
     Traceback (most recent call last):
         ...
     ValueError: segmenter_options: fixed: there is no option 'vector_per_second'; known:
     vectors_per_second (did you mean 'vectors_per_second'?)
     """
-    known = options_of(part)
+    known = options_of(component)
     if known is None:
         return
-    known = [key for key in known if key not in given]
+    names = [key for key in known if key not in given]
     for key in options:
-        if key not in known:
+        if key not in names:
             raise ValueError(
                 f"{kind}_options: {name}: there is no option '{key}'; known: "
-                f"{', '.join(known) or 'none'}{did_you_mean(key, known)}"
+                f"{', '.join(names) or 'none'}{did_you_mean(key, names)}"
             )
 
 
-def _make(table, name, options, **given):
-    part = table.get(name)
-    own = (options or {}).get(name) or {}
-    check_options(table.kind, name, part, own, given)
+def _make(table: Table, name: str, options: Options, **arguments: Any) -> Any:
+    component = table.get(name)
+    chosen = (options or {}).get(name) or {}
+    check_options(table.kind, name, component, chosen, arguments)
     try:
-        return part(**given, **own)
+        made = component(**arguments, **chosen)
     except TypeError as error:
-        # An option that a part of an extension hands on to what does not take it.
+        # An option that a component of an extension hands on to what does not take it.
         if "unexpected keyword argument" not in str(error):
             raise
         raise ValueError(
-            f"{table.kind}_options: {name}: {error}; given: {', '.join(own)}"
+            f"{table.kind}_options: {name}: {error}; given: {', '.join(chosen)}"
         ) from error
+    if not isinstance(made, table.base):
+        raise ValueError(
+            f"{table.kind} '{name}' gives {type(made).__name__}, which is no "
+            f"{table.base.__name__}"
+        )
+    return made
 
 
-def aligner(name, options=None):
+def aligner(name: str, options: Options = None) -> Aligner:
     """The aligner of that name.
 
     Example
@@ -114,11 +154,14 @@ def aligner(name, options=None):
     >>> aligner("pocketsphinx").name
     'pocketsphinx'
     """
-    return _make(get_registry().aligners, name, options)
+    made: Aligner = _make(get_registry().aligners, name, options)
+    return made
 
 
-def segmenter(name, encoder, llm, options=None):
-    """The segmenter of that name, for an encoder's frame rate and an LLM's tokenizer.
+def segmenter(
+    name: str, encoder: SpeechEncoder, llm: TextLLM, options: Options = None
+) -> Segmenter:
+    """The segmenter of that name, for an encoder's frames and an LLM's tokenizer.
 
     Arguments
     ---------
@@ -130,18 +173,20 @@ def segmenter(name, encoder, llm, options=None):
 
     Returns
     -------
-    torch.nn.Module
+    ssr_plugin.segmenters.base.Segmenter
     """
-    table = get_registry().segmenters
-    given = {"frame_rate": encoder.frame_rate}
-    if getattr(table.get(name), "trained", False):
-        given |= {"input_size": encoder.width, "llm": llm}
-    else:
-        given |= {"tokenizer": llm.tokenizer}
-    return _make(table, name, options, **given)
+    made: Segmenter = _make(
+        get_registry().segmenters,
+        name,
+        options,
+        input_size=encoder.width,
+        llm=llm,
+        frame_rate=encoder.frame_rate,
+    )
+    return made
 
 
-def is_trainable(name):
+def is_trainable(name: str) -> bool:
     """Whether a segmenter is named that must be trained before it is of use.
 
     Arguments
@@ -161,10 +206,10 @@ def is_trainable(name):
     table = get_registry().segmenters
     if name not in table.names() or pathlib.Path(name).is_dir():
         return False
-    return getattr(table.get(name), "trained", False)
+    return table.makes(name, TrainableSegmenter)
 
 
-def is_trained_folder(name):
+def is_trained_folder(name: str) -> bool:
     """Whether a segmenter is named by the folder of a trained one.
 
     Arguments
@@ -201,10 +246,13 @@ def is_trained_folder(name):
             f"segmenter '{name}' must be trained first (hparams/segmenter.yaml "
             f"--segmenter {name}); then give the folder of that run here"
         )
+    table.get(name)
     return False
 
 
-def segmenters(name, encoder, llm, options=None):
+def segmenters(
+    name: str, encoder: SpeechEncoder, llm: TextLLM, options: Options = None
+) -> SegmenterPair:
     """The segmenter that makes a connector's targets, and the one to do without text.
 
     Arguments
@@ -226,21 +274,29 @@ def segmenters(name, encoder, llm, options=None):
     ------
     ValueError
         If it is neither a name nor such a folder, or the name of one that must be
-        trained first.
+        trained first, or one that is trained but cannot do without a transcript.
     """
+    chosen: Segmenter
     if is_trained_folder(name):
-        predicted = load_segmenter(name, encoder, llm)
+        chosen = load_segmenter(name, encoder, llm)
     else:
-        predicted = segmenter(name, encoder, llm, options)
-        if predicted.forced:
-            return {"forced": predicted, "predicted": None}
-    return {
-        "forced": segmenter("forced", encoder, llm, options),
-        "predicted": predicted,
-    }
+        chosen = segmenter(name, encoder, llm, options)
+    if isinstance(chosen, TranscriptSegmenter):
+        return {"forced": chosen, "predicted": None}
+    if not isinstance(chosen, FrameSegmenter):
+        raise ValueError(
+            f"segmenter: {type(chosen).__name__} needs a transcript, and cannot cut "
+            f"audio alone: use it as an aligner (aligner: trained, with the "
+            f"segmenter's folder as its source)"
+        )
+    forced = segmenter("forced", encoder, llm, options)
+    assert isinstance(forced, TranscriptSegmenter)
+    return {"forced": forced, "predicted": chosen}
 
 
-def connector(name, encoder, llm, options=None):
+def connector(
+    name: str, encoder: SpeechEncoder, llm: TextLLM, options: Options = None
+) -> Connector:
     """The connector of that name, from an encoder's frames to an LLM's embeddings.
 
     Arguments
@@ -253,14 +309,15 @@ def connector(name, encoder, llm, options=None):
 
     Returns
     -------
-    torch.nn.Module
+    ssr_plugin.connectors.base.Connector
     """
-    return _make(
+    made: Connector = _make(
         get_registry().connectors, name, options, input_size=encoder.width, llm=llm
     )
+    return made
 
 
-def task(name, options=None, **given):
+def task(name: str, options: Options = None, **arguments: Any) -> Task:
     """The evaluation task of that name.
 
     Arguments
@@ -268,27 +325,29 @@ def task(name, options=None, **given):
     name : str
     options : dict
         Of each task, by name.
-    **given
+    **arguments
         What is not the user's to say.
 
     Returns
     -------
     ssr_plugin.evaluation.harness.benchmark.Task
     """
-    return _make(get_registry().tasks, name, options, **given)
+    made: Task = _make(get_registry().tasks, name, options, **arguments)
+    return made
 
 
-def synthesizer(name, options=None):
+def synthesizer(name: str, options: Mapping[str, Any] | None = None) -> Synthesizer:
     """The synthesiser of speech of that name.
 
     Arguments
     ---------
     name : str
     options : dict
-        Its own.
+        Of that synthesiser.
 
     Returns
     -------
-    ssr_plugin.tts.synthesizers.CommandSynthesizer
+    ssr_plugin.tts.synthesizers.Synthesizer
     """
-    return _make(get_registry().synthesizers, name, {name: options})
+    made: Synthesizer = _make(get_registry().synthesizers, name, {name: options})
+    return made

@@ -1,5 +1,12 @@
 """The components this package brings, registered as an extension registers its own."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ssr_plugin.registry import Registry
+
 _TARGETS = {
     "aligners": {
         "pocketsphinx": "alignment.sphinx:SphinxAligner",
@@ -18,7 +25,7 @@ _TARGETS = {
         "fixed": "segmenters.fixed:FixedSegmenter",
     },
     "connectors": {
-        "ssr": "connectors.ssr:SSRConnector",
+        "ssr": "connectors.ssr:ssr_connector",
         "mean": "connectors.mean:MeanConnector",
         "stack_mlp": "connectors.stack_mlp:StackMLPConnector",
         "conv": "connectors.conv:ConvConnector",
@@ -52,8 +59,16 @@ _TARGETS = {
 }
 
 
-def setup(registry):
+def setup(registry: Registry) -> None:
     """Adds this package's components to a :class:`ssr_plugin.registry.Registry`."""
-    for table, targets in _TARGETS.items():
+    tables = {
+        "aligners": registry.aligners,
+        "segmenters": registry.segmenters,
+        "connectors": registry.connectors,
+        "tasks": registry.tasks,
+        "datasets": registry.datasets,
+        "synthesizers": registry.synthesizers,
+    }
+    for kind, targets in _TARGETS.items():
         for name, target in targets.items():
-            getattr(registry, table).add(name, f"ssr_plugin.{target}")
+            tables[kind].add(name, f"ssr_plugin.{target}")

@@ -1,9 +1,10 @@
-"""Named parts: look one up by the name a YAML or a command line gives it.
+"""Named components: look one up by the name a YAML or a command line gives it.
 
-There are six tables, one for each kind of part: ``aligners``, ``segmenters``,
-``connectors``, ``datasets``, ``tasks`` and ``synthesizers``. This package fills them in
-:func:`ssr_plugin.components.setup`; another installed package adds its own through the
-entry point group ``ssr_plugin.extensions``, whose target is a function
+There are six tables, one for each kind of component: ``aligners``, ``segmenters``,
+``connectors``, ``datasets``, ``tasks`` and ``synthesizers``. Each kind has a base
+class, which says what a component of that kind must give. This package fills the tables
+in :func:`ssr_plugin.components.setup`; another installed package adds its own through
+the entry point group ``ssr_plugin.extensions``, whose target is a function
 ``setup(registry)`` that does the same::
 
     # setup.cfg of the other package
@@ -18,10 +19,15 @@ entry point group ``ssr_plugin.extensions``, whose target is a function
 An extension that fails to load warns and is skipped; the rest keeps working.
 """
 
+from __future__ import annotations
+
 import functools
 import importlib
 import importlib.metadata
+import inspect
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 from ssr_plugin.problems import did_you_mean
 
@@ -29,78 +35,151 @@ ENTRY_POINT_GROUP = "ssr_plugin.extensions"
 
 
 class Table:
-    """The parts of one kind, by name.
+    """The components of one kind, by name.
 
     Arguments
     ---------
     kind : str
-        What the parts are, for messages ("connector").
+        What the components are, for messages ("connector").
+    base : type or str
+        The class that each is a subclass of, or its ``"package.module:Class"``, which
+        is imported when a component is first asked for.
 
     Example
     -------
-    >>> connectors = Table("connector")
-    >>> connectors.add("identity", "torch.nn:Identity")
-    >>> connectors.get("identity").__name__
+    >>> modules = Table("module", "torch.nn:Module")
+    >>> modules.add("identity", "torch.nn:Identity")
+    >>> modules.get("identity").__name__
     'Identity'
-    >>> connectors.get("identify")
+    >>> modules.get("identify")
     Traceback (most recent call last):
         ...
-    ValueError: unknown connector 'identify'; known: identity (did you mean 'identity'?)
+    ValueError: unknown module 'identify'; known: identity (did you mean 'identity'?)
+    >>> modules.add("path", "pathlib:Path")
+    >>> modules.get("path")
+    Traceback (most recent call last):
+        ...
+    ValueError: module 'path' (pathlib.Path) is no subclass of torch.nn...Module
     """
 
-    def __init__(self, kind):
+    def __init__(self, kind: str, base: type | str) -> None:
         self.kind = kind
-        self._parts = {}
+        self._base = base
+        self._components: dict[str, Callable[..., Any] | str] = {}
 
-    def add(self, name, part):
-        """Gives a part its name.
+    @property
+    def base(self) -> type:
+        """The class that each component is a subclass of."""
+        if isinstance(self._base, str):
+            self._base = _import(self._base)
+        assert isinstance(self._base, type)
+        return self._base
+
+    def add(self, name: str, component: Callable[..., Any] | str) -> None:
+        """Gives a component its name.
 
         Arguments
         ---------
         name : str
             The name that YAML files and command lines use.
-        part : callable or str
-            A class or function, or ``"package.module:attribute"``, which is imported
-            when the part is first asked for.
+        component : callable or str
+            A subclass of :attr:`base`; or a function whose return annotation is one; or
+            ``"package.module:attribute"`` of either, which is imported when the
+            component is first asked for.
 
         Raises
         ------
         ValueError
-            If another part has the name.
+            If another component has the name.
         """
-        if self._parts.get(name, part) != part:
+        if self._components.get(name, component) != component:
             raise ValueError(
-                f"{self.kind} '{name}' is already registered as {self._parts[name]}"
+                f"{self.kind} '{name}' is already registered as "
+                f"{self._components[name]}"
             )
-        self._parts[name] = part
+        self._components[name] = component
 
-    def names(self):
+    def names(self) -> list[str]:
         """The known names, sorted."""
-        return sorted(self._parts)
+        return sorted(self._components)
 
-    def get(self, name):
-        """The part of that name.
+    def get(self, name: str) -> Callable[..., Any]:
+        """The component of that name: a class, or a function that makes one.
 
         Raises
         ------
         ValueError
-            If there is none; the message lists the known names.
+            If there is none, the message lists the known names; or if it is no subclass
+            of :attr:`base`.
         ImportError
-            If the part's module lacks something it needs.
+            If the component's module lacks something it needs.
         """
-        if name not in self._parts:
+        component = self._find(name)
+        made = _made_by(component)
+        if not issubclass(made, self.base):
+            what = _name(component)
+            if made is not component:
+                what += f", said to return {_name(made)}"
+            raise ValueError(
+                f"{self.kind} '{name}' ({what}) is no subclass of {_name(self.base)}"
+            )
+        return component
+
+    def makes(self, name: str, contract: type) -> bool:
+        """Whether the component of that name keeps to a class beyond :attr:`base`.
+
+        Arguments
+        ---------
+        name : str
+        contract : type
+
+        Returns
+        -------
+        bool
+
+        Raises
+        ------
+        ValueError, ImportError
+            As :meth:`get`.
+        """
+        return issubclass(_made_by(self.get(name)), contract)
+
+    def _find(self, name: str) -> Callable[..., Any]:
+        if name not in self._components:
             known = ", ".join(self.names())
             hint = did_you_mean(name, self.names())
             raise ValueError(f"unknown {self.kind} '{name}'; known: {known}{hint}")
-        part = self._parts[name]
-        if isinstance(part, str):
-            module, _, attribute = part.partition(":")
-            part = getattr(importlib.import_module(module), attribute)
-        return part
+        component = self._components[name]
+        return _import(component) if isinstance(component, str) else component
+
+
+def _import(target: str) -> Any:
+    """What ``"package.module:attribute"`` names."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _made_by(component: Callable[..., Any]) -> type:
+    """A class itself, or that which a function says it returns."""
+    if isinstance(component, type):
+        return component
+    made = inspect.signature(component).return_annotation
+    # A string, as all are under "from __future__ import annotations".
+    module = inspect.getmodule(component)
+    if isinstance(made, str) and module is not None:
+        made = vars(module).get(made)
+    said = isinstance(made, type) and made is not inspect.Signature.empty
+    return made if said else object
+
+
+def _name(component: Any) -> str:
+    """A class or function as its user wrote it."""
+    name = component.__qualname__
+    return name if component is object else f"{component.__module__}.{name}"
 
 
 class Registry:
-    """The six tables of named parts. An extension's ``setup`` receives one.
+    """The six tables of named components. An extension's ``setup`` receives one.
 
     Example
     -------
@@ -108,16 +187,18 @@ class Registry:
     True
     """
 
-    def __init__(self):
-        self.aligners = Table("aligner")
-        self.segmenters = Table("segmenter")
-        self.connectors = Table("connector")
-        self.datasets = Table("data set")
-        self.tasks = Table("task")
-        self.synthesizers = Table("synthesizer")
+    def __init__(self) -> None:
+        self.aligners = Table("aligner", "ssr_plugin.alignment.base:Aligner")
+        self.segmenters = Table("segmenter", "ssr_plugin.segmenters.base:Segmenter")
+        self.connectors = Table("connector", "ssr_plugin.connectors.base:Connector")
+        self.datasets = Table("data set", "ssr_plugin.data.datasets:DataSet")
+        self.tasks = Table("task", "ssr_plugin.evaluation.harness.benchmark:Task")
+        self.synthesizers = Table(
+            "synthesizer", "ssr_plugin.tts.synthesizers:Synthesizer"
+        )
 
-    def load_extensions(self):
-        """Adds this package's parts, then every extension's; returns the registry."""
+    def load_extensions(self) -> Registry:
+        """Adds this package's components, then every extension's; returns itself."""
         from ssr_plugin import components
 
         components.setup(self)
@@ -134,12 +215,12 @@ class Registry:
 
 
 @functools.cache
-def get_registry():
+def get_registry() -> Registry:
     """The registry of this process, its extensions loaded at the first call.
 
     Example
     -------
-    >>> get_registry().connectors.get("ssr").__name__
-    'SSRConnector'
+    >>> get_registry().connectors.get("mean").__name__
+    'MeanConnector'
     """
     return Registry().load_extensions()

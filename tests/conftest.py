@@ -5,6 +5,8 @@ bytes.
 """
 
 import json
+import pathlib
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -15,6 +17,9 @@ import pytest
 import soundfile
 import torch
 from speechbrain.utils.importutils import LazyModule
+
+# Another package, installed where a test needs it: nothing to be collected.
+collect_ignore = ["extension_package"]
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "saw", "seven", "birds", "old", "house"]
 
@@ -220,14 +225,19 @@ EXTENSION = {
     "ssr_toy.py": """
         import torch
 
-        class ToyConnector(torch.nn.Linear):
-            def __init__(self, input_size, llm):
-                super().__init__(input_size, llm.hidden_size)
+        from ssr_plugin.connectors import Connector, ConnectorOutput
 
-            def forward(self, features, boundaries, starts):
+        class ToyConnector(Connector):
+            def __init__(self, input_size, llm):
+                super().__init__()
+                self.project = torch.nn.Linear(input_size, llm.hidden_size)
+
+            def forward(self, features, boundaries, starts=None):
+                valid = boundaries >= 0
                 ends = boundaries.clamp_min(0).unsqueeze(-1)
                 ends = ends.expand(-1, -1, features.shape[-1])
-                return super().forward(features.gather(1, ends))
+                vectors = self.project(features.gather(1, ends))
+                return ConnectorOutput(vectors * valid.unsqueeze(-1), valid)
 
         def setup(registry):
             registry.connectors.add("toy", "ssr_toy:ToyConnector")
@@ -249,7 +259,19 @@ def extension_site(tmp_path_factory):
         '[build-system]\nrequires = ["setuptools"]\n'
         'build-backend = "setuptools.build_meta"\n'
     )
-    site = tmp_path_factory.mktemp("site")
+    return _install(source, tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="session")
+def mine_site(tmp_path_factory):
+    """A folder where ``tests/extension_package`` is installed."""
+    # A copy: an installation leaves files beside what it installs.
+    source = tmp_path_factory.mktemp("source") / "package"
+    shutil.copytree(pathlib.Path(__file__).parent / "extension_package", source)
+    return _install(source, tmp_path_factory.mktemp("site"))
+
+
+def _install(source, site):
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q"]
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--target", site]
     subprocess.run([*pip, *options, source], check=True)

@@ -338,8 +338,8 @@ def test_the_connector_of_an_installed_extension_trains_by_its_name(
     (best, *_) = (tmp_path / "run" / "checkpoints").glob("CKPT*")
     saved = torch.load(best / "connector.ckpt", weights_only=True)
     assert {name: list(x.shape) for name, x in saved.items()} == {
-        "weight": [16, 32],
-        "bias": [16],
+        "project.weight": [16, 32],
+        "project.bias": [16],
     }
     assert figures(tmp_path / "run")["valid"]["utterances"] == 10
 

@@ -1,7 +1,14 @@
 """What every aligner is: audio and transcripts in, alignments out."""
 
+from __future__ import annotations
+
 import abc
 import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from ssr_plugin.alignment.record import Alignment, AlignmentError
 
 #: What to take where an aligner does not know the language, for messages.
 OTHER_ALIGNERS = (
@@ -37,21 +44,21 @@ class Aligner(abc.ABC):
     """
 
     #: The name it is registered by; the first part of its key in the cache.
-    name: str
+    name: ClassVar[str]
 
     #: Utterances that :meth:`align` is given at once.
-    batch_size = 16
+    batch_size: int = 16
 
     #: Whether several processes may align at once. False for what already uses all
     #: cores, or an accelerator.
-    parallel = True
+    parallel: ClassVar[bool] = True
 
     @abc.abstractmethod
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """All that changes what it answers, as a JSON-able dict; part of the key."""
 
     @abc.abstractmethod
-    def align(self, items):
+    def align(self, items: Sequence[AlignmentItem]) -> list[Alignment | AlignmentError]:
         """Aligns a batch of utterances.
 
         One bad utterance never breaks the batch: its answer is the error.

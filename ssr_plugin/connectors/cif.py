@@ -1,8 +1,13 @@
 """A rival that finds its own segments: frames' weights add up, and fire."""
 
-import torch.nn.functional as F
-from torch import nn
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssr_plugin.connectors.base import Connector, ConnectorOutput
 from ssr_plugin.connectors.projector import projector
 from ssr_plugin.nnet.firing import integrate, quantity_loss, scale_weights
 from ssr_plugin.nnet.segment_lists import (
@@ -11,8 +16,11 @@ from ssr_plugin.nnet.segment_lists import (
     zero_after,
 )
 
+if TYPE_CHECKING:
+    from ssr_plugin.llm.text_llm import TextLLM
 
-class CIFConnector(nn.Module):
+
+class CIFConnector(Connector):
     """Continuous integrate-and-fire: as many vectors as segments, cut where it likes.
 
     Dong & Xu, arXiv 1905.11235. A small network gives each frame a weight between 0 and
@@ -44,22 +52,26 @@ class CIFConnector(nn.Module):
     >>> import torch
     >>> from types import SimpleNamespace
     >>> connector = CIFConnector(6, SimpleNamespace(hidden_size=8))
-    >>> connector(torch.rand(2, 10, 6), torch.tensor([[3, 7, 9], [4, 5, -1]])).shape
-    torch.Size([2, 3, 8])
-    >>> connector.auxiliary_loss().shape
-    torch.Size([])
+    >>> boundaries = torch.tensor([[3, 7, 9], [4, 5, -1]])
+    >>> output = connector(torch.rand(2, 10, 6), boundaries)
+    >>> output.vectors.shape, output.auxiliary_loss.shape
+    (torch.Size([2, 3, 8]), torch.Size([]))
     """
 
     def __init__(
-        self, input_size, llm, hidden_size=None, weight_size=256, kernel_size=5
-    ):
+        self,
+        input_size: int,
+        llm: TextLLM,
+        hidden_size: int | None = None,
+        weight_size: int = 256,
+        kernel_size: int = 5,
+    ) -> None:
         super().__init__()
         self.convolution = nn.Conv1d(
             input_size, weight_size, kernel_size, padding="same"
         )
         self.score = nn.Linear(weight_size, 1)
         self.project = projector(input_size, llm.hidden_size, hidden_size)
-        self._quantity_loss = None
 
     def weigh(self, features, lengths):
         """The weights of frames, before any scaling.
@@ -81,39 +93,19 @@ class CIFConnector(nn.Module):
         scores = self.score(F.relu(x).transpose(1, 2)[:, :-1])
         return zero_after(scores.squeeze(-1).float().sigmoid(), lengths)
 
-    def forward(self, features, boundaries, starts=None):
-        """Reads as many vectors as there are segments.
+    def forward(
+        self, features: Tensor, boundaries: Tensor, starts: Tensor | None = None
+    ) -> ConnectorOutput:
+        """See :meth:`Connector.forward`; where segments lie is not read.
 
-        Arguments
-        ---------
-        features : torch.Tensor
-            [B, T, D]
-        boundaries : torch.Tensor
-            [B, N] int, the last frame of each segment, padded with -1. Frames after the
-            last take no part.
-        starts : torch.Tensor or None
-            Not read.
-
-        Returns
-        -------
-        torch.Tensor
-            [B, N, H]; zeros at padding.
+        The auxiliary loss is :func:`ssr_plugin.nnet.firing.quantity_loss`, which
+        teaches weights their scale.
         """
         lengths = segmented_lengths(boundaries)
         counts = (boundaries >= 0).sum(1)
         features = zero_after(features, lengths)
         weights = self.weigh(features, lengths)
-        self._quantity_loss = quantity_loss(weights, counts) if self.training else None
+        auxiliary_loss = quantity_loss(weights, counts) if self.training else None
         sums = integrate(features, scale_weights(weights, counts), boundaries.shape[1])
-        return place_vectors(self.project(sums[boundaries >= 0]), boundaries)
-
-    def auxiliary_loss(self):
-        """The quantity loss of the last forward, which teaches weights their scale.
-
-        Returns
-        -------
-        torch.Tensor or None
-            Scalar, :func:`ssr_plugin.nnet.firing.quantity_loss`; None unless the
-            last forward was in training.
-        """
-        return self._quantity_loss
+        vectors = place_vectors(self.project(sums[boundaries >= 0]), boundaries)
+        return ConnectorOutput(vectors, boundaries >= 0, auxiliary_loss=auxiliary_loss)

@@ -1,16 +1,24 @@
 """A rival that reads all frames by strided convolutions, at a rate of its own."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
+from ssr_plugin.connectors.base import Connector, ConnectorOutput
 from ssr_plugin.nnet.segment_lists import (
     list_segments,
     place_vectors,
     segmented_lengths,
     zero_after,
 )
+
+if TYPE_CHECKING:
+    from ssr_plugin.llm.text_llm import TextLLM
 
 
 class StridedConvolution(nn.Conv1d):
@@ -45,7 +53,7 @@ class StridedConvolution(nn.Conv1d):
         return super().forward(x).transpose(1, 2)
 
 
-class ConvConnector(nn.Module):
+class ConvConnector(Connector):
     """Strided convolutions over the frames, read at the middle of each segment.
 
     A length adaptor as in Li et al., "Multilingual Speech Translation with Efficient
@@ -73,11 +81,18 @@ class ConvConnector(nn.Module):
     >>> import torch
     >>> from types import SimpleNamespace
     >>> connector = ConvConnector(6, SimpleNamespace(hidden_size=8), strides=(2, 2))
-    >>> connector(torch.rand(2, 10, 6), torch.tensor([[3, 7, 9], [4, 5, -1]])).shape
+    >>> boundaries = torch.tensor([[3, 7, 9], [4, 5, -1]])
+    >>> connector(torch.rand(2, 10, 6), boundaries).vectors.shape
     torch.Size([2, 3, 8])
     """
 
-    def __init__(self, input_size, llm, strides=(2, 5), hidden_size=512):
+    def __init__(
+        self,
+        input_size: int,
+        llm: TextLLM,
+        strides: Sequence[int] = (2, 5),
+        hidden_size: int = 512,
+    ) -> None:
         super().__init__()
         self.strides = tuple(strides)
         sizes = [input_size] + [hidden_size] * len(self.strides)
@@ -87,25 +102,10 @@ class ConvConnector(nn.Module):
         )
         self.project = nn.Linear(sizes[-1], llm.hidden_size)
 
-    def forward(self, features, boundaries, starts=None):
-        """Reads segments.
-
-        Arguments
-        ---------
-        features : torch.Tensor
-            [B, T, D]
-        boundaries : torch.Tensor
-            [B, N] int, the last frame of each segment, padded with -1. The utterance is
-            taken to end at the last of them.
-        starts : torch.Tensor or None
-            [B, N] int, the first frame of each segment; by default the frame after
-            the boundary before it.
-
-        Returns
-        -------
-        torch.Tensor
-            [B, N, H]; zeros at padding.
-        """
+    def forward(
+        self, features: Tensor, boundaries: Tensor, starts: Tensor | None = None
+    ) -> ConnectorOutput:
+        """See :meth:`Connector.forward`."""
         x, lengths = features, segmented_lengths(boundaries)
         for layer, stride in zip(self.layers, self.strides, strict=True):
             # A layer's bias fills the padding: nothing of it may reach the next layer.
@@ -113,4 +113,5 @@ class ConvConnector(nn.Module):
             lengths = (lengths + stride - 1) // stride
         row, first, last = list_segments(boundaries, starts)
         middle = (first + last) // 2 // math.prod(self.strides)
-        return place_vectors(self.project(x[row, middle]), boundaries)
+        vectors = place_vectors(self.project(x[row, middle]), boundaries)
+        return ConnectorOutput(vectors, boundaries >= 0)

@@ -1,13 +1,21 @@
 """The plainest rival: the mean of a segment's frames, through a linear layer."""
 
-import torch
-from torch import nn
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ssr_plugin.connectors.base import Connector, ConnectorOutput
 from ssr_plugin.connectors.projector import projector
 from ssr_plugin.nnet.segment_lists import list_frames, place_vectors
 
+if TYPE_CHECKING:
+    from ssr_plugin.llm.text_llm import TextLLM
 
-class MeanConnector(nn.Module):
+
+class MeanConnector(Connector):
     """Means of the frames of each segment.
 
     With segments that are runs of frames to which a CTC layer gives one label, this is
@@ -29,34 +37,24 @@ class MeanConnector(nn.Module):
     -------
     >>> from types import SimpleNamespace
     >>> connector = MeanConnector(6, SimpleNamespace(hidden_size=8))
-    >>> connector(torch.rand(2, 10, 6), torch.tensor([[3, 7, 9], [4, 5, -1]])).shape
+    >>> boundaries = torch.tensor([[3, 7, 9], [4, 5, -1]])
+    >>> connector(torch.rand(2, 10, 6), boundaries).vectors.shape
     torch.Size([2, 3, 8])
     """
 
-    def __init__(self, input_size, llm, hidden_size=None):
+    def __init__(
+        self, input_size: int, llm: TextLLM, hidden_size: int | None = None
+    ) -> None:
         super().__init__()
         self.project = projector(input_size, llm.hidden_size, hidden_size)
 
-    def forward(self, features, boundaries, starts=None):
-        """Reads segments.
-
-        Arguments
-        ---------
-        features : torch.Tensor
-            [B, T, D]
-        boundaries : torch.Tensor
-            [B, N] int, the last frame of each segment, padded with -1.
-        starts : torch.Tensor or None
-            [B, N] int, the first frame of each segment; by default the frame after
-            the boundary before it.
-
-        Returns
-        -------
-        torch.Tensor
-            [B, N, H]; zeros at padding.
-        """
+    def forward(
+        self, features: Tensor, boundaries: Tensor, starts: Tensor | None = None
+    ) -> ConnectorOutput:
+        """See :meth:`Connector.forward`."""
         frames, segment = list_frames(features, boundaries, starts)
         count = int((boundaries >= 0).sum())
         total = frames.new_zeros(count, frames.shape[1]).index_add(0, segment, frames)
         length = torch.bincount(segment, minlength=count).unsqueeze(1)
-        return place_vectors(self.project(total / length), boundaries)
+        vectors = place_vectors(self.project(total / length), boundaries)
+        return ConnectorOutput(vectors, boundaries >= 0)

@@ -3,7 +3,9 @@
 from torch import nn
 
 
-def projector(input_size, output_size, hidden_size=None):
+def projector(
+    input_size: int, output_size: int, hidden_size: int | None = None
+) -> nn.Module:
     """A linear layer, or two with a ReLU between them.
 
     Arguments

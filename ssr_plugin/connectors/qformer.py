@@ -1,10 +1,18 @@
 """A rival in which a learnt query asks the frames of each segment."""
 
-import torch
-from torch import nn
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ssr_plugin.connectors.base import Connector, ConnectorOutput
 from ssr_plugin.nnet.segment_lists import list_frames, place_vectors
 from ssr_plugin.nnet.segments import segment_softmax
+
+if TYPE_CHECKING:
+    from ssr_plugin.llm.text_llm import TextLLM
 
 
 class QueryLayer(nn.Module):
@@ -81,7 +89,7 @@ class QueryLayer(nn.Module):
         return states + self.dropout(self.feed_forward(states))
 
 
-class QFormerConnector(nn.Module):
+class QFormerConnector(Connector):
     """A Q-Former whose windows are the segments, with one query.
 
     The window-level Q-Former of SALMONN (Tang et al., arXiv 2310.13289), which has one
@@ -111,13 +119,20 @@ class QFormerConnector(nn.Module):
     >>> from types import SimpleNamespace
     >>> llm = SimpleNamespace(hidden_size=8)
     >>> connector = QFormerConnector(6, llm, hidden_size=16)
-    >>> connector(torch.rand(2, 10, 6), torch.tensor([[3, 7, 9], [4, 5, -1]])).shape
+    >>> boundaries = torch.tensor([[3, 7, 9], [4, 5, -1]])
+    >>> connector(torch.rand(2, 10, 6), boundaries).vectors.shape
     torch.Size([2, 3, 8])
     """
 
     def __init__(
-        self, input_size, llm, num_layers=2, hidden_size=256, num_heads=4, dropout=0.1
-    ):
+        self,
+        input_size: int,
+        llm: TextLLM,
+        num_layers: int = 2,
+        hidden_size: int = 256,
+        num_heads: int = 4,
+        dropout: float = 0.1,
+    ) -> None:
         super().__init__()
         if hidden_size % num_heads:
             raise ValueError(
@@ -132,27 +147,14 @@ class QFormerConnector(nn.Module):
         self.norm = nn.LayerNorm(hidden_size)
         self.project = nn.Linear(hidden_size, llm.hidden_size)
 
-    def forward(self, features, boundaries, starts=None):
-        """Reads segments.
-
-        Arguments
-        ---------
-        features : torch.Tensor
-            [B, T, D]
-        boundaries : torch.Tensor
-            [B, N] int, the last frame of each segment, padded with -1.
-        starts : torch.Tensor or None
-            [B, N] int, the first frame of each segment; by default the frame after
-            the boundary before it.
-
-        Returns
-        -------
-        torch.Tensor
-            [B, N, H]; zeros at padding.
-        """
+    def forward(
+        self, features: Tensor, boundaries: Tensor, starts: Tensor | None = None
+    ) -> ConnectorOutput:
+        """See :meth:`Connector.forward`."""
         frames, segment = list_frames(features, boundaries, starts)
         frames = self.frame_norm(frames)
         states = self.query.expand(int((boundaries >= 0).sum()), -1)
         for layer in self.layers:
             states = layer(states, frames, segment)
-        return place_vectors(self.project(self.norm(states)), boundaries)
+        vectors = place_vectors(self.project(self.norm(states)), boundaries)
+        return ConnectorOutput(vectors, boundaries >= 0)

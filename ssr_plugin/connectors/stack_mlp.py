@@ -1,13 +1,21 @@
 """The usual rival: frames side by side, through two linear layers."""
 
-import torch
-from torch import nn
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ssr_plugin.connectors.base import Connector, ConnectorOutput
 from ssr_plugin.connectors.projector import projector
 from ssr_plugin.nnet.segment_lists import list_segments, place_vectors
 
+if TYPE_CHECKING:
+    from ssr_plugin.llm.text_llm import TextLLM
 
-class StackMLPConnector(nn.Module):
+
+class StackMLPConnector(Connector):
     """A fixed number of frames of each segment side by side, then an MLP.
 
     The projector of SLAM-ASR (Ma et al., "An Embarrassingly Simple Approach for LLM
@@ -42,39 +50,33 @@ class StackMLPConnector(nn.Module):
     -------
     >>> from types import SimpleNamespace
     >>> connector = StackMLPConnector(6, SimpleNamespace(hidden_size=8), stack=3)
-    >>> connector(torch.rand(2, 10, 6), torch.tensor([[3, 7, 9], [4, 5, -1]])).shape
+    >>> boundaries = torch.tensor([[3, 7, 9], [4, 5, -1]])
+    >>> connector(torch.rand(2, 10, 6), boundaries).vectors.shape
     torch.Size([2, 3, 8])
     """
 
-    def __init__(self, input_size, llm, stack=10, hidden_size=2048):
+    def __init__(
+        self,
+        input_size: int,
+        llm: TextLLM,
+        stack: int = 10,
+        hidden_size: int = 2048,
+    ) -> None:
         super().__init__()
         if stack < 1:
             raise ValueError(f"stack: {stack!r} is below 1")
         self.stack = stack
         self.project = projector(stack * input_size, llm.hidden_size, hidden_size)
 
-    def forward(self, features, boundaries, starts=None):
-        """Reads segments.
-
-        Arguments
-        ---------
-        features : torch.Tensor
-            [B, T, D]
-        boundaries : torch.Tensor
-            [B, N] int, the last frame of each segment, padded with -1.
-        starts : torch.Tensor or None
-            [B, N] int, the first frame of each segment; by default the frame after
-            the boundary before it.
-
-        Returns
-        -------
-        torch.Tensor
-            [B, N, H]; zeros at padding.
-        """
+    def forward(
+        self, features: Tensor, boundaries: Tensor, starts: Tensor | None = None
+    ) -> ConnectorOutput:
+        """See :meth:`Connector.forward`."""
         row, first, last = list_segments(boundaries, starts)
         frame = spread(first, last, self.stack)
         stacked = features[row.unsqueeze(1), frame].flatten(1)
-        return place_vectors(self.project(stacked), boundaries)
+        vectors = place_vectors(self.project(stacked), boundaries)
+        return ConnectorOutput(vectors, boundaries >= 0)
 
 
 def spread(first, last, count):
@@ -97,6 +99,6 @@ def spread(first, last, count):
     >>> spread(torch.tensor([0, 4, 7]), torch.tensor([3, 5, 12]), 4).tolist()
     [[0, 1, 2, 3], [4, 4, 5, 5], [7, 9, 10, 12]]
     """
-    place = 2 * torch.arange(count, device=first.device) + 1
+    step = 2 * torch.arange(count, device=first.device) + 1
     length = (last - first + 1).unsqueeze(1)
-    return first.unsqueeze(1) + place * length // (2 * count)
+    return first.unsqueeze(1) + step * length // (2 * count)

@@ -6,10 +6,14 @@ A new data set is one small subclass of :class:`DataSet` (see
 manifests) is :func:`ssr_plugin.data.prepare.prepare`'s and shared by all.
 """
 
+from __future__ import annotations
+
 import abc
 import csv
 import io
+import os
 import pathlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 #: What :attr:`Utterance.speaker` says where the data set does not tell.
@@ -68,7 +72,7 @@ class DataSet(abc.ABC):
     ['seven']
     """
 
-    def __init__(self, data_folder):
+    def __init__(self, data_folder: str | os.PathLike[str]) -> None:
         self.folder = pathlib.Path(data_folder)
         if not self.folder.exists():
             raise FileNotFoundError(
@@ -76,7 +80,7 @@ class DataSet(abc.ABC):
                 f"name the folder that holds the data set"
             )
 
-    def splits(self):
+    def splits(self) -> list[str]:
         """Names of the splits that are there; by default one for each sub-folder.
 
         Returns
@@ -90,7 +94,7 @@ class DataSet(abc.ABC):
         )
 
     @abc.abstractmethod
-    def utterances(self, split):
+    def utterances(self, split: str) -> Iterator[Utterance]:
         """The utterances of one split, in any order.
 
         Everything that is there is told, good or not: a recording without a
@@ -163,7 +167,11 @@ class CSVDataSet(DataSet):
     }
     REQUIRED = ("wav", "text")
 
-    def __init__(self, data_folder, columns=None):
+    def __init__(
+        self,
+        data_folder: str | os.PathLike[str],
+        columns: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(data_folder)
         self.columns = dict(columns or {})
         unknown = set(self.columns) - set(self.ALIASES)
@@ -177,17 +185,17 @@ class CSVDataSet(DataSet):
             files = sorted(self.folder.glob("*.csv"))
         if not files:
             raise FileNotFoundError(f"data_folder: no *.csv file in '{self.folder}'")
-        self._utterances = {}
+        self._utterances: dict[str, list[Utterance]] = {}
         for path in files:
             self._read(path)
 
-    def splits(self):
+    def splits(self) -> list[str]:
         return sorted(self._utterances)
 
-    def utterances(self, split):
+    def utterances(self, split: str) -> Iterator[Utterance]:
         yield from self._utterances[split]
 
-    def _read(self, path):
+    def _read(self, path: pathlib.Path) -> None:
         table = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
         try:
             header = self._header(path, table.fieldnames or [])
@@ -212,7 +220,7 @@ class CSVDataSet(DataSet):
                 f"{path}, line {table.reader.line_num}: {error}"
             ) from error
 
-    def _header(self, path, names):
+    def _header(self, path: pathlib.Path, names: Sequence[str]) -> dict[str, str]:
         """Which column holds what: {"wav": "path", ...}."""
         by_lower = {name.strip().lower(): name for name in reversed(names)}
         header = {}
@@ -231,7 +239,7 @@ class CSVDataSet(DataSet):
         return header
 
 
-def read_text(path):
+def read_text(path: str | os.PathLike[str]) -> str:
     """The text of a UTF-8 file, with or without a byte order mark.
 
     Raises

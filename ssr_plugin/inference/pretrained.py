@@ -30,6 +30,7 @@ from ssr_plugin.files import atomic_path
 from ssr_plugin.inference.model_card import write_card
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.registry import get_registry
+from ssr_plugin.segmenters.base import TrainableSegmenter
 from ssr_plugin.segmenters.trained import load_segmenter, save_segmenter
 from ssr_plugin.segmenters.trained import read_settings as read_segmenter
 from ssr_plugin.sources import address, pin
@@ -422,8 +423,7 @@ def _load_segmenters(
 
 def _is_trained(segmenter: dict[str, Any]) -> bool:
     """Whether a segmenter, as the settings name it, has weights."""
-    segmenter_class = get_registry().segmenters.get(segmenter.get("name"))
-    return getattr(segmenter_class, "trained", False)
+    return get_registry().segmenters.makes(segmenter.get("name"), TrainableSegmenter)
 
 
 def _load_tuned(folder: pathlib.Path, llm: TextLLM) -> "TunedLLM | None":

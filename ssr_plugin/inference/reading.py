@@ -1,22 +1,16 @@
 """From segments of frames to what the LLM reads, in tests and in use."""
 
-from typing import Any
-
 import torch
 
+from ssr_plugin.connectors.base import Connector, VocabularyConnector
 from ssr_plugin.llm.lm_fusion import LMFusion, fuse_with_lm
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.nnet.segment_lists import place_vectors
 
 
-def can_fuse(connector: Any) -> bool:
-    """Whether a connector tells how likely each token is, as LM fusion needs it."""
-    return getattr(connector, "scores_tokens", False)
-
-
 @torch.no_grad()
 def read_segments(
-    connector: Any,
+    connector: Connector,
     llm: TextLLM,
     features: torch.Tensor,
     boundaries: torch.Tensor,
@@ -28,8 +22,7 @@ def read_segments(
 
     Arguments
     ---------
-    connector : torch.nn.Module
-        As registered.
+    connector : ssr_plugin.connectors.base.Connector
     llm : ssr_plugin.llm.text_llm.TextLLM
         The base model: as the connector learnt from it. Only LM fusion runs it.
     features : torch.Tensor
@@ -62,21 +55,22 @@ def read_segments(
     >>> vectors, kept = read_segments(connector, llm, features, boundaries, starts)
     >>> vectors.shape, kept.tolist()
     (torch.Size([1, 3, 16]), [[True, True, False]])
-    >>> torch.equal(vectors, connector(features, boundaries, starts))
+    >>> torch.equal(vectors, connector(features, boundaries, starts).vectors)
     True
     """
-    kept = boundaries >= 0
     if lm_fusion is not None and lm_fusion.steps < 1:
         lm_fusion = None
-    if not (can_fuse(connector) and (lm_fusion or predicted)):
-        return connector(features, boundaries, starts), kept
-    states = connector.states(features, boundaries, starts)
+    if not isinstance(connector, VocabularyConnector) or not (lm_fusion or predicted):
+        output = connector(features, boundaries, starts)
+        return output.vectors, output.kept
+    kept = boundaries >= 0
+    states = connector.encode(features, boundaries, starts)
     if predicted:
-        is_token = connector.head.says_something(states)
+        is_token = connector.is_token(states)
         kept, states = kept.masked_scatter(kept, is_token), states[is_token]
     if lm_fusion is not None:
-        counts, score = kept.sum(1).tolist(), connector.head.score
-        vectors = fuse_with_lm(llm, score, states, counts, lm_fusion)
+        counts, logits = kept.sum(1).tolist(), connector.token_logits
+        vectors = fuse_with_lm(llm, logits, states, counts, lm_fusion)
     else:
-        vectors = connector.head(states)
+        vectors = connector.expected_embeddings(states)
     return place_vectors(vectors, boundaries.masked_fill(~kept, -1)), kept

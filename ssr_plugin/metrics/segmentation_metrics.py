@@ -78,7 +78,7 @@ class SegmentationMetrics:
     Example
     -------
     >>> import numpy as np
-    >>> from ssr_plugin.segmenters.forced import Segments
+    >>> from ssr_plugin.segmenters.base import Segments
     >>> reference = Segments(np.array([5, 6]), np.array([0, 10]), np.array([9, 19]))
     >>> found = Segments(np.array([-1, -1]), np.array([1, 10]), np.array([9, 19]))
     >>> metrics = SegmentationMetrics(None, frame_rate=50.0)
@@ -105,7 +105,7 @@ class SegmentationMetrics:
         ---------
         name : str
             Its id.
-        found, reference : ssr_plugin.segmenters.forced.Segments
+        found, reference : ssr_plugin.segmenters.base.Segments
             Predicted and forced ones.
         """
         times, wanted = (s.starts / self.frame_rate for s in (found, reference))

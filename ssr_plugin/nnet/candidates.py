@@ -66,10 +66,10 @@ def draw_candidates(targets, seen, vocab_size, count):
     """
     if not count or count >= vocab_size:
         return torch.arange(vocab_size, device=targets.device)
-    wanted = torch.unique(targets).cpu()
+    required = torch.unique(targets).cpu()
     rank = torch.rand(vocab_size)
     rank[seen[torch.randperm(len(seen))[: count // 2].to(seen.device)].cpu()] += 1
-    rank[wanted] = 2
+    rank[required] = 2
     # Always as many: kernels for a CPU are made anew for each new shape.
-    chosen = rank.topk(max(count, len(wanted))).indices
+    chosen = rank.topk(max(count, len(required))).indices
     return chosen.sort().values.to(targets.device)

@@ -109,8 +109,8 @@ def integrate(features, weights, count):
     row, piece = torch.nonzero((frame < num_frames) & (vector < count), as_tuple=True)
     x = features[row, frame[row, piece]]
     x = x * width[row, piece].unsqueeze(1).to(x.dtype)
-    place = row * count + vector[row, piece]
-    return x.new_zeros(batch * count, size).index_add(0, place, x).view(batch, -1, size)
+    index = row * count + vector[row, piece]
+    return x.new_zeros(batch * count, size).index_add(0, index, x).view(batch, -1, size)
 
 
 def quantity_loss(weights, counts):

@@ -29,13 +29,13 @@ def split_groups(items, size, most, padded=False):
     """
     groups, largest, total = [], 0, 0
     for item in items:
-        own = size(item)
-        largest, total = max(largest, own), total + own
+        weight = size(item)
+        largest, total = max(largest, weight), total + weight
         if groups and padded:
             total = largest * (len(groups[-1]) + 1)
         if groups and total <= most:
             groups[-1].append(item)
         else:
             groups.append([item])
-            largest = total = own
+            largest = total = weight
     return groups

@@ -52,8 +52,8 @@ def nearest_tokens(vectors, table, norms=None, rows_at_once=512):
     [1]
     """
     norms = squared_norms(table) if norms is None else norms
-    found = [
-        (norms - 2 * (part.to(table.dtype) @ table.T).float()).argmin(-1)
-        for part in vectors.split(rows_at_once)
+    tokens = [
+        (norms - 2 * (chunk.to(table.dtype) @ table.T).float()).argmin(-1)
+        for chunk in vectors.split(rows_at_once)
     ]
-    return torch.cat(found) if found else vectors.new_zeros(0, dtype=torch.long)
+    return torch.cat(tokens) if tokens else vectors.new_zeros(0, dtype=torch.long)

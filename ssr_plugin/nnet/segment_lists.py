@@ -6,12 +6,15 @@ Segments are listed row by row.
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ssr_plugin.nnet.lengths import absolute_lengths
 from ssr_plugin.nnet.segments import contiguous_starts, segment_of_frame
 
 
-def list_segments(boundaries, starts=None):
+def list_segments(
+    boundaries: Tensor, starts: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Where each segment of a batch lies.
 
     Arguments
@@ -38,7 +41,9 @@ def list_segments(boundaries, starts=None):
     return torch.nonzero(valid)[:, 0], starts[valid], boundaries[valid]
 
 
-def list_frames(features, boundaries, starts=None):
+def list_frames(
+    features: Tensor, boundaries: Tensor, starts: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The frames that are in a segment.
 
     Arguments
@@ -53,7 +58,7 @@ def list_frames(features, boundaries, starts=None):
     frames : torch.Tensor
         [F, D]
     segment : torch.Tensor
-        [F] int, the place of its segment in the list.
+        [F] int, the index of its segment in the list.
 
     Example
     -------
@@ -71,7 +76,7 @@ def list_frames(features, boundaries, starts=None):
     return features[row, frame], before[row] + index[row, frame]
 
 
-def place_vectors(vectors, boundaries):
+def place_vectors(vectors: Tensor, boundaries: Tensor) -> Tensor:
     """Puts listed vectors where their segments are in the batch.
 
     Arguments
@@ -95,7 +100,7 @@ def place_vectors(vectors, boundaries):
     return placed.masked_scatter((boundaries >= 0).unsqueeze(-1), vectors)
 
 
-def segmented_lengths(boundaries):
+def segmented_lengths(boundaries: Tensor) -> Tensor:
     """How many frames each row has up to the end of its last segment.
 
     Arguments
@@ -117,7 +122,7 @@ def segmented_lengths(boundaries):
     return F.pad(boundaries, (1, 0), value=-1).amax(1) + 1
 
 
-def zero_after(x, lengths):
+def zero_after(x: Tensor, lengths: Tensor) -> Tensor:
     """Sets to zero what comes after the end of each row.
 
     Arguments

@@ -12,7 +12,7 @@ def pad_segments(batch, device=None):
 
     Arguments
     ---------
-    batch : list of ssr_plugin.segmenters.forced.Segments
+    batch : list of ssr_plugin.segmenters.base.Segments
     device : torch.device
 
     Returns
@@ -23,7 +23,7 @@ def pad_segments(batch, device=None):
     Example
     -------
     >>> import numpy as np
-    >>> from ssr_plugin.segmenters.forced import Segments
+    >>> from ssr_plugin.segmenters.base import Segments
     >>> one = Segments(np.array([7]), np.array([0]), np.array([4]))
     >>> two = Segments(np.array([7, 8]), np.array([0, 3]), np.array([2, 5]))
     >>> pad_segments([one, two])[0].tolist()
@@ -31,15 +31,19 @@ def pad_segments(batch, device=None):
     """
     return tuple(
         torch.nn.utils.rnn.pad_sequence(
-            [torch.as_tensor(getattr(segments, field)) for segments in batch],
+            [torch.as_tensor(array) for array in arrays],
             batch_first=True,
             padding_value=-1,
         ).to(device)
-        for field in ("boundaries", "starts", "tokens")
+        for arrays in (
+            [segments.boundaries for segments in batch],
+            [segments.starts for segments in batch],
+            [segments.tokens for segments in batch],
+        )
     )
 
 
-def contiguous_starts(boundaries):
+def contiguous_starts(boundaries: torch.Tensor) -> torch.Tensor:
     """The starts of segments that follow each other without a gap, from frame 0.
 
     Example
@@ -51,7 +55,9 @@ def contiguous_starts(boundaries):
     return torch.where(boundaries >= 0, starts + 1, -1)
 
 
-def segment_of_frame(boundaries, starts, num_frames):
+def segment_of_frame(
+    boundaries: torch.Tensor, starts: torch.Tensor, num_frames: int
+) -> torch.Tensor:
     """Which segment each frame is in.
 
     Arguments
@@ -83,7 +89,9 @@ def segment_of_frame(boundaries, starts, num_frames):
     return torch.where(inside, index, -1)
 
 
-def stack_frames(features, boundaries, size):
+def stack_frames(
+    features: torch.Tensor, boundaries: torch.Tensor, size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Puts neighbouring frames of a segment side by side.
 
     It counts from a segment's last frame back, and fills up with zeros before its
@@ -122,12 +130,14 @@ def stack_frames(features, boundaries, size):
     left = boundaries[row, segment] - frame
     length = int(counts.sum(1).max().clamp_min(1))
     stacked = features.new_zeros(len(features), length, size, features.shape[2])
-    place = (row, lasts[row, segment] - left // size, size - 1 - left % size)
-    stacked = stacked.index_put(place, features[row, frame])
+    target = (row, lasts[row, segment] - left // size, size - 1 - left % size)
+    stacked = stacked.index_put(target, features[row, frame])
     return stacked.flatten(2), torch.where(valid, lasts, -1)
 
 
-def segment_softmax(scores, index, count):
+def segment_softmax(
+    scores: torch.Tensor, index: torch.Tensor, count: int
+) -> torch.Tensor:
     """Softmax of the scores of the frames of each segment.
 
     Arguments
@@ -158,7 +168,13 @@ def segment_softmax(scores, index, count):
     return exps / total[index]
 
 
-def weighted_sums(x, weights, index, count, block_size=32):
+def weighted_sums(
+    x: torch.Tensor,
+    weights: torch.Tensor,
+    index: torch.Tensor,
+    count: int,
+    block_size: int = 32,
+) -> torch.Tensor:
     """Sums of the frames of each segment, once for each set of weights.
 
     A few neighbouring segments at a time make one matrix product, so that the cost is
@@ -191,17 +207,17 @@ def weighted_sums(x, weights, index, count, block_size=32):
     block = index // block_size
     num_blocks = -(-count // block_size)
     size = torch.bincount(block, minlength=num_blocks)
-    place = torch.arange(len(x), device=x.device) - (size.cumsum(0) - size)[block]
+    position = torch.arange(len(x), device=x.device) - (size.cumsum(0) - size)[block]
     longest = round_up(int(size.max()) if count else 0)
     frames = x.new_zeros(num_blocks, longest, x.shape[1])
-    frames = frames.index_put((block, place), x)
+    frames = frames.index_put((block, position), x)
     spread = weights.new_zeros(num_blocks, longest, block_size, weights.shape[1])
-    spread = spread.index_put((block, place, index % block_size), weights)
+    spread = spread.index_put((block, position, index % block_size), weights)
     sums = spread.flatten(2).transpose(1, 2) @ frames
     return sums.unflatten(1, (block_size, -1)).flatten(0, 1)[:count]
 
 
-def round_up(count, multiple=64):
+def round_up(count: int, multiple: int = 64) -> int:
     """The next multiple: kernels for a CPU are made anew for each new shape.
 
     Example
@@ -212,7 +228,7 @@ def round_up(count, multiple=64):
     return -(-count // multiple) * multiple
 
 
-def pad_rows(x):
+def pad_rows(x: torch.Tensor) -> torch.Tensor:
     """Adds rows of zeros up to the next :func:`round_up`.
 
     Example

@@ -1,16 +1,19 @@
-"""Reading into a vocabulary: expected embeddings, over tokens known by spelling."""
+"""Reading into a vocabulary: how likely each token is, known by its spelling."""
+
+from __future__ import annotations
 
 import math
 import zlib
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+if TYPE_CHECKING:
+    from ssr_plugin.llm.text_llm import TextLLM
+
 # What tokenizers write for a blank.
 _BLANKS = str.maketrans({"\u0120": " ", "\u2581": " "})
-
-# States that are compared with a whole vocabulary at once.
-_ROWS = 1024
 
 
 def character_ngrams(token, longest=5):
@@ -45,7 +48,7 @@ class SpellingKeys(nn.Module):
 
     A token that the training data never shows gets a key from the n-grams it shares
     with those that it does show, as word vectors do in fastText (Bojanowski et al.,
-    arXiv 1607.04606). How frequent it is, is read off its place in the vocabulary,
+    arXiv 1607.04606). How frequent it is, is read off its index in the vocabulary,
     which tokenizers sort by.
 
     Arguments
@@ -111,13 +114,13 @@ class SpellingKeys(nn.Module):
         ends = count.cumsum(0)
         within = torch.arange(int(ends[-1]), device=ids.device)
         within = within - torch.repeat_interleave(ends - count, count)
-        places = torch.repeat_interleave(self._first[ids], count) + within
+        index = torch.repeat_interleave(self._first[ids], count) + within
         offsets = torch.cat([ends.new_zeros(1), ends])
         kept = None
         if self.training and self.gram_dropout:
-            kept = (torch.rand(places.shape) >= self.gram_dropout).to(self.rank.weight)
+            kept = (torch.rand(index.shape) >= self.gram_dropout).to(self.rank.weight)
             kept = kept / (1 - self.gram_dropout)
-        grams = self.grams(self._bags[places], offsets, per_sample_weights=kept)
+        grams = self.grams(self._bags[index], offsets, per_sample_weights=kept)
         x = grams / count.sqrt().unsqueeze(1)
         rank = torch.log(ids.float() + 1) / 10
         x = x + self.rank(torch.stack([rank, rank**2, rank**3], dim=1))
@@ -126,17 +129,14 @@ class SpellingKeys(nn.Module):
 
 
 class VocabularyHead(nn.Module):
-    """Turns states into vectors by way of the probability of every token.
+    """Tells of states how likely each token of a vocabulary is.
 
-    A vector is the mean embedding that the probabilities give,
-    ``z = sum_v p(v | state) E_v``: the very value that minimises the expected squared
-    error to the embedding of the token, always among the embeddings in direction and
-    length, and able to name a token that training never showed.
+    It can name a token that training never showed.
 
     Arguments
     ---------
     llm : ssr_plugin.llm.text_llm.TextLLM
-        Gives the embeddings E and the tokens' spelling.
+        Gives the tokens' spelling.
     width : int
         H, size of the states.
     size : int
@@ -148,18 +148,24 @@ class VocabularyHead(nn.Module):
     -------
     >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
-    >>> head = VocabularyHead(llm, width=16)
-    >>> vectors, logits = head(torch.rand(3, 16), candidates=torch.arange(10))
-    >>> vectors.shape, logits.shape, head(torch.rand(3, 16)).shape
-    (torch.Size([3, 16]), torch.Size([3, 11]), torch.Size([3, 16]))
+    >>> head, states = VocabularyHead(llm, width=16), torch.rand(3, 16)
+    >>> head(states).shape, head(states, torch.arange(10)).shape
+    (torch.Size([3, 32]), torch.Size([3, 10]))
+    >>> head.null_logits(states).shape
+    torch.Size([3])
     """
 
-    def __init__(self, llm, width, size=256, gram_dropout=0.0):
+    def __init__(
+        self,
+        llm: TextLLM,
+        width: int,
+        size: int = 256,
+        gram_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        # Not a module of this one: it is frozen, and in no checkpoint.
-        self._table = llm.table
+        self.vocab_size = len(llm.table())
         tokens = llm.tokenizer.convert_ids_to_tokens(range(len(llm.tokenizer)))
-        padding = [""] * (len(llm.table()) - len(tokens))
+        padding = [""] * (self.vocab_size - len(tokens))
         tokens = [token or "" for token in tokens] + padding
         self.keys = SpellingKeys(tokens, size, gram_dropout=gram_dropout)
         self.query = nn.Linear(width, size)
@@ -184,17 +190,19 @@ class VocabularyHead(nn.Module):
         return super()._load_from_state_dict(*args, **kwargs)
 
     def _all_keys(self):
+        ids = torch.arange(self.vocab_size, device=self.scale.device)
         if self.training or torch.is_grad_enabled():
-            return self.keys(torch.arange(len(self._table()), device=self.scale.device))
+            return self.keys(ids)
         device = self.scale.device.type
         cast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
         if cast not in self._cached:
-            ids = torch.arange(len(self._table()), device=self.scale.device)
-            parts = [self.keys(part) for part in ids.split(16384)]
-            self._cached[cast] = tuple(map(torch.cat, zip(*parts, strict=True)))
+            chunks = [self.keys(chunk) for chunk in ids.split(16384)]
+            self._cached[cast] = tuple(map(torch.cat, zip(*chunks, strict=True)))
         return self._cached[cast]
 
-    def score(self, states, candidates=None):
+    def forward(
+        self, states: torch.Tensor, candidates: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """How likely each token is.
 
         Arguments
@@ -212,36 +220,17 @@ class VocabularyHead(nn.Module):
         keys, bias = self._all_keys() if candidates is None else self.keys(candidates)
         return (self.query(states) @ keys.T).float() * self.scale + bias.float()
 
-    def forward(self, states, candidates=None):
-        """Reads states.
+    def null_logits(self, states: torch.Tensor) -> torch.Tensor:
+        """The logit of no token, beside those of :meth:`forward`.
 
         Arguments
         ---------
         states : torch.Tensor
-            [M, H]
-        candidates : torch.Tensor or None
-            [C] int, the tokens to choose among; None for all.
+            [..., H]
 
         Returns
         -------
-        vectors : torch.Tensor
-            [M, H]
-        logits : torch.Tensor
-            [M, C + 1] float32, the last that of no token; only if candidates are given.
+        torch.Tensor
+            [...] float32
         """
-        table = self._table()
-        if candidates is None:
-            return torch.cat(
-                [
-                    self.score(x).softmax(-1).to(table.dtype) @ table
-                    for x in states.split(_ROWS)
-                ]
-            )
-        logits = self.score(states, candidates)
-        vectors = logits.softmax(-1).to(table.dtype) @ table[candidates]
-        return vectors, torch.cat([logits, self.null(states).float()], -1)
-
-    def says_something(self, states):
-        """Whether there is a token, rather likely than not: [M, H] to [M] bool."""
-        parts = [self.score(x).logsumexp(-1) for x in states.split(_ROWS)]
-        return torch.cat(parts) >= self.null(states).float().squeeze(-1)
+        return self.null(states).float().squeeze(-1)

@@ -42,10 +42,10 @@ class Emissions:
     def __len__(self):
         return len(self.states)
 
-    def __getitem__(self, part):
+    def __getitem__(self, index):
         """Those of a slice of the states."""
         fields = (self.states, self.blanks, self.tokens, self.scores)
-        return Emissions(*(field[part] for field in fields))
+        return Emissions(*(field[index] for field in fields))
 
 
 @dataclasses.dataclass
@@ -54,21 +54,21 @@ class _Prefix:
 
     blank: float = 0.0
     token: float = -math.inf
-    # The LLM's, and that of the likeliest way to the places of its tokens.
+    # The LLM's, and that of the likeliest way to the states its tokens begin in.
     text: float = 0.0
     likeliest: float = 0.0
-    places: tuple = ()
+    states: tuple = ()
     # Its text among those that the LLM has read, or that which it adds a token to.
     row: int = 0
     added: int | None = None
 
     @property
-    def heard(self):
+    def ctc(self):
         return _log_sum(self.blank, self.token)
 
     @property
     def score(self):
-        return self.heard + self.text
+        return self.ctc + self.text
 
 
 def search_prefixes(emissions, llm, beam_size=4, weight=0.4, bonus=2.0):
@@ -93,18 +93,19 @@ def search_prefixes(emissions, llm, beam_size=4, weight=0.4, bonus=2.0):
     -------
     >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
-    >>> heard = Emissions([3, 7], [-9.0, -0.1], [[5], [6]], [[-0.1], [-3.0]])
-    >>> search_prefixes([heard], llm, weight=0.0, bonus=0.0)
+    >>> emissions = Emissions([3, 7], [-9.0, -0.1], [[5], [6]], [[-0.1], [-3.0]])
+    >>> search_prefixes([emissions], llm, weight=0.0, bonus=0.0)
     [([5], [3])]
     """
-    runs = [(i, part) for i, own in enumerate(emissions) for part in _cut(own)]
+    runs = [(i, run) for i, each in enumerate(emissions) for run in _cut(each)]
     runs.sort(key=lambda run: -len(run[1]))
-    parts = [[] for _ in emissions]
+    hypotheses = [[] for _ in emissions]
     for group in split_groups(runs, lambda run: beam_size, _TEXTS):
-        found = _search([own for _, own in group], llm, beam_size, weight, bonus)
-        for (i, _), best in zip(group, found, strict=True):
-            parts[i].append(best)
-    return [_join(own) for own in parts]
+        batch = [run for _, run in group]
+        best = _search(batch, llm, beam_size, weight, bonus)
+        for (i, _), hypothesis in zip(group, best, strict=True):
+            hypotheses[i].append(hypothesis)
+    return [_join(runs) for runs in hypotheses]
 
 
 def _cut(emissions):
@@ -118,12 +119,11 @@ def _cut(emissions):
     return [*runs, emissions] if len(emissions) else runs
 
 
-def _join(parts):
-    """Tokens and places of the runs of an utterance, in order."""
-    parts = sorted((part for part in parts if part[0]), key=lambda part: part[1][0])
-    return [x for part in parts for x in part[0]], [
-        x for part in parts for x in part[1]
-    ]
+def _join(runs):
+    """Tokens of the runs of an utterance and the states they begin in, in order."""
+    runs = sorted((run for run in runs if run[0]), key=lambda run: run[1][0])
+    tokens = [token for run in runs for token in run[0]]
+    return tokens, [state for run in runs for state in run[1]]
 
 
 def _search(emissions, llm, beam_size, weight, bonus):
@@ -131,16 +131,17 @@ def _search(emissions, llm, beam_size, weight, bonus):
     texts = GrowingTexts(llm, len(emissions))
     beams = [{(): _Prefix(row=row)} for row in range(len(emissions))]
     for step in range(max(map(len, emissions))):
-        active = [i for i, own in enumerate(emissions) if step < len(own)]
+        active = [i for i, each in enumerate(emissions) if step < len(each)]
         for i in active:
-            own, beam = emissions[i], beams[i]
-            if step and own.states[step] > own.states[step - 1] + 1:
+            utterance, beam = emissions[i], beams[i]
+            states = utterance.states
+            if step and states[step] > states[step - 1] + 1:
                 for prefix in beam.values():
-                    prefix.blank, prefix.token = prefix.heard, -math.inf
+                    prefix.blank, prefix.token = prefix.ctc, -math.inf
             rows = [[prefix.row] for prefix in beam.values()]
-            expected = texts.log_probs[rows, own.tokens[step]]
+            expected = texts.log_probs[rows, utterance.tokens[step]]
             gains = (weight * expected + bonus).tolist()
-            beams[i] = _extend(beam, own, step, gains, beam_size)
+            beams[i] = _extend(beam, utterance, step, gains, beam_size)
         # Texts that are of no use any more are left behind with the next that grow.
         kept = [prefix for i in active for prefix in beams[i].values()]
         if any(prefix.added is not None for prefix in kept):
@@ -148,25 +149,25 @@ def _search(emissions, llm, beam_size, weight, bonus):
             for row, prefix in enumerate(kept):
                 prefix.row, prefix.added = row, None
     best = (max(beam.items(), key=lambda item: item[1].score) for beam in beams)
-    return [(list(tokens), list(prefix.places)) for tokens, prefix in best]
+    return [(list(tokens), list(prefix.states)) for tokens, prefix in best]
 
 
 def _extend(beam, emissions, step, gains, beam_size):
     """The best prefixes after one more state, given the LLM's say on its tokens."""
-    heard = dict(zip(emissions.tokens[step], emissions.scores[step], strict=True))
-    found = {}
-    for (tokens, prefix), own_gains in zip(beam.items(), gains, strict=True):
-        total, last = prefix.heard, tokens[-1] if tokens else None
+    log_probs = dict(zip(emissions.tokens[step], emissions.scores[step], strict=True))
+    prefixes = {}
+    for (tokens, prefix), token_gains in zip(beam.items(), gains, strict=True):
+        total, last = prefix.ctc, tokens[-1] if tokens else None
         stays = _Prefix(
             total + emissions.blanks[step],
-            prefix.token + heard.get(last, -math.inf),
+            prefix.token + log_probs.get(last, -math.inf),
             prefix.text,
-            places=prefix.places,
+            states=prefix.states,
             row=prefix.row,
         )
-        stays.likeliest = stays.heard
-        _add(found, tokens, stays)
-        for (token, score), gain in zip(heard.items(), own_gains, strict=True):
+        stays.likeliest = stays.ctc
+        _add(prefixes, tokens, stays)
+        for (token, score), gain in zip(log_probs.items(), token_gains, strict=True):
             # A token that is told twice is one, unless there is a blank between.
             score = score + (prefix.blank if token == last else total)
             if score == -math.inf:
@@ -176,25 +177,25 @@ def _extend(beam, emissions, step, gains, beam_size):
                 score,
                 prefix.text + gain,
                 score,
-                (*prefix.places, emissions.states[step]),
+                (*prefix.states, emissions.states[step]),
                 prefix.row,
                 token,
             )
-            _add(found, (*tokens, token), grown)
-    best = sorted(found.items(), key=lambda item: -item[1].score)
+            _add(prefixes, (*tokens, token), grown)
+    best = sorted(prefixes.items(), key=lambda item: -item[1].score)
     return dict(best[:beam_size])
 
 
-def _add(found, tokens, prefix):
+def _add(prefixes, tokens, prefix):
     """Adds a way to a prefix to others to it, if there are any."""
-    other = found.get(tokens)
+    other = prefixes.get(tokens)
     if other is None:
-        found[tokens] = prefix
+        prefixes[tokens] = prefix
         return
     best = max(prefix, other, key=lambda way: way.likeliest)
     # A text that was read already need not be read again.
     read = prefix if prefix.added is None else other
-    found[tokens] = dataclasses.replace(
+    prefixes[tokens] = dataclasses.replace(
         best,
         blank=_log_sum(prefix.blank, other.blank),
         token=_log_sum(prefix.token, other.token),

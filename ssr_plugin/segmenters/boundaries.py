@@ -58,7 +58,7 @@ def character_times(length, units):
 
 
 def token_times(spans, starts, ends, spoken):
-    """Times at which each token's own speech starts and ends.
+    """Times at which each token's speech starts and ends.
 
     Tokens that are the bytes of one character share its time evenly.
 
@@ -84,14 +84,14 @@ def token_times(spans, starts, ends, spoken):
     last = starts[0] if len(starts) else 0.0
     token_starts = np.empty(len(spans))
     token_ends = np.empty(len(spans))
-    own = [first + np.flatnonzero(spoken[first:stop]) for first, stop in spans]
-    finals = [places[-1] if len(places) else None for places in own]
+    indices = [first + np.flatnonzero(spoken[first:stop]) for first, stop in spans]
+    finals = [each[-1] if len(each) else None for each in indices]
     for final, run in itertools.groupby(range(len(spans)), key=finals.__getitem__):
         run = list(run)
         for left, i in zip(reversed(range(len(run))), run, strict=True):
             token_starts[i] = last
             if final is not None:
-                token_starts[i] = max(last, starts[own[i][0]])
+                token_starts[i] = max(last, starts[indices[i][0]])
                 share = (ends[final] - starts[final]) * left / len(run)
                 last = max(last, ends[final] - share)
             token_ends[i] = last

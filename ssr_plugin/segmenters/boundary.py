@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from ssr_plugin.nnet.frames import frame_mask
-from ssr_plugin.segmenters.forced import Segments
+from ssr_plugin.segmenters.base import Segmentation, Segments
+from ssr_plugin.segmenters.network_segmenter import FrameNetworkSegmenter
 from ssr_plugin.segmenters.spikes import peaks
-from ssr_plugin.segmenters.trained import TrainedSegmenter
 
 
-class BoundarySegmenter(TrainedSegmenter):
+class BoundarySegmenter(FrameNetworkSegmenter):
     """Tells of each frame whether a token begins there.
 
     A connector reads what lies between two boundaries and needs no spelling. Frames
@@ -23,7 +23,7 @@ class BoundarySegmenter(TrainedSegmenter):
     Arguments
     ---------
     input_size, llm, frame_rate, **network
-        Of :class:`ssr_plugin.segmenters.trained.TrainedSegmenter`.
+        Of :class:`ssr_plugin.segmenters.network_segmenter.NetworkSegmenter`.
     neighbour_share : float
         What the frames beside a boundary are taught, of 1.
     count_weight : float
@@ -38,8 +38,8 @@ class BoundarySegmenter(TrainedSegmenter):
     >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
     >>> segmenter = BoundarySegmenter(6, llm, 50.0, width=8, num_heads=2)
-    >>> (segments,) = segmenter.segment_frames(torch.rand(1, 9, 6), torch.tensor([9]))
-    >>> set(segments.tokens.tolist()) <= {-1}
+    >>> (found,) = segmenter.segment_frames(torch.rand(1, 9, 6), torch.tensor([9]))
+    >>> set(found.segments.tokens.tolist()) <= {-1}
     True
     """
 
@@ -63,7 +63,7 @@ class BoundarySegmenter(TrainedSegmenter):
         self.output = nn.Linear(self.network.width, stack)
 
     def symbols(self):
-        """See :meth:`TrainedSegmenter.symbols`."""
+        """See :meth:`TrainableSegmenter.symbols`."""
         return {"threshold": self.threshold}
 
     def logits(self, states):
@@ -71,28 +71,29 @@ class BoundarySegmenter(TrainedSegmenter):
         return self.output(states).float().flatten(-2)
 
     def loss(self, features, lengths, boundaries, starts, tokens):
-        """See :meth:`TrainedSegmenter.loss`: cross-entropy and count, per token."""
+        """See :meth:`TrainableSegmenter.loss`: cross-entropy and count, per token."""
         states, _ = self.network(features, lengths)
         logits = self.logits(states)
-        row, place = torch.nonzero(starts >= 0, as_tuple=True)
-        wanted = torch.zeros_like(logits)
-        wanted[row, starts[row, place]] = 1.0
-        beside = F.max_pool1d(wanted.unsqueeze(1), 3, 1, 1).squeeze(1)
-        wanted = torch.maximum(wanted, self.neighbour_share * beside)
+        row, index = torch.nonzero(starts >= 0, as_tuple=True)
+        targets = torch.zeros_like(logits)
+        targets[row, starts[row, index]] = 1.0
+        beside = F.max_pool1d(targets.unsqueeze(1), 3, 1, 1).squeeze(1)
+        targets = torch.maximum(targets, self.neighbour_share * beside)
         valid = frame_mask(lengths, logits.shape[1])
         error = F.binary_cross_entropy_with_logits(
-            logits[valid], wanted[valid], reduction="sum"
+            logits[valid], targets[valid], reduction="sum"
         )
-        found = (logits.sigmoid() * valid).sum(1) - (wanted * valid).sum(1)
-        error = error + self.count_weight * found.abs().sum()
+        excess = (logits.sigmoid() * valid).sum(1) - (targets * valid).sum(1)
+        error = error + self.count_weight * excess.abs().sum()
         return error / len(row) if len(row) else error
 
     def segment_states(self, states, num_frames):
-        """See :meth:`TrainedSegmenter.segment_states`."""
+        """See :meth:`FrameNetworkSegmenter.segment_states`."""
         if not len(states):
-            return Segments.none()
+            return Segmentation(Segments.none())
         probabilities = self.logits(states).sigmoid()[:num_frames]
         starts = peaks(probabilities, self.threshold, self.min_frames)
         starts = np.asarray(starts, dtype=np.int64)
         boundaries = np.append(starts[1:] - 1, num_frames - 1)[: len(starts)]
-        return Segments(np.full_like(starts, -1), starts, boundaries)
+        segments = Segments(np.full_like(starts, -1), starts, boundaries)
+        return Segmentation(segments)

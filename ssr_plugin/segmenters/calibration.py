@@ -6,7 +6,7 @@ from ssr_plugin.alignment.formats import Timed
 from ssr_plugin.alignment.quality import match_words
 
 
-def calibrate(found, reference):
+def calibrate(alignments, reference):
     """What is to be added to an aligner's starts and ends.
 
     The medians over the words that both have, so that an utterance that went wrong
@@ -15,14 +15,14 @@ def calibrate(found, reference):
 
     Arguments
     ---------
-    found, reference : dict
+    alignments, reference : dict
         Id -> ssr_plugin.alignment.record.Alignment, of words or characters. Utterances
         in one alone do not count.
 
     Returns
     -------
     start_offset, end_offset : float
-        In ms, to a tenth; to be added to those that ``found`` was made with.
+        In ms, to a tenth; to be added to those that ``alignments`` was made with.
 
     Raises
     ------
@@ -32,14 +32,14 @@ def calibrate(found, reference):
     Example
     -------
     >>> from ssr_plugin.alignment.record import Alignment, Unit
-    >>> found = Alignment("a", "Hi!", (Unit("Hi", 0.13, 0.3, 0),), "word", 1.0)
+    >>> ours = Alignment("a", "Hi!", (Unit("Hi", 0.13, 0.3, 0),), "word", 1.0)
     >>> reference = Alignment("a", "hi", (Unit("hi", 0.1, 0.31, 0),), "word", 1.0)
-    >>> calibrate({"a": found}, {"a": reference})
+    >>> calibrate({"a": ours}, {"a": reference})
     (-30.0, 10.0)
     """
     starts, ends = [], []
-    for id in sorted(found.keys() & reference.keys()):
-        ours, theirs = words_of(found[id]), words_of(reference[id])
+    for id in sorted(alignments.keys() & reference.keys()):
+        ours, theirs = words_of(alignments[id]), words_of(reference[id])
         for i, j in match_words(ours, theirs):
             starts.append(theirs[j][1] - ours[i][1])
             if i + 1 == len(ours) or ours[i][2] != ours[i + 1][1]:

@@ -9,22 +9,24 @@ from torch import nn
 from ssr_plugin.alignment.ctc import viterbi, with_star
 from ssr_plugin.alignment.ctc_characters import character_times, label_times
 from ssr_plugin.alignment.record import Alignment, Unit
+from ssr_plugin.segmenters.base import (
+    Segmentation,
+    SegmentationError,
+    Segments,
+)
 from ssr_plugin.segmenters.character_segmenter import (
     CharacterSegmenter,
     check_fit,
     check_memory,
 )
-from ssr_plugin.segmenters.forced import (
-    ForcedSegmenter,
-    SegmentationError,
-    Segments,
-)
+from ssr_plugin.segmenters.forced import ForcedSegmenter
+from ssr_plugin.segmenters.network_segmenter import FrameNetworkSegmenter
 from ssr_plugin.segmenters.spikes import runs_of_labels
 
 BLANK = 0
 
 
-class CharCTCSegmenter(CharacterSegmenter):
+class CharCTCSegmenter(CharacterSegmenter, FrameNetworkSegmenter):
     """Characters by CTC (Graves et al., 2006), then the tokens of what they spell.
 
     As in Tan et al. (arXiv 2410.00168): the most likely characters are the hypothesis,
@@ -49,7 +51,7 @@ class CharCTCSegmenter(CharacterSegmenter):
 
     def __init__(self, input_size, llm, frame_rate, **options):
         super().__init__(input_size, llm, frame_rate, **options)
-        self._cut = ForcedSegmenter(self.tokenizer, frame_rate, text_case="as_is")
+        self._cut = ForcedSegmenter(input_size, llm, frame_rate, text_case="as_is")
 
     def make_symbols(self):
         """See :meth:`CharacterSegmenter.make_symbols`."""
@@ -60,7 +62,7 @@ class CharCTCSegmenter(CharacterSegmenter):
         return self.output(states).float().log_softmax(-1)
 
     def loss(self, features, lengths, boundaries, starts, tokens):
-        """See :meth:`TrainedSegmenter.loss`: CTC, per character."""
+        """See :meth:`TrainableSegmenter.loss`: CTC, per character."""
         states, lengths = self.network(features, lengths)
         texts = [self.spell(row[row >= 0]) for row in tokens]
         targets = [[self.labels[c] for c in t if c in self.labels] for t in texts]
@@ -89,7 +91,7 @@ class CharCTCSegmenter(CharacterSegmenter):
         return label_times(runs, step, self.start_offset, self.end_offset)
 
     def segment_states(self, states, num_frames):
-        """See :meth:`TrainedSegmenter.segment_states`."""
+        """See :meth:`FrameNetworkSegmenter.segment_states`."""
         labels, first, last = runs_of_labels(self.log_probs(states).argmax(-1), BLANK)
         text = "".join(self.alphabet[i - 1] for i in labels)
         spoken = [i for i, character in enumerate(text) if not character.isspace()]
@@ -103,7 +105,8 @@ class CharCTCSegmenter(CharacterSegmenter):
         )
         try:
             alignment = Alignment("", text, units, "char", duration)
-            return self._cut.segment(alignment, num_frames)
+            segments = self._cut.segment(alignment, num_frames)
         except SegmentationError:
             # Silence, or more tokens than frames: there is nothing to read.
-            return Segments.none()
+            segments = Segments.none()
+        return Segmentation(segments, text.strip())

@@ -1,16 +1,19 @@
 """What the trained segmenters share that know characters: alphabet and alignment."""
 
+import abc
+
 import torch
 
 from ssr_plugin.alignment.ctc_characters import character_times, spell
 from ssr_plugin.alignment.record import AlignmentError
-from ssr_plugin.segmenters.trained import TrainedSegmenter
+from ssr_plugin.segmenters.base import TextAligner
+from ssr_plugin.segmenters.network_segmenter import NetworkSegmenter
 
 # Bytes that a search may take.
 MOST_MEMORY = 4e9
 
 
-class CharacterSegmenter(TrainedSegmenter):
+class CharacterSegmenter(NetworkSegmenter, TextAligner):
     """A trained segmenter that tells characters, and so can align a known text.
 
     A subclass gives :meth:`make_symbols` and :meth:`find`.
@@ -18,7 +21,7 @@ class CharacterSegmenter(TrainedSegmenter):
     Arguments
     ---------
     input_size, llm, frame_rate, **network
-        Of :class:`ssr_plugin.segmenters.trained.TrainedSegmenter`.
+        Of :class:`ssr_plugin.segmenters.network_segmenter.NetworkSegmenter`.
     alphabet : str
         The characters; learnt from the training text where empty.
     start_offset, end_offset : float
@@ -47,10 +50,11 @@ class CharacterSegmenter(TrainedSegmenter):
         self.star = len(self.alphabet) + 1
         self.make_symbols()
 
+    @abc.abstractmethod
     def make_symbols(self):
         """Makes the layers whose size is that of the alphabet."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def find(self, states, labels):
         """Finds the labels of a text in an utterance.
 
@@ -71,17 +75,16 @@ class CharacterSegmenter(TrainedSegmenter):
         AlignmentError
             If they do not fit, or are too many.
         """
-        raise NotImplementedError
 
     def learn_symbols(self, segments):
-        """See :meth:`TrainedSegmenter.learn_symbols`: the characters of the text."""
+        """See :meth:`TrainableSegmenter.learn_symbols`: the characters of the text."""
         seen = set()
         for each in segments:
             seen |= set(self.spell(each.tokens))
         self.set_alphabet("".join(seen))
 
     def symbols(self):
-        """See :meth:`TrainedSegmenter.symbols`."""
+        """See :meth:`TrainableSegmenter.symbols`."""
         return {
             "alphabet": self.alphabet,
             "start_offset": self.start_offset,

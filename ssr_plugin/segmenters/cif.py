@@ -6,11 +6,11 @@ from torch import nn
 
 from ssr_plugin.nnet.firing import firing_frames
 from ssr_plugin.nnet.frames import frame_mask
-from ssr_plugin.segmenters.forced import Segments
-from ssr_plugin.segmenters.trained import TrainedSegmenter
+from ssr_plugin.segmenters.base import Segmentation, Segments
+from ssr_plugin.segmenters.network_segmenter import FrameNetworkSegmenter
 
 
-class CIFSegmenter(TrainedSegmenter):
+class CIFSegmenter(FrameNetworkSegmenter):
     """Each frame is given a weight; where the sum passes a whole number, a token ends.
 
     Dong & Xu, arXiv 1905.11235. Their quantity loss teaches the weights of an utterance
@@ -21,7 +21,7 @@ class CIFSegmenter(TrainedSegmenter):
     Arguments
     ---------
     input_size, llm, frame_rate, **network
-        Of :class:`ssr_plugin.segmenters.trained.TrainedSegmenter`.
+        Of :class:`ssr_plugin.segmenters.network_segmenter.NetworkSegmenter`.
     segment_weight : float
         Of the loss for each segment, beside that for the utterance.
 
@@ -48,7 +48,7 @@ class CIFSegmenter(TrainedSegmenter):
         return self.output(states).float().flatten(-2).sigmoid()
 
     def loss(self, features, lengths, boundaries, starts, tokens):
-        """See :meth:`TrainedSegmenter.loss`: both quantities, per token."""
+        """See :meth:`TrainableSegmenter.loss`: both quantities, per token."""
         states, _ = self.network(features, lengths)
         weights = self.weights(states)
         weights = weights * frame_mask(lengths, weights.shape[1])
@@ -61,11 +61,12 @@ class CIFSegmenter(TrainedSegmenter):
         return (error + self.segment_weight * apart) / counts.sum().clamp_min(1)
 
     def segment_states(self, states, num_frames):
-        """See :meth:`TrainedSegmenter.segment_states`."""
+        """See :meth:`FrameNetworkSegmenter.segment_states`."""
         if not len(states):
-            return Segments.none()
+            return Segmentation(Segments.none())
         ends = firing_frames(self.weights(states)[:num_frames])
         # A frame fires one token at most: others that it holds have no frames.
         boundaries = np.unique(np.asarray(ends, dtype=np.int64))
         starts = np.append(0, boundaries[:-1] + 1)[: len(boundaries)]
-        return Segments(np.full_like(boundaries, -1), starts, boundaries)
+        segments = Segments(np.full_like(boundaries, -1), starts, boundaries)
+        return Segmentation(segments)

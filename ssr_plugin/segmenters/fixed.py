@@ -1,13 +1,20 @@
 """Segments of a fixed length: what connectors did before they knew of tokens."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
+from torch import Tensor
 
 from ssr_plugin.nnet.lengths import absolute_lengths
-from ssr_plugin.segmenters.forced import Segments
+from ssr_plugin.segmenters.base import FrameSegmenter, Segmentation, Segments
+
+if TYPE_CHECKING:
+    from ssr_plugin.llm.text_llm import TextLLM
 
 
-class FixedSegmenter(torch.nn.Module):
+class FixedSegmenter(FrameSegmenter):
     """Cuts every k frames, whatever is said there.
 
     It needs no transcript and no training. A segment is no token, so that its vector
@@ -15,8 +22,8 @@ class FixedSegmenter(torch.nn.Module):
 
     Arguments
     ---------
-    tokenizer : transformers.PreTrainedTokenizerFast
-        Of the LLM. Not read: a segmenter is always given one.
+    input_size, llm
+        Not read: every segmenter is given them.
     frame_rate : float
         Of the encoder, in Hz.
     vectors_per_second : float
@@ -34,45 +41,40 @@ class FixedSegmenter(torch.nn.Module):
 
     Example
     -------
-    >>> segmenter = FixedSegmenter(None, frame_rate=50.0, vectors_per_second=12.5)
-    >>> (segments,) = segmenter.segment_frames(torch.rand(1, 9, 6), torch.tensor([9]))
-    >>> segments.starts.tolist(), segments.boundaries.tolist()
+    >>> from types import SimpleNamespace
+    >>> llm = SimpleNamespace(tokenizer=None)
+    >>> segmenter = FixedSegmenter(6, llm, frame_rate=50.0, vectors_per_second=12.5)
+    >>> (found,) = segmenter.segment_frames(torch.rand(1, 9, 6), torch.tensor([9]))
+    >>> found.segments.starts.tolist(), found.segments.boundaries.tolist()
     ([0, 4, 8], [3, 7, 8])
     """
 
-    forced = False
-    trained = False
-
-    def __init__(self, tokenizer, frame_rate, vectors_per_second=5.0):
-        super().__init__()
+    def __init__(
+        self,
+        input_size: int,
+        llm: TextLLM,
+        frame_rate: float,
+        vectors_per_second: float = 5.0,
+    ) -> None:
+        super().__init__(input_size, llm, frame_rate)
         if not vectors_per_second > 0:
             raise ValueError(
                 f"vectors_per_second: {vectors_per_second!r} is not above 0"
             )
         self.size = max(1, round(frame_rate / vectors_per_second))
 
-    def segment_frames(self, features, lengths, use_lm=True):
-        """Cuts utterances of which only the frames are known.
+    def segment_frames(
+        self, features: Tensor, lengths: Tensor, use_lm: bool = True
+    ) -> list[Segmentation]:
+        """See :meth:`FrameSegmenter.segment_frames`; only lengths are read.
 
-        Arguments
-        ---------
-        features : torch.Tensor
-            [B, T, D]. Not read.
-        lengths : torch.Tensor
-            [B] int, frames of each utterance; or floats, shares of T.
-        use_lm : bool
-            Without a say.
-
-        Returns
-        -------
-        list of Segments
-            One of each utterance. The last segment has what frames are left; an
-            utterance without frames has no segment. All tokens are -1, for unknown.
+        The last segment has what frames are left; an utterance without frames has no
+        segment. All tokens are -1, for unknown.
         """
-        lengths = absolute_lengths(lengths, features.shape[1]).tolist()
-        return [self._cut(length) for length in lengths]
+        counts = absolute_lengths(lengths, features.shape[1]).tolist()
+        return [Segmentation(self._cut(count)) for count in counts]
 
-    def _cut(self, length):
+    def _cut(self, length: int) -> Segments:
         starts = np.arange(0, length, self.size, dtype=np.int64)
         boundaries = np.minimum(starts + self.size, length) - 1
         return Segments(np.full_like(starts, -1), starts, boundaries)

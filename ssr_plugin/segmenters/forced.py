@@ -1,10 +1,16 @@
 """Segments from a transcript and its alignment."""
 
-import dataclasses
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
+from ssr_plugin.segmenters.base import (
+    SegmentationError,
+    Segments,
+    TranscriptSegmenter,
+)
 from ssr_plugin.segmenters.boundaries import (
     SILENCE_POLICIES,
     character_times,
@@ -13,38 +19,11 @@ from ssr_plugin.segmenters.boundaries import (
     token_times,
 )
 
+if TYPE_CHECKING:
+    from ssr_plugin.alignment.record import Alignment
+    from ssr_plugin.llm.text_llm import TextLLM
+
 TEXT_CASES = ("lower", "upper", "as_is")
-
-
-class SegmentationError(ValueError):
-    """An utterance that cannot be cut into one segment per token."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Segments:
-    """The segments of one utterance: one LLM token each.
-
-    Arguments
-    ---------
-    tokens : np.ndarray
-        [N] int, token ids; -1 where a segmenter does not say which.
-    starts : np.ndarray
-        [N] int, the first frame of each segment.
-    boundaries : np.ndarray
-        [N] int, the last frame of each segment.
-    """
-
-    tokens: np.ndarray
-    starts: np.ndarray
-    boundaries: np.ndarray
-
-    def __len__(self):
-        return len(self.tokens)
-
-    @classmethod
-    def none(cls):
-        """Those of an utterance in which nothing is said."""
-        return cls(*(np.zeros(0, dtype=np.int64) for _ in range(3)))
 
 
 def apply_case(text, case):
@@ -67,15 +46,17 @@ def apply_case(text, case):
     return "".join(c if len(change(c)) != 1 else change(c) for c in text)
 
 
-class ForcedSegmenter(torch.nn.Module):
+class ForcedSegmenter(TranscriptSegmenter):
     """One segment per token of the transcript, cut where the alignment says.
 
     It reads the reference transcript: whatever is measured with it says ``forced``.
 
     Arguments
     ---------
-    tokenizer : transformers.PreTrainedTokenizerFast
-        Of the LLM. It must give character offsets.
+    input_size : int
+        Not read.
+    llm : ssr_plugin.llm.text_llm.TextLLM
+        Its tokenizer must give character offsets.
     frame_rate : float
         Of the encoder, in Hz.
     silence : str
@@ -89,6 +70,7 @@ class ForcedSegmenter(torch.nn.Module):
 
     Example
     -------
+    >>> from types import SimpleNamespace
     >>> from tokenizers import Tokenizer, models, pre_tokenizers
     >>> from transformers import PreTrainedTokenizerFast
     >>> from ssr_plugin.alignment.record import Alignment, Unit
@@ -96,7 +78,8 @@ class ForcedSegmenter(torch.nn.Module):
     >>> tokenizer = Tokenizer(models.WordLevel(words, unk_token="?"))
     >>> tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
-    >>> segmenter = ForcedSegmenter(tokenizer, frame_rate=50.0)
+    >>> llm = SimpleNamespace(tokenizer=tokenizer)
+    >>> segmenter = ForcedSegmenter(6, llm, frame_rate=50.0)
     >>> units = (Unit("HELLO", 0.1, 0.5, 0), Unit("WORLD", 0.6, 1.0, 6))
     >>> alignment = Alignment("a", "HELLO WORLD", units, "word", 1.2)
     >>> segments = segmenter.segment(alignment, num_frames=60)
@@ -104,18 +87,17 @@ class ForcedSegmenter(torch.nn.Module):
     ([0, 1], [5, 30], [29, 59])
     """
 
-    forced = True
-    trained = False
-
     def __init__(
         self,
-        tokenizer,
-        frame_rate,
-        silence="previous",
-        text_case="lower",
-        leading_space=True,
-    ):
-        super().__init__()
+        input_size: int,
+        llm: TextLLM,
+        frame_rate: float,
+        silence: str = "previous",
+        text_case: str = "lower",
+        leading_space: bool = True,
+    ) -> None:
+        super().__init__(input_size, llm, frame_rate)
+        tokenizer = llm.tokenizer
         if not tokenizer.is_fast:
             raise ValueError(
                 f"{type(tokenizer).__name__} of {tokenizer.name_or_path!r} gives no "
@@ -128,8 +110,6 @@ class ForcedSegmenter(torch.nn.Module):
         ):
             if value not in known:
                 raise ValueError(f"{key}: {value!r} is none of {', '.join(known)}")
-        self.tokenizer = tokenizer
-        self.frame_rate = frame_rate
         self.silence = silence
         self.text_case = text_case
         self.prefix = " " if leading_space and self._space_is_inside() else ""
@@ -145,16 +125,8 @@ class ForcedSegmenter(torch.nn.Module):
         )
         return spaced != alone and inside[-len(spaced) :] == spaced
 
-    def tokenize(self, text):
-        """The tokens of a transcript and the characters each of them covers.
-
-        Returns
-        -------
-        tokens : list of int
-        spans : list of (int, int)
-            Characters [first, last + 1) of ``text``; an empty span where a token
-            covers none.
-        """
+    def tokenize(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """See :meth:`TranscriptSegmenter.tokenize`."""
         text = self.prefix + apply_case(text, self.text_case)
         encoded = self.tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True
@@ -166,18 +138,8 @@ class ForcedSegmenter(torch.nn.Module):
         ]
         return encoded.input_ids, spans
 
-    def segment(self, alignment, num_frames):
-        """Cuts one utterance.
-
-        Arguments
-        ---------
-        alignment : ssr_plugin.alignment.record.Alignment
-        num_frames : int
-            Frames that the encoder gives for the utterance.
-
-        Returns
-        -------
-        Segments
+    def segment(self, alignment: Alignment, num_frames: int) -> Segments:
+        """See :meth:`TranscriptSegmenter.segment`.
 
         Raises
         ------

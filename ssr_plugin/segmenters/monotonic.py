@@ -55,9 +55,9 @@ def search(blocks, lengths, counts, optional):
     jumped, jumps = np.empty_like(barrier), np.empty(barrier.shape, dtype=bool)
     t = 0
     for block in blocks:
-        made = np.empty((block.shape[1], *barrier.shape), dtype=np.int8)
-        moves.append(made)
-        for scores, move in zip(block.swapaxes(0, 1), made, strict=True):
+        block_moves = np.empty((block.shape[1], *barrier.shape), dtype=np.int8)
+        moves.append(block_moves)
+        for scores, move in zip(block.swapaxes(0, 1), block_moves, strict=True):
             np.greater(step, stay, out=move, casting="unsafe")
             np.maximum(step, stay, out=best)
             np.add(skip, barrier, out=jumped)
@@ -84,12 +84,12 @@ def _final(value, rows, last, optional):
 def _trace_back(moves, lengths, final, ends):
     """The symbol of each frame, from the moves that led to it."""
     rows = np.arange(len(lengths))
-    count = sum(len(made) for made in moves)
+    count = sum(len(block_moves) for block_moves in moves)
     path = np.full((len(rows), count), -1)
     symbol = np.zeros(len(rows), dtype=np.int64)
     t = count
-    for made in reversed(moves):
-        for move in made[::-1]:
+    for block_moves in reversed(moves):
+        for move in block_moves[::-1]:
             t -= 1
             if t in ends:
                 symbol[ends[t]] = np.maximum(final[ends[t]], 0)
@@ -126,7 +126,7 @@ def runs_of_path(path, count):
 def forward_sum(log_probs, lengths, counts):
     """Minus the log-probability of all ways for symbols to fill the frames.
 
-    Badlani et al. (arXiv 2108.10447), eq. 3-4: CTC over the text's places, no two of
+    Badlani et al. (arXiv 2108.10447), eq. 3-4: CTC over the text's positions, no two of
     which are the same. Here its blank, which would take frames, has no probability; and
     no symbol is left out, since letters then learn to take the pauses.
 
@@ -148,10 +148,10 @@ def forward_sum(log_probs, lengths, counts):
     >>> forward_sum(even, torch.tensor([3]), torch.tensor([2])).exp()
     tensor([4.])
     """
-    places = torch.arange(1, log_probs.shape[2] + 1, device=log_probs.device)
+    positions = torch.arange(1, log_probs.shape[2] + 1, device=log_probs.device)
     return F.ctc_loss(
         F.pad(log_probs, (1, 0), value=NEVER).transpose(0, 1),
-        places.expand(len(log_probs), -1),
+        positions.expand(len(log_probs), -1),
         lengths,
         counts,
         reduction="none",
@@ -160,7 +160,7 @@ def forward_sum(log_probs, lengths, counts):
 
 
 def beta_binomial(lengths, counts, num_frames, num_symbols, scale=1.0):
-    """Log-probability of each symbol at each frame, from its place alone.
+    """Log-probability of each symbol at each frame, from its position alone.
 
     The diagonal prior of Shih et al. (RAD-TTS) and Badlani et al., section 3.1.2.
 

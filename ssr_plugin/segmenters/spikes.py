@@ -15,21 +15,21 @@ def runs_of_labels(labels, blank=0):
     Returns
     -------
     labels, first, last : list of int
-        Of each run: its label, and its first and last place.
+        Of each run: its label, and its first and last index.
 
     Example
     -------
     >>> runs_of_labels(torch.tensor([0, 2, 2, 0, 2, 3]))
     ([2, 2, 3], [1, 4, 5], [2, 4, 5])
     """
-    found, counts = torch.unique_consecutive(labels, return_counts=True)
+    values, counts = torch.unique_consecutive(labels, return_counts=True)
     last = counts.cumsum(0) - 1
-    kept = found != blank
-    runs = found[kept], (last - counts + 1)[kept], last[kept]
+    kept = values != blank
+    runs = values[kept], (last - counts + 1)[kept], last[kept]
     return tuple(run.tolist() for run in runs)
 
 
-def told_once(tokens, tokenizer):
+def not_repeated(tokens, tokenizer):
     """Which tokens do not repeat the end of the token before them.
 
     Where a model wavers between two ways to cut a word, it may tell both: "burning",
@@ -52,26 +52,26 @@ def told_once(tokens, tokenizer):
     >>> tokenizer = AutoTokenizer.from_pretrained("recipes/sample/llm")
     >>> words = ["\u2581nations", "ations", "\u2581an"]
     >>> tokens = tokenizer.convert_tokens_to_ids(words)
-    >>> told_once(tokens, tokenizer)
+    >>> not_repeated(tokens, tokenizer)
     [True, False, True]
     """
     texts = [tokenizer.decode([token]) for token in tokens]
     kept, last = [], None
-    for place, text in enumerate(texts):
+    for index, text in enumerate(texts):
         repeats = (
             last is not None
             and 1 < len(text) < len(texts[last].strip())
             and texts[last].endswith(text)
             # No blank between: the decoder knows how its tokens tell words apart.
-            and tokenizer.decode([tokens[last], tokens[place]]) == texts[last] + text
+            and tokenizer.decode([tokens[last], tokens[index]]) == texts[last] + text
         )
         kept.append(not repeats)
-        last = last if repeats else place
+        last = last if repeats else index
     return kept
 
 
 def peaks(probabilities, threshold, min_distance):
-    """The places of the highest probabilities, the likeliest first, none too near.
+    """The indices of the highest probabilities, the likeliest first, none too near.
 
     Arguments
     ---------
@@ -80,7 +80,7 @@ def peaks(probabilities, threshold, min_distance):
     threshold : float
         Least probability.
     min_distance : int
-        Least distance of two places.
+        Least distance of two of them.
 
     Returns
     -------
@@ -92,12 +92,12 @@ def peaks(probabilities, threshold, min_distance):
     >>> peaks(torch.tensor([0.1, 0.8, 0.9, 0.1, 0.7]), 0.5, 2)
     [2, 4]
     """
-    places = torch.nonzero(probabilities >= threshold).squeeze(1)
-    order = probabilities[places].argsort(descending=True, stable=True)
+    indices = torch.nonzero(probabilities >= threshold).squeeze(1)
+    order = probabilities[indices].argsort(descending=True, stable=True)
     taken = torch.zeros(len(probabilities), dtype=torch.bool)
-    found = []
-    for place in places[order].tolist():
-        if not taken[place]:
-            found.append(place)
-            taken[max(place - min_distance + 1, 0) : place + min_distance] = True
-    return sorted(found)
+    chosen = []
+    for index in indices[order].tolist():
+        if not taken[index]:
+            chosen.append(index)
+            taken[max(index - min_distance + 1, 0) : index + min_distance] = True
+    return sorted(chosen)

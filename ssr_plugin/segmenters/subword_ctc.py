@@ -9,10 +9,10 @@ from ssr_plugin.llm.prefixes import GrowingTexts
 from ssr_plugin.nnet.candidates import distance_logits, draw_candidates
 from ssr_plugin.nnet.frames import frame_mask
 from ssr_plugin.nnet.spelling import VocabularyHead
+from ssr_plugin.segmenters.base import Segmentation, Segments, TokenPosteriors
 from ssr_plugin.segmenters.beam import Emissions, search_prefixes
-from ssr_plugin.segmenters.forced import Segments
-from ssr_plugin.segmenters.spikes import runs_of_labels, told_once
-from ssr_plugin.segmenters.trained import TrainedSegmenter
+from ssr_plugin.segmenters.network_segmenter import FrameNetworkSegmenter
+from ssr_plugin.segmenters.spikes import not_repeated, runs_of_labels
 
 OUTPUTS = ("spelling", "distance", "linear")
 # Scores in memory at once: 256 MB in float32, a few times over.
@@ -22,7 +22,7 @@ _SCORES = 2**26
 _SURE, _TOKENS = -0.002, 8
 
 
-class SubwordCTCSegmenter(TrainedSegmenter):
+class SubwordCTCSegmenter(FrameNetworkSegmenter):
     """The LLM's tokens by CTC; each run of one token begins a segment.
 
     CTC alone is free to tell a token anywhere. Here forced segments say where, too: the
@@ -36,7 +36,7 @@ class SubwordCTCSegmenter(TrainedSegmenter):
     Arguments
     ---------
     input_size, llm, frame_rate, **network
-        Of :class:`ssr_plugin.segmenters.trained.TrainedSegmenter`.
+        Of :class:`ssr_plugin.segmenters.network_segmenter.NetworkSegmenter`.
     output : str
         How tokens are told apart. "spelling": by keys made of the tokens' letters, so
         that words which training never shows can be read
@@ -45,7 +45,7 @@ class SubwordCTCSegmenter(TrainedSegmenter):
         row of weights for each token of the training text, and no others.
     num_candidates : int
         Tokens to tell apart in a step of training.
-    place_weight : float
+    start_weight : float
         Of the loss for where tokens begin, beside CTC's.
     gram_dropout : float
         With "spelling": share of a token's letter groups left out in training.
@@ -72,7 +72,7 @@ class SubwordCTCSegmenter(TrainedSegmenter):
         frame_rate,
         output="spelling",
         num_candidates=6000,
-        place_weight=0.5,
+        start_weight=0.5,
         gram_dropout=0.2,
         beam_size=1,
         llm_weight=0.4,
@@ -86,7 +86,7 @@ class SubwordCTCSegmenter(TrainedSegmenter):
             raise ValueError(f"output: {output!r} is none of {', '.join(OUTPUTS)}")
         self.output = output
         self.num_candidates = num_candidates
-        self.place_weight = place_weight
+        self.start_weight = start_weight
         self.gram_dropout = gram_dropout
         self.beam_size = beam_size
         self.llm_weight = llm_weight
@@ -116,17 +116,17 @@ class SubwordCTCSegmenter(TrainedSegmenter):
             self.head = nn.Linear(self.network.width, len(self.seen))
 
     def learn_symbols(self, segments):
-        """See :meth:`TrainedSegmenter.learn_symbols`: the tokens of the text."""
+        """See :meth:`TrainableSegmenter.learn_symbols`: the tokens of the text."""
         self.set_tokens({int(token) for each in segments for token in each.tokens})
 
     def symbols(self):
-        """See :meth:`TrainedSegmenter.symbols`."""
+        """See :meth:`TrainableSegmenter.symbols`."""
         return {"token_ids": self.seen.tolist()}
 
     def score(self, states, candidates=None):
         """Logits of the candidates, or of all tokens that can be told, [..., C]."""
         if self.output == "spelling":
-            return self.head.score(states, candidates)
+            return self.head(states, candidates)
         if self.output == "linear":
             scores = self.head(states).float()
             return scores if candidates is None else scores[..., candidates]
@@ -137,12 +137,12 @@ class SubwordCTCSegmenter(TrainedSegmenter):
         return self.scale * distance_logits(z, table).unflatten(0, shape)
 
     def loss(self, features, lengths, boundaries, starts, tokens):
-        """See :meth:`TrainedSegmenter.loss`: CTC and the places, per token."""
+        """See :meth:`TrainableSegmenter.loss`: CTC and the starts, per token."""
         states, lengths = self.network(features, lengths)
         valid = tokens >= 0
         ids = tokens[valid]
         if self.output == "linear":
-            # Places in the list; a token that is not in it cannot be told.
+            # Indices in the list; a token that is not in it cannot be told.
             ids = torch.searchsorted(self.seen.to(ids), ids).clamp_max(
                 len(self.seen) - 1
             )
@@ -159,7 +159,7 @@ class SubwordCTCSegmenter(TrainedSegmenter):
             reduction="sum",
             zero_infinity=True,
         )
-        loss = loss + self.place_weight * self._place_loss(
+        loss = loss + self.start_weight * self._start_loss(
             states, log_probs, lengths, starts, targets
         )
         return loss / counts.sum().clamp_min(1)
@@ -167,90 +167,107 @@ class SubwordCTCSegmenter(TrainedSegmenter):
     def _log_probs(self, states, candidates, ids):
         """[B, L, 1 + U + 1]: the blank, the batch's own tokens, others if there are."""
         scores = self.score(states, candidates)
-        own, targets = torch.unique(ids, return_inverse=True)
-        place = torch.searchsorted(candidates, own)
-        parts = [self.blank(states).float(), scores[..., place]]
+        types, targets = torch.unique(ids, return_inverse=True)
+        index = torch.searchsorted(candidates, types)
+        logits = [self.blank(states).float(), scores[..., index]]
         # The sum over no other token would have no gradient.
-        if len(own) < len(candidates):
+        if len(types) < len(candidates):
             # CTC's gradient is right for whole distributions alone.
-            others = scores.index_fill(-1, place, -torch.inf)
-            parts.append(others.logsumexp(-1, keepdim=True))
-        return torch.cat(parts, -1).log_softmax(-1), targets + 1
+            others = scores.index_fill(-1, index, -torch.inf)
+            logits.append(others.logsumexp(-1, keepdim=True))
+        return torch.cat(logits, -1).log_softmax(-1), targets + 1
 
-    def _place_loss(self, states, log_probs, lengths, starts, targets):
-        row, place = torch.nonzero(starts >= 0, as_tuple=True)
-        frame = starts[row, place]
-        wanted = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
-        wanted[row, frame // self.stack] = targets
+    def _start_loss(self, states, log_probs, lengths, starts, targets):
+        row, index = torch.nonzero(starts >= 0, as_tuple=True)
+        frame = starts[row, index]
+        labels = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
+        labels[row, frame // self.stack] = targets
         valid = frame_mask(lengths, states.shape[1])
         within = self.within(states[row, frame // self.stack]).float()
         return F.nll_loss(
-            log_probs[valid], wanted[valid], reduction="sum"
+            log_probs[valid], labels[valid], reduction="sum"
         ) + F.cross_entropy(within, frame % self.stack, reduction="sum")
 
     def segment_states(self, states, num_frames):
-        """See :meth:`TrainedSegmenter.segment_states`."""
+        """See :meth:`FrameNetworkSegmenter.segment_states`."""
         if not len(states):
-            return Segments.none()
-        labels, first, _ = runs_of_labels(self._likeliest(states))
+            return Segmentation(Segments.none(), "")
+        labels, emissions = self._likeliest(states)
+        labels, first, _ = runs_of_labels(labels)
         tokens = self.token_ids[torch.tensor(labels, dtype=torch.long) - 1].tolist()
-        return self._cut(states, tokens, first, num_frames)
+        return self._cut(states, tokens, first, emissions, num_frames)
 
     def segment_all(self, states, lengths, use_lm):
-        """See :meth:`TrainedSegmenter.segment_all`: with the LLM's help, if it can."""
+        """See :meth:`FrameNetworkSegmenter.segment_all`: the LLM helps if it can."""
         (llm,) = self._llm
         if not use_lm or self.beam_size == 1 or not GrowingTexts.can_read(llm):
             return super().segment_all(states, lengths, use_lm)
-        found = search_prefixes(
-            [self._emissions(own) for own in states],
-            llm,
-            self.beam_size,
-            self.llm_weight,
-            self.token_bonus,
+        emissions = [self._emissions(each) for each in states]
+        hypotheses = search_prefixes(
+            emissions, llm, self.beam_size, self.llm_weight, self.token_bonus
         )
         return [
-            self._cut(own, *heard, length)
-            for own, heard, length in zip(states, found, lengths, strict=True)
+            self._cut(*utterance)
+            for utterance in zip(
+                states, *zip(*hypotheses, strict=True), emissions, lengths, strict=True
+            )
         ]
 
-    def _cut(self, states, tokens, first, num_frames):
+    def _cut(self, states, tokens, first, emissions, num_frames):
         """Segments of tokens, given the states [L, width] in which they begin."""
         if not tokens:
-            return Segments.none()
-        kept = told_once(tokens, self.tokenizer)
+            return Segmentation(Segments.none(), "")
+        kept = not_repeated(tokens, self.tokenizer)
         tokens, first = np.asarray(tokens)[kept], np.asarray(first)[kept]
         within = self.within(states).argmax(-1).cpu().numpy()
         starts = np.minimum(first * self.stack + within[first], num_frames - 1)
         # A state begins one token at most, so that these can only meet at the end.
         starts = np.minimum(starts, num_frames - len(starts) + np.arange(len(starts)))
         boundaries = np.append(starts[1:] - 1, num_frames - 1)
-        return Segments(tokens, starts, boundaries)
+        text = self.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        index = np.searchsorted(emissions.states, first)
+        posteriors = TokenPosteriors(
+            np.asarray(emissions.tokens, dtype=np.int64)[index],
+            np.asarray(emissions.scores, dtype=np.float32)[index],
+        )
+        return Segmentation(Segments(tokens, starts, boundaries), text, posteriors)
 
     def _emissions(self, states):
-        """What is heard at the states [L, width] that are not surely blank."""
-        found = Emissions([], [], [], [])
+        """What CTC tells at the states [L, width] that are not surely blank."""
+        emissions = Emissions([], [], [], [])
         for first, scores, blank in self._scored(states):
             total = torch.logaddexp(scores.logsumexp(-1), blank)
             unsure = torch.nonzero(blank - total < _SURE).squeeze(1)
-            best, place = scores[unsure].topk(min(_TOKENS, scores.shape[1]))
-            found.states += (first + unsure).tolist()
-            found.blanks += (blank - total)[unsure].tolist()
-            found.tokens += self.token_ids.to(place)[place].tolist()
-            found.scores += (best - total[unsure, None]).tolist()
-        return found
+            self._add(emissions, first, unsure, scores[unsure], blank, total[unsure])
+        return emissions
 
     def _likeliest(self, states):
-        """[L, width] to the likeliest of the blank, 0, and the tokens, 1 and up: [L]"""
-        found = []
-        for _, scores, blank in self._scored(states):
+        """[L, width] to the likeliest of the blank, 0, and the tokens, 1 and up: [L]
+
+        With them, what CTC tells at the states that are not blank.
+        """
+        labels, emissions = [], Emissions([], [], [], [])
+        for first, scores, blank in self._scored(states):
             # Many times faster than to put the blank beside and take the argmax.
             best, token = scores.max(-1)
-            found.append(torch.where(blank >= best.float(), 0, token + 1))
-        return torch.cat(found)
+            labels.append(torch.where(blank >= best.float(), 0, token + 1))
+            index = torch.nonzero(labels[-1]).squeeze(1)
+            scores = scores[index]
+            total = torch.logaddexp(scores.logsumexp(-1), blank[index])
+            self._add(emissions, first, index, scores, blank, total)
+        return torch.cat(labels), emissions
+
+    def _add(self, emissions, first, index, scores, blank, total):
+        """Notes the likeliest tokens at some states of a chunk that begins at first."""
+        best, tokens = scores.topk(min(_TOKENS, scores.shape[1]))
+        emissions.states += (first + index).tolist()
+        emissions.blanks += (blank[index] - total).tolist()
+        emissions.tokens += self.token_ids.to(tokens)[tokens].tolist()
+        emissions.scores += (best - total[:, None]).tolist()
 
     def _scored(self, states):
-        """Parts of [L, width]: their first place, scores of tokens and of the blank."""
+        """Chunks of [L, width]: first state, scores of tokens and of the blank."""
         most = max(_SCORES // (len(self.token_ids) + 1), 1)
         for first in range(0, len(states), most):
-            part = states[first : first + most]
-            yield first, self.score(part), self.blank(part).squeeze(-1).float()
+            chunk = states[first : first + most]
+            yield first, self.score(chunk), self.blank(chunk).squeeze(-1).float()

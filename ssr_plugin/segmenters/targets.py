@@ -3,12 +3,12 @@
 import numpy as np
 
 
-def overlaps(found, reference):
+def overlaps(predicted, reference):
     """How much segments overlap: frames in common, of those in either.
 
     Arguments
     ---------
-    found, reference : ssr_plugin.segmenters.forced.Segments
+    predicted, reference : ssr_plugin.segmenters.base.Segments
         Of M and N segments.
 
     Returns
@@ -16,14 +16,14 @@ def overlaps(found, reference):
     np.ndarray
         [M, N], 0 to 1.
     """
-    first = np.maximum(found.starts[:, None], reference.starts[None])
-    last = np.minimum(found.boundaries[:, None], reference.boundaries[None])
+    first = np.maximum(predicted.starts[:, None], reference.starts[None])
+    last = np.minimum(predicted.boundaries[:, None], reference.boundaries[None])
     common = np.maximum(last - first + 1, 0)
-    lengths = [s.boundaries - s.starts + 1 for s in (found, reference)]
+    lengths = [s.boundaries - s.starts + 1 for s in (predicted, reference)]
     return common / (lengths[0][:, None] + lengths[1][None] - common)
 
 
-def assign_tokens(found, reference, null):
+def assign_tokens(predicted, reference, null):
     """Pairs predicted segments with forced ones, in order, to overlap most in all.
 
     Each forced segment's token goes to one predicted segment at most; one that gets
@@ -32,7 +32,7 @@ def assign_tokens(found, reference, null):
 
     Arguments
     ---------
-    found, reference : ssr_plugin.segmenters.forced.Segments
+    predicted, reference : ssr_plugin.segmenters.base.Segments
         Of M and N segments.
     null : int
         What stands for no token.
@@ -44,21 +44,21 @@ def assign_tokens(found, reference, null):
 
     Example
     -------
-    >>> from ssr_plugin.segmenters.forced import Segments
+    >>> from ssr_plugin.segmenters.base import Segments
     >>> reference = Segments(np.array([5, 6]), np.array([0, 10]), np.array([9, 19]))
     >>> starts, boundaries = np.array([0, 4, 11]), np.array([3, 9, 19])
-    >>> found = Segments(np.array([-1, -1, -1]), starts, boundaries)
-    >>> assign_tokens(found, reference, null=99).tolist()
+    >>> predicted = Segments(np.array([-1, -1, -1]), starts, boundaries)
+    >>> assign_tokens(predicted, reference, null=99).tolist()
     [99, 5, 6]
     """
-    gain = overlaps(found, reference)
-    gain += (gain > 0) & (found.tokens[:, None] == reference.tokens[None])
-    total = np.zeros((len(found) + 1, len(reference) + 1))
+    gain = overlaps(predicted, reference)
+    gain += (gain > 0) & (predicted.tokens[:, None] == reference.tokens[None])
+    total = np.zeros((len(predicted) + 1, len(reference) + 1))
     for i, row in enumerate(gain, start=1):
         taken = np.maximum(total[i - 1, 1:], total[i - 1, :-1] + row)
         total[i, 1:] = np.maximum.accumulate(taken)
-    tokens = np.full(len(found), null, dtype=np.int64)
-    i, j = len(found), len(reference)
+    tokens = np.full(len(predicted), null, dtype=np.int64)
+    i, j = len(predicted), len(reference)
     while i and j:
         if total[i, j] == total[i - 1, j]:
             i -= 1

@@ -10,6 +10,7 @@ from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.registry import get_registry
+from ssr_plugin.segmenters.base import TextAligner
 from ssr_plugin.segmenters.trained import (
     load_segmenter,
     read_settings,
@@ -60,9 +61,7 @@ class TrainedAligner(Aligner):
     ):
         self.source = str(source)
         settings = read_settings(self.source)
-        if not hasattr(
-            get_registry().segmenters.get(settings["segmenter"]), "align_text"
-        ):
+        if not get_registry().segmenters.makes(settings["segmenter"], TextAligner):
             raise ValueError(
                 f"the segmenter in '{self.source}' ({settings['segmenter']}) cannot "
                 f"align a text: train unity2 or char_ctc with hparams/segmenter.yaml"
@@ -130,8 +129,8 @@ class TrainedAligner(Aligner):
         return [x[:n] for x, n in zip(features, lengths.tolist(), strict=True)]
 
     def _align(self, item, features, duration):
-        found = self._segmenter.align_text(features, item.text, item.id)
-        units = tuple(Unit(item.text[i], start, end, i) for i, start, end in found)
+        times = self._segmenter.align_text(features, item.text, item.id)
+        units = tuple(Unit(item.text[i], start, end, i) for i, start, end in times)
         return Alignment(item.id, item.text, units, "char", duration)
 
 

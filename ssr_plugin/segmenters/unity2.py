@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from ssr_plugin.segmenters.base import Needs
 from ssr_plugin.segmenters.character_segmenter import (
     CharacterSegmenter,
     check_fit,
@@ -64,7 +65,7 @@ class Unity2Segmenter(CharacterSegmenter):
     Arguments
     ---------
     input_size, llm, frame_rate
-        Of :class:`ssr_plugin.segmenters.trained.TrainedSegmenter`.
+        Of :class:`ssr_plugin.segmenters.network_segmenter.NetworkSegmenter`.
     prior : float
         Omega of the prior in training (:func:`beta_binomial`); 0: none, and then it
         does not find a beginning.
@@ -82,7 +83,7 @@ class Unity2Segmenter(CharacterSegmenter):
     [0, 2, 3]
     """
 
-    forced = True
+    needs = Needs.FRAMES | Needs.TRANSCRIPT
 
     def __init__(
         self,
@@ -116,7 +117,7 @@ class Unity2Segmenter(CharacterSegmenter):
         return SILENCE
 
     def loss(self, features, lengths, boundaries, starts, tokens):
-        """See :meth:`TrainedSegmenter.loss`: per frame; of ``tokens``, the text."""
+        """See :meth:`TrainableSegmenter.loss`: per frame; of ``tokens``, the text."""
         states, lengths = self.network(features, lengths)
         texts = [self.read_text(self.spell(row[row >= 0])).tokens for row in tokens]
         rows = [torch.tensor(with_silences(text)) for text in texts]
@@ -203,20 +204,6 @@ class Unity2Segmenter(CharacterSegmenter):
         )
         (path,) = search(blocks, [len(states)], [optional.size], optional)
         return runs_of_path(path, optional.size)[1:-1]
-
-    def segment_states(self, states, num_frames):
-        """See :meth:`TrainedSegmenter.segment_states`; here there is no such thing.
-
-        Raises
-        ------
-        ValueError
-            Always.
-        """
-        raise ValueError(
-            "unity2 needs a transcript, and cannot cut audio alone: use it as an "
-            "aligner (aligner: trained, with the segmenter's folder as its source), or "
-            "give it the hypothesis of another segmenter"
-        )
 
 
 class SymbolKeys(nn.Module):

@@ -17,7 +17,7 @@ from ssr_plugin.data.samples import open_audio
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.segments import pad_segments
 from ssr_plugin.problems import Problems
-from ssr_plugin.segmenters.forced import SegmentationError
+from ssr_plugin.segmenters.base import SegmentationError
 
 
 @dataclasses.dataclass
@@ -35,7 +35,7 @@ class Batch:
         [B] int, frames or samples of each.
     cached : bool
         Whether ``inputs`` are features.
-    segments : list of ssr_plugin.segmenters.forced.Segments
+    segments : list of ssr_plugin.segmenters.base.Segments
     boundaries, starts, tokens : torch.Tensor
         [B, N] int each, padded with -1: the segments.
     """
@@ -133,7 +133,7 @@ def segment_all(rows, alignments, segmenter, num_frames, max_skipped_share):
     Returns
     -------
     segments : dict
-        ssr_plugin.segmenters.forced.Segments by id.
+        ssr_plugin.segmenters.base.Segments by id.
     problems : ssr_plugin.problems.Problems
     """
     problems = Problems("segmentation", max_skipped_share)

@@ -24,7 +24,7 @@ class Split:
     dataset : speechbrain.dataio.dataset.DynamicItemDataset
         The utterances that have segments.
     segments : dict
-        ssr_plugin.segmenters.forced.Segments by id.
+        ssr_plugin.segmenters.base.Segments by id.
     skipped : dict
         Ids of the utterances left out, each with its reason.
     alignments : collections.abc.Mapping

@@ -6,13 +6,14 @@ import speechbrain as sb
 import torch
 import torch.nn.functional as F
 
+from ssr_plugin.connectors.base import VocabularyConnector
 from ssr_plugin.inference.reading import read_segments
 from ssr_plugin.llm.llm_losses import first_layers_kl, transcription_loss
 from ssr_plugin.llm.lm_fusion import LMFusion
 from ssr_plugin.nnet.candidates import distance_logits, draw_candidates
 from ssr_plugin.nnet.nearest import squared_norms
 from ssr_plugin.nnet.segments import pad_segments
-from ssr_plugin.segmenters.forced import Segments
+from ssr_plugin.segmenters.base import Segments
 from ssr_plugin.segmenters.targets import assign_tokens
 from ssr_plugin.training import augment
 from ssr_plugin.training.brain import ReadOptions, StageBrain
@@ -42,6 +43,8 @@ class Predictions:
     candidates, logits : torch.Tensor or None
         In training, [C] tokens and [M, C + 1] scores of the M vectors that are no
         padding; [M, C], of those of a token, where the connector tells no scores.
+    auxiliary_loss : torch.Tensor or None
+        In training, a loss of the connector's own: a scalar.
     """
 
     vectors: torch.Tensor
@@ -50,6 +53,7 @@ class Predictions:
     lm_fusion_vectors: torch.Tensor | None = None
     candidates: torch.Tensor | None = None
     logits: torch.Tensor | None = None
+    auxiliary_loss: torch.Tensor | None = None
 
 
 class DistillBrain(StageBrain):
@@ -101,7 +105,7 @@ class DistillBrain(StageBrain):
     @property
     def scores_tokens(self):
         """Whether the connector itself tells how likely each token is."""
-        return getattr(self.unwrapped("connector"), "scores_tokens", False)
+        return isinstance(self.unwrapped("connector"), VocabularyConnector)
 
     def compute_forward(self, batch, stage):
         """Vectors of a batch, and what the loss needs beside them.
@@ -119,7 +123,10 @@ class DistillBrain(StageBrain):
         boundaries, starts, tokens = segments
         arguments = (features, boundaries, starts)
         if not self.hparams.ce_weight:
-            return Predictions(self.modules.connector(*arguments), segments)
+            output = self.modules.connector(*arguments)
+            return Predictions(
+                output.vectors, segments, auxiliary_loss=output.auxiliary_loss
+            )
         candidates = draw_candidates(
             tokens[self._is_token(tokens)],
             self.seen_ids,
@@ -127,12 +134,21 @@ class DistillBrain(StageBrain):
             self.hparams.ce_candidates,
         )
         if self.scores_tokens:
-            vectors, logits = self.modules.connector(*arguments, candidates)
+            output = self.modules.connector(*arguments, candidates)
+            logits = output.token_logits
         else:
-            vectors = self.modules.connector(*arguments)
+            output = self.modules.connector(*arguments)
             table, norms = self.table[candidates], self.norms[candidates]
-            logits = distance_logits(vectors[self._is_token(tokens)], table, norms)
-        return Predictions(vectors, segments, candidates=candidates, logits=logits)
+            logits = distance_logits(
+                output.vectors[self._is_token(tokens)], table, norms
+            )
+        return Predictions(
+            output.vectors,
+            segments,
+            candidates=candidates,
+            logits=logits,
+            auxiliary_loss=output.auxiliary_loss,
+        )
 
     @torch.no_grad()
     def read(self, batch, options):
@@ -144,7 +160,7 @@ class DistillBrain(StageBrain):
             predicted = self.segmenter.segment_frames(
                 features, lengths, use_lm=options.use_lm
             )
-            segments = pad_segments(predicted, self.device)
+            segments = pad_segments([x.segments for x in predicted], self.device)
 
         connector, llm = self.unwrapped("connector"), self.modules.llm
         arguments = (connector, llm, features, *segments[:2], options.predicted)
@@ -173,6 +189,7 @@ class DistillBrain(StageBrain):
         predicted = self.segmenter.segment_frames(
             features[rows], lengths[rows], use_lm=False
         )
+        predicted = [segmentation.segments for segmentation in predicted]
         null = len(self.table)
         references = [batch.segments[row] for row in rows.tolist()]
         predicted = [
@@ -202,9 +219,8 @@ class DistillBrain(StageBrain):
             loss = loss + self.hparams.ce_weight * error
         if stage == sb.Stage.TRAIN:
             loss = loss + self._llm_loss(predictions, batch)
-            auxiliary = getattr(self.unwrapped("connector"), "auxiliary_loss", None)
-            if auxiliary is not None:
-                loss = loss + auxiliary()
+            if predictions.auxiliary_loss is not None:
+                loss = loss + predictions.auxiliary_loss
         return loss
 
     def _is_token(self, tokens):

@@ -7,8 +7,10 @@ import time
 import torch
 from speechbrain.utils.distributed import if_main_process
 
+from ssr_plugin.connectors.check import check_connector
 from ssr_plugin.inference.pretrained import save_speech_lm
 from ssr_plugin.inference.speech_lm import SpeechLM
+from ssr_plugin.segmenters.base import TrainableSegmenter
 from ssr_plugin.segmenters.trained import read_settings
 from ssr_plugin.training import run_report
 from ssr_plugin.training.brain import ReadOptions
@@ -34,8 +36,16 @@ def run(hparams, run_opts, manifests):
     -------
     dict
         What is in ``metrics.json``.
+
+    Raises
+    ------
+    ValueError
+        If the connector does not keep to its contract.
     """
     started = time.time()
+    check_connector(
+        hparams["modules"]["connector"], hparams["encoder"].width, hparams["llm"]
+    )
     splits = make_splits(hparams, run_opts, manifests)
 
     seen = torch.zeros(hparams["llm"].vocab_size, dtype=torch.bool)
@@ -96,7 +106,7 @@ def make_speech_lm(hparams, connector):
         return {"name": name, "options": options}
 
     predicted, segmenter = hparams["segmenters"]["predicted"], None
-    if getattr(predicted, "trained", False):
+    if isinstance(predicted, TrainableSegmenter):
         kept = read_settings(hparams["segmenter"])
         segmenter = {"name": kept["segmenter"], "options": kept["options"]}
     elif predicted is not None:

@@ -172,7 +172,8 @@ class FinetuneBrain(StageBrain):
     def _embed_predicted(self, features, lengths, reference, options):
         """Utterances as vectors of segments that are found in the audio alone."""
         predicted = self.lm.embedder.segment(features, lengths, use_lm=options.use_lm)
-        boundaries, starts, _ = pad_segments(predicted, self.device)
+        segments = [segmentation.segments for segmentation in predicted]
+        boundaries, starts, _ = pad_segments(segments, self.device)
         return self._embed(
             features, (boundaries, starts), reference, options.lm_fusion, True
         )

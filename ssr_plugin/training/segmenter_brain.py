@@ -8,8 +8,8 @@ import torch
 
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
 from ssr_plugin.metrics.segmentation_metrics import SegmentationMetrics
+from ssr_plugin.segmenters.base import FrameSegmenter, SegmentationError, Segments
 from ssr_plugin.segmenters.calibration import calibrate
-from ssr_plugin.segmenters.forced import SegmentationError, Segments
 from ssr_plugin.training import augment
 from ssr_plugin.training.brain import ReadOptions, Scorer, StageBrain
 
@@ -22,7 +22,7 @@ class Predictions:
     ---------
     loss : torch.Tensor or None
         A scalar, the segmenter's own: it is made in its ``forward``, as DDP needs.
-    segments : list of ssr_plugin.segmenters.forced.Segments or None
+    segments : list of ssr_plugin.segmenters.base.Segments or None
         Of each utterance; None in training.
     """
 
@@ -69,7 +69,8 @@ class SegmenterBrain(StageBrain):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         # Boundaries mean little beside even ones, or those that another aligner gave.
-        if self.hparams.aligner != "even" and not self.unwrapped("segmenter").forced:
+        predicts = isinstance(self.unwrapped("segmenter"), FrameSegmenter)
+        if self.hparams.aligner != "even" and predicts:
             self.best = {"max_key": "boundary_f1"}
 
     def compute_forward(self, batch, stage):
@@ -104,8 +105,9 @@ class SegmenterBrain(StageBrain):
     def _segment(self, batch, features, lengths, options):
         """The segments of a batch, where need be with the help of its transcripts."""
         segmenter = self.unwrapped("segmenter")
-        if not segmenter.forced:
-            return segmenter.segment_frames(features, lengths, use_lm=options.use_lm)
+        if isinstance(segmenter, FrameSegmenter):
+            found = segmenter.segment_frames(features, lengths, options.use_lm)
+            return [segmentation.segments for segmentation in found]
         segments = []
         cut = self.hparams.segmenters["forced"].segment
         for name, x, length, reference in zip(

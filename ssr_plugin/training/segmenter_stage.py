@@ -5,6 +5,7 @@ import time
 
 from speechbrain.utils.distributed import if_main_process
 
+from ssr_plugin.segmenters.base import Needs, TextAligner, TrainableSegmenter
 from ssr_plugin.segmenters.trained import save_segmenter
 from ssr_plugin.training import run_report
 from ssr_plugin.training.brain import ReadOptions
@@ -38,7 +39,7 @@ def run(hparams, run_opts, manifests):
     """
     started = time.time()
     segmenter = hparams["modules"]["segmenter"]
-    if not segmenter.trained:
+    if not isinstance(segmenter, TrainableSegmenter):
         raise ValueError(
             f"segmenter '{hparams['segmenter']}' has nothing to be trained: name "
             f"another, or use it as it is in hparams/distill.yaml"
@@ -56,10 +57,10 @@ def run(hparams, run_opts, manifests):
     epochs = hparams["history"].epochs
 
     brain.checkpointer.recover_if_possible(**brain.best)
-    if hasattr(segmenter, "align_text") and hparams["aligner"] != "even":
+    if isinstance(segmenter, TextAligner) and hparams["aligner"] != "even":
         brain.calibrate(loaders["valid"], splits["valid"].alignments)
     metrics = {}
-    kind = "forced" if segmenter.forced else "predicted"
+    kind = "forced" if Needs.TRANSCRIPT in segmenter.needs else "predicted"
     for name, loader in loaders.items():
         scorer = brain.valid_scorer()
         summary = brain.score(loader, scorer, ReadOptions(predicted=True))

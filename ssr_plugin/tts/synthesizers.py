@@ -1,10 +1,17 @@
 """Synthesisers of speech: any program that writes a WAV file, and two known ones."""
 
+from __future__ import annotations
+
+import abc
 import pathlib
 import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import torch
 
 from ssr_plugin.data.audio import AudioError, read_audio
 
@@ -13,8 +20,50 @@ class SynthesisError(ValueError):
     """A text could not be spoken; the message says why."""
 
 
-class CommandSynthesizer:
-    """Speaks by means of a program. A subclass is registered by name.
+class Synthesizer(abc.ABC):
+    """Speaks texts. A subclass is registered by name.
+
+    Attributes
+    ----------
+    name : str
+        The name it is registered by.
+    voices : list of str
+        The voices to draw from.
+    """
+
+    name: str
+    voices: list[str]
+
+    @abc.abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """All that changes what it says, as a JSON-able dict."""
+
+    @abc.abstractmethod
+    def speak(self, text: str, voice: str, sample_rate: int) -> torch.Tensor:
+        """Speaks a text.
+
+        Arguments
+        ---------
+        text : str
+        voice : str
+            One of ``voices``.
+        sample_rate : int
+            Wanted, Hz.
+
+        Returns
+        -------
+        torch.Tensor
+            [S] float32
+
+        Raises
+        ------
+        SynthesisError
+            If it cannot be spoken.
+        """
+
+
+class CommandSynthesizer(Synthesizer):
+    """Speaks by means of a program.
 
     Arguments
     ---------
@@ -40,37 +89,18 @@ class CommandSynthesizer:
 
     name = "command"
 
-    def __init__(self, command, voices=("default",)):
+    def __init__(self, command: str, voices: Sequence[str] = ("default",)) -> None:
         self.command = shlex.split(command)
         self.voices = [str(voice) for voice in voices]
         if shutil.which(self.command[0]) is None:
             raise SynthesisError(f"there is no program '{self.command[0]}': install it")
 
-    def settings(self):
-        """All that changes what it says, as a JSON-able dict."""
+    def settings(self) -> dict[str, Any]:
+        """See :meth:`Synthesizer.settings`."""
         return {"name": self.name, "command": self.command, "voices": self.voices}
 
-    def speak(self, text, voice, sample_rate):
-        """Speaks a text.
-
-        Arguments
-        ---------
-        text : str
-        voice : str
-            One of ``voices``.
-        sample_rate : int
-            Wanted, Hz.
-
-        Returns
-        -------
-        torch.Tensor
-            [S] float32
-
-        Raises
-        ------
-        SynthesisError
-            If the program fails, or writes no speech.
-        """
+    def speak(self, text: str, voice: str, sample_rate: int) -> torch.Tensor:
+        """See :meth:`Synthesizer.speak`; fails if the program writes no speech."""
         with tempfile.TemporaryDirectory() as folder:
             wav = pathlib.Path(folder) / "speech.wav"
             filled = {"voice": voice, "wav": str(wav), "text": text}
@@ -82,7 +112,7 @@ class CommandSynthesizer:
                     f"{shlex.join(line[:1])} failed: {done.stderr.strip()[-200:]}"
                 )
             try:
-                samples = read_audio(wav, sample_rate)
+                samples: torch.Tensor = read_audio(wav, sample_rate)
             except AudioError as error:
                 raise SynthesisError(
                     f"{line[0]} wrote no speech with voice '{voice}': "
@@ -106,8 +136,15 @@ class EspeakSynthesizer(CommandSynthesizer):
 
     def __init__(
         self,
-        voices=("en-us", "en-us+f2", "en-us+m3", "en-gb", "en-gb+f4", "en-gb-scotland"),
-    ):
+        voices: Sequence[str] = (
+            "en-us",
+            "en-us+f2",
+            "en-us+m3",
+            "en-gb",
+            "en-gb+f4",
+            "en-gb-scotland",
+        ),
+    ) -> None:
         super().__init__("espeak-ng -v {voice} -w {wav} --stdin", voices)
 
 
@@ -122,5 +159,5 @@ class FliteSynthesizer(CommandSynthesizer):
 
     name = "flite"
 
-    def __init__(self, voices=("slt", "rms", "awb")):
+    def __init__(self, voices: Sequence[str] = ("slt", "rms", "awb")) -> None:
         super().__init__("flite -voice {voice} -t {text} -o {wav}", voices)

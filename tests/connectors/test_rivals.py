@@ -58,14 +58,14 @@ def test_a_padded_batch_gives_what_single_utterances_give(setup):
     starts = torch.where(boundaries >= 0, (starts + 1).minimum(boundaries), -1)
     # Padding is no zeros: nothing may depend on what is in it.
     features = torch.randn(len(rows), max(lengths), D)
-    batched = connector(features, boundaries, starts)
+    batched = connector(features, boundaries, starts).vectors
     for i, (row, length) in enumerate(zip(rows, lengths, strict=True)):
         count = len(row)
         single = connector(
             features[i : i + 1, :length],
             boundaries[i : i + 1, :count],
             starts[i : i + 1, :count],
-        )
+        ).vectors
         torch.testing.assert_close(batched[i, :count], single[0], atol=1e-5, rtol=0)
         assert (batched[i, count:] == 0).all()
 
@@ -79,7 +79,8 @@ def test_a_frame_after_the_last_segment_does_not_matter(setup):
     changed[0, 7:] = 9.0
     changed[1, 1:] = torch.nan
     torch.testing.assert_close(
-        connector(changed, boundaries), connector(features, boundaries)
+        connector(changed, boundaries).vectors,
+        connector(features, boundaries).vectors,
     )
 
 
@@ -89,8 +90,8 @@ def test_without_starts_segments_follow_each_other(setup):
     boundaries = boundaries_of([2, 6, 11], [0, 8])
     features = torch.randn(2, 12, D)
     torch.testing.assert_close(
-        connector(features, boundaries),
-        connector(features, boundaries, contiguous_starts(boundaries)),
+        connector(features, boundaries).vectors,
+        connector(features, boundaries, contiguous_starts(boundaries)).vectors,
     )
 
 
@@ -102,9 +103,9 @@ def test_a_batch_without_any_segment_gives_no_vector(setup, training):
     padding = torch.full((2, 3), -1)
     for num_frames in (0, 1, 5):
         features = torch.randn(2, num_frames, D)
-        assert connector(features, empty, empty).shape == (2, 0, H)
-        assert connector(features, empty).shape == (2, 0, H)
-        vectors = connector(features, padding, padding)
+        assert connector(features, empty, empty).vectors.shape == (2, 0, H)
+        assert connector(features, empty).vectors.shape == (2, 0, H)
+        vectors = connector(features, padding, padding).vectors
         assert vectors.shape == (2, 3, H)
         assert (vectors == 0).all()
 
@@ -113,7 +114,7 @@ def test_a_batch_without_any_segment_gives_no_vector(setup, training):
 @pytest.mark.parametrize("training", [False, True])
 def test_one_frame_gives_a_finite_vector(setup, training):
     connector = make_connector(setup).train(training)
-    vectors = connector(torch.randn(1, 1, D), torch.tensor([[0]]))
+    vectors = connector(torch.randn(1, 1, D), torch.tensor([[0]])).vectors
     assert vectors.shape == (1, 1, H)
     assert torch.isfinite(vectors).all()
 
@@ -125,7 +126,7 @@ def test_gradients_are_finite_and_reach_every_parameter(setup, dtype):
     features = torch.randn(3, 20, D, requires_grad=True)
     boundaries = boundaries_of([2, 7, 19], [4], [])
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        vectors = connector(features, boundaries)
+        vectors = connector(features, boundaries).vectors
     vectors.float().square().sum().backward()
     for tensor in (features, *connector.parameters()):
         assert torch.isfinite(tensor.grad).all()
@@ -139,7 +140,8 @@ def test_gradients_are_finite_and_reach_every_parameter(setup, dtype):
 def test_without_any_segment_parameters_have_a_gradient_of_zero(setup):
     # Else processes that train together would wait for each other.
     connector = make_connector(setup).train()
-    connector(torch.randn(2, 5, D), torch.full((2, 3), -1)).sum().backward()
+    output = connector(torch.randn(2, 5, D), torch.full((2, 3), -1))
+    output.vectors.sum().backward()
     for name, parameter in connector.named_parameters():
         assert parameter.grad is not None, name
         assert (parameter.grad == 0).all(), name
@@ -150,12 +152,12 @@ def test_a_frame_outside_a_segment_does_not_change_its_vector(setup):
     connector = make_connector(setup)
     boundaries, starts = torch.tensor([[5, 8, 11]]), torch.tensor([[3, 7, 9]])
     features = torch.randn(1, 14, D)
-    before = connector(features, boundaries, starts)
+    before = connector(features, boundaries, starts).vectors
     for i in range(3):
         changed = torch.full_like(features, 9.0)
         own = slice(int(starts[0, i]), int(boundaries[0, i]) + 1)
         changed[:, own] = features[:, own]
-        after = connector(changed, boundaries, starts)
+        after = connector(changed, boundaries, starts).vectors
         torch.testing.assert_close(after[:, i], before[:, i])
         assert not torch.allclose(after[:, i - 1], before[:, i - 1])
 
@@ -165,11 +167,11 @@ def test_a_vector_knows_every_frame_of_its_segment(setup):
     connector = make_connector(setup)
     boundaries = torch.tensor([[0, 1, 4, 8]])
     features = torch.randn(1, 9, D)
-    before = connector(features, boundaries)
+    before = connector(features, boundaries).vectors
     for frame, segment in enumerate([0, 1, 2, 2, 2, 3, 3, 3, 3]):
         changed = features.clone()
         changed[:, frame] += 1.0 + torch.rand(D)
-        after = connector(changed, boundaries)
+        after = connector(changed, boundaries).vectors
         differs = (after != before).any(-1)[0]
         assert differs.tolist() == [i == segment for i in range(4)]
 
@@ -179,16 +181,16 @@ def test_mean_gives_the_mean_of_a_segment():
     connector.project = nn.Identity()
     features = torch.arange(10.0).view(1, 10, 1).expand(-1, -1, D)
     boundaries, starts = torch.tensor([[0, 4, 9, -1]]), torch.tensor([[0, 2, 5, -1]])
-    vectors = connector(features, boundaries, starts)
+    vectors = connector(features, boundaries, starts).vectors
     assert vectors[0, :, 0].tolist() == [0.0, 3.0, 7.0, 0.0]
 
 
-def test_stack_takes_frames_at_even_distances():
+def test_stack_mlp_takes_frames_at_even_distances():
     connector = make_connector("stack_mlp")
     connector.project = nn.Identity()
     features = torch.arange(20.0).view(1, 20, 1).expand(-1, -1, D)
     boundaries = torch.tensor([[3, 4, 6, 14, -1]])
-    stacked = connector(features, boundaries).unflatten(-1, (4, D))[0, :, :, 0]
+    stacked = connector(features, boundaries).vectors[0].unflatten(-1, (4, D))[..., 0]
     assert stacked.tolist() == [
         [0, 1, 2, 3],
         [4, 4, 4, 4],
@@ -199,7 +201,7 @@ def test_stack_takes_frames_at_even_distances():
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 10])
-def test_frames_at_even_distances_stay_inside_and_mirror(count):
+def test_spread_frames_stay_inside_a_segment_and_mirror(count):
     for length in range(1, 40):
         first, last = torch.tensor([7]), torch.tensor([6 + length])
         frames = spread(first, last, count)[0]
@@ -222,7 +224,8 @@ def test_conv_gives_each_output_once_where_segments_have_its_stride():
     for layer in connector.layers:
         x = F.gelu(layer(x))
     assert x.shape[1] == 4
-    torch.testing.assert_close(connector(features, boundaries), connector.project(x))
+    vectors = connector(features, boundaries).vectors
+    torch.testing.assert_close(vectors, connector.project(x))
 
 
 def test_conv_reads_the_output_in_which_a_segments_middle_lies():
@@ -230,8 +233,8 @@ def test_conv_reads_the_output_in_which_a_segments_middle_lies():
     features = torch.randn(1, 20, D)
     # Middles 1, 2 and 11, in the runs of frames 0-3, 0-3 and 8-11.
     boundaries, starts = torch.tensor([[1, 3, 19]]), torch.tensor([[1, 2, 4]])
-    outputs = connector(features, torch.tensor([[3, 7, 11, 15, 19]]))[0]
-    vectors = connector(features, boundaries, starts)[0]
+    outputs = connector(features, torch.tensor([[3, 7, 11, 15, 19]])).vectors[0]
+    vectors = connector(features, boundaries, starts).vectors[0]
     torch.testing.assert_close(vectors, outputs[[0, 0, 2]])
 
 
@@ -241,12 +244,12 @@ def test_conv_sees_as_far_to_the_left_as_to_the_right(setup, reach):
     size = 6 if setup == "conv" else 4
     boundaries = torch.arange(size - 1, 5 * size, size).unsqueeze(0)
     features = torch.randn(1, 5 * size, D)
-    before = connector(features, boundaries)[0, 2]
+    before = connector(features, boundaries).vectors[0, 2]
     seen = []
     for frame in range(5 * size):
         changed = features.clone()
         changed[:, frame] += 1.0 + torch.rand(D)
-        if (connector(changed, boundaries)[0, 2] != before).any():
+        if (connector(changed, boundaries).vectors[0, 2] != before).any():
             seen.append(frame)
     assert seen == list(range(2 * size - reach, 3 * size + reach))
 
@@ -275,7 +278,7 @@ def test_cif_sums_frames_by_weights_scaled_to_the_number_of_segments():
     connector.weigh = lambda features, lengths: weights
     features = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 9.0, 7.0, 7.0]])
     features = features.unsqueeze(2).expand(-1, -1, D)
-    vectors = connector(features, boundaries_of([0, 1, 3], [1]))[:, :, 0]
+    vectors = connector(features, boundaries_of([0, 1, 3], [1])).vectors[:, :, 0]
     # Scaled, the first row is 0.5, 0.5, 0.5, 1.5.
     expected = torch.tensor([[1.5, 3.5, 4.0], [8.0, 0.0, 0.0]])
     torch.testing.assert_close(vectors, expected)
@@ -291,21 +294,19 @@ def test_cif_weighs_no_frame_after_the_last_segment():
     assert (weights[1] == 0).all()
 
 
-def test_cif_in_training_tells_how_far_its_weights_are_from_the_count():
+def test_cif_gives_in_training_how_far_its_weights_are_from_the_count():
     connector = make_connector("cif")
     boundaries = boundaries_of([2, 5, 9], [4])
     features = torch.randn(2, 10, D)
-    connector(features, boundaries)
-    assert connector.auxiliary_loss() is None
-    connector.train()(features, boundaries)
+    assert connector(features, boundaries).auxiliary_loss is None
+    loss = connector.train()(features, boundaries).auxiliary_loss
     features[1, 5:] = 0
     weights = connector.weigh(features, torch.tensor([10, 5]))
     expected = ((weights[0].sum() - 3).abs() / 3 + (weights[1].sum() - 1).abs()) / 2
-    torch.testing.assert_close(connector.auxiliary_loss(), expected)
-    connector.auxiliary_loss().backward()
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
     assert connector.score.bias.grad.abs() > 0
-    connector.eval()(features, boundaries)
-    assert connector.auxiliary_loss() is None
+    assert connector.eval()(features, boundaries).auxiliary_loss is None
 
 
 def test_cif_learns_the_count_from_its_auxiliary_loss():
@@ -314,14 +315,14 @@ def test_cif_learns_the_count_from_its_auxiliary_loss():
     boundaries = torch.arange(5, 60, 6).expand(4, -1)
     optimizer = torch.optim.Adam(connector.parameters(), lr=0.01)
     for _ in range(100):
-        connector(features, boundaries)
+        loss = connector(features, boundaries).auxiliary_loss
         optimizer.zero_grad()
-        connector.auxiliary_loss().backward()
+        loss.backward()
         optimizer.step()
-    assert connector.auxiliary_loss() < 0.05
+    assert loss < 0.05
 
 
-def test_options_that_cannot_be_are_named():
+def test_connectors_name_options_that_cannot_be():
     with pytest.raises(ValueError, match="stack: 0 is below 1"):
         make_connector("stack_mlp", stack=0)
     with pytest.raises(ValueError, match="hidden_size: 8 is no multiple of num_heads"):

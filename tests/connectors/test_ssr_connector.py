@@ -8,8 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import Gemma2Config, GPT2Config, LlamaConfig, OPTConfig
 
-from ssr_plugin.connectors import ssr
-from ssr_plugin.connectors.ssr import CONTEXTS, SSRConnector, context_mask
+from ssr_plugin.connectors import (
+    DirectSSRConnector,
+    ssr_connector,
+    ssr_encoder,
+)
+from ssr_plugin.connectors.ssr_encoder import CONTEXTS, context_mask
 from ssr_plugin.nnet.segments import (
     contiguous_starts,
     segment_of_frame,
@@ -41,7 +45,7 @@ def make_connector(
     torch.manual_seed(0)
     table = torch.randn(20, width)
     llm = SimpleNamespace(config=config, table=lambda: table, tokenizer=Tokenizer())
-    connector = SSRConnector(
+    connector = ssr_connector(
         D, llm, form=form, num_layers=2, context=context, stack=stack, head=head
     )
     with torch.no_grad():
@@ -74,14 +78,14 @@ def test_a_padded_batch_gives_what_single_utterances_give(form, stack, context, 
     starts = torch.where(boundaries >= 0, (starts + 1).minimum(boundaries), -1)
     # Padding is no zeros: nothing may depend on what is in it.
     features = torch.randn(len(rows), max(lengths), D)
-    batched = connector(features, boundaries, starts)
+    batched = connector(features, boundaries, starts).vectors
     for i, (row, length) in enumerate(zip(rows, lengths, strict=True)):
         count = len(row)
         single = connector(
             features[i : i + 1, :length],
             boundaries[i : i + 1, :count],
             starts[i : i + 1, :count],
-        )
+        ).vectors
         torch.testing.assert_close(batched[i, :count], single[0], atol=1e-5, rtol=0)
         assert (batched[i, count:] == 0).all()
 
@@ -92,11 +96,11 @@ def test_no_vector_knows_the_segments_after_its_own(form, stack, context):
     connector = make_connector(form, stack, context)
     boundaries = torch.tensor([[0, 1, 4, 6, 7, 11]])
     features = torch.randn(1, 14, D)
-    before = connector(features, boundaries)
+    before = connector(features, boundaries).vectors
     for i, boundary in enumerate(boundaries[0].tolist()):
         changed = features.clone()
         changed[:, boundary + 1 :] += torch.randn(13 - boundary, D)
-        after = connector(changed, boundaries)
+        after = connector(changed, boundaries).vectors
         torch.testing.assert_close(after[:, : i + 1], before[:, : i + 1])
 
 
@@ -105,13 +109,13 @@ def test_every_vector_knows_every_frame_of_its_own_segment(form, stack, context)
     connector = make_connector(form, stack, context)
     boundaries = torch.tensor([[0, 1, 4, 6, 11]])
     features = torch.randn(1, 12, D)
-    before = connector(features, boundaries)
+    before = connector(features, boundaries).vectors
     starts = contiguous_starts(boundaries)
     index = segment_of_frame(boundaries, starts, 12)[0]
     for frame in range(12):
         changed = features.clone()
         changed[:, frame] += 1.0 + torch.rand(D)
-        after = connector(changed, boundaries)
+        after = connector(changed, boundaries).vectors
         assert not torch.allclose(after[0, index[frame]], before[0, index[frame]])
 
 
@@ -123,7 +127,7 @@ def test_a_frame_after_the_last_segment_does_not_matter(form, stack, context):
     changed = features.clone()
     changed[:, 7:] = 9.0
     torch.testing.assert_close(
-        connector(changed, boundaries), connector(features, boundaries)
+        connector(changed, boundaries).vectors, connector(features, boundaries).vectors
     )
 
 
@@ -136,23 +140,24 @@ def test_a_frame_in_no_segment_does_not_matter_to_the_token_form(context):
     for frame in (0, 1, 2, 6, 12, 13):
         changed[:, frame] = 9.0
     torch.testing.assert_close(
-        connector(changed, boundaries, starts), connector(features, boundaries, starts)
+        connector(changed, boundaries, starts).vectors,
+        connector(features, boundaries, starts).vectors,
     )
 
 
 @pytest.mark.parametrize(("form", "stack"), FORMS)
-def test_contexts_reach_as_far_as_they_say(form, stack):
+def test_contexts_of_the_ssr_connector_reach_as_far_as_they_say(form, stack):
     boundaries = torch.tensor([[3, 7, 11, 15]])
     features = torch.randn(1, 16, D)
     # Of segments 0, 1 and 3, which vector 2 may know.
     reach = {"causal": (True, True, False), "full": (True, True, True)}
     for context, expected in reach.items():
         connector = make_connector(form, stack, context)
-        before = connector(features, boundaries)[0, 2]
+        before = connector(features, boundaries).vectors[0, 2]
         for segment, seen in zip((0, 1, 3), expected, strict=True):
             changed = features.clone()
             changed[:, 4 * segment : 4 * segment + 4] += torch.randn(4, D)
-            after = connector(changed, boundaries)[0, 2]
+            after = connector(changed, boundaries).vectors[0, 2]
             assert torch.allclose(after, before) != seen
 
 
@@ -177,7 +182,7 @@ def slow_mask(valid, context, block):
 
 @pytest.mark.parametrize("context", CONTEXTS)
 @pytest.mark.parametrize("lengths", [[1, 1, 1], [3, 1, 4], [7], []])
-def test_the_mask_is_that_of_its_slow_definition(context, lengths):
+def test_the_context_mask_is_that_of_its_slow_definition(context, lengths):
     block = [i for i, length in enumerate(lengths) for _ in range(length)] + [-1] * 2
     block = torch.tensor([block, [0] * len(block)])
     valid = block >= 0
@@ -187,7 +192,7 @@ def test_the_mask_is_that_of_its_slow_definition(context, lengths):
         assert torch.equal(masks[row, 0], expected)
 
 
-def test_without_blocks_each_position_is_its_own():
+def test_the_context_mask_without_blocks_has_each_position_as_its_own():
     valid = torch.tensor([[True, True, True, False]])
     own = torch.arange(4).unsqueeze(0)
     for context in CONTEXTS:
@@ -203,9 +208,9 @@ def test_a_batch_without_any_segment_gives_no_vector(form, stack, context, head)
     connector = make_connector(form, stack, context, head)
     features = torch.randn(2, 5, D)
     empty = torch.zeros(2, 0, dtype=torch.long)
-    assert connector(features, empty, empty).shape == (2, 0, H)
+    assert connector(features, empty, empty).vectors.shape == (2, 0, H)
     padding = torch.full((2, 3), -1)
-    assert (connector(features, padding, padding) == 0).all()
+    assert (connector(features, padding, padding).vectors == 0).all()
 
 
 CONFIGS = {
@@ -238,7 +243,7 @@ CONFIGS = {
 def test_vectors_are_as_wide_as_the_embeddings_of_any_llm(name, form, head):
     config, width = CONFIGS[name]
     connector = make_connector(form, head=head, config=config, width=width)
-    vectors = connector(torch.randn(1, 9, D), torch.tensor([[2, 8]]))
+    vectors = connector(torch.randn(1, 9, D), torch.tensor([[2, 8]])).vectors
     assert vectors.shape == (1, 2, width)
 
 
@@ -251,7 +256,7 @@ def test_gradients_are_finite_even_where_a_row_is_all_padding(
     features = torch.randn(3, 20, D, requires_grad=True)
     boundaries = boundaries_of([0, 1, 19], [4], [])
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        vectors = connector(features, boundaries)
+        vectors = connector(features, boundaries).vectors
     vectors.float().square().sum().backward()
     for tensor in (features, *connector.parameters()):
         assert torch.isfinite(tensor.grad).all()
@@ -264,13 +269,15 @@ def test_vectors_start_at_the_scale_of_the_embeddings(form):
         torch.manual_seed(0)
         table = scale * torch.randn(50, H)
         llm = SimpleNamespace(config=LLAMA, table=lambda table=table: table)
-        connector = SSRConnector(D, llm, form=form, head="direct")
-        vectors = connector(torch.randn(2, 9, D), torch.tensor([[2, 8], [3, 4]]))
+        connector = DirectSSRConnector(D, llm, form=form)
+        vectors = connector(
+            torch.randn(2, 9, D), torch.tensor([[2, 8], [3, 4]])
+        ).vectors
         rms = vectors.square().mean().sqrt()
         assert rms.item() == pytest.approx(scale, rel=0.1)
 
 
-def test_an_unknown_form_context_or_head_is_named():
+def test_the_ssr_connector_names_an_unknown_form_context_or_head():
     with pytest.raises(ValueError, match="form: 'pooled' is neither"):
         make_connector("pooled")
     with pytest.raises(ValueError, match="context: 'left' is none of causal, block"):
@@ -283,10 +290,9 @@ def test_candidates_are_scored_for_every_vector_that_is_no_padding():
     connector = make_connector(head="vocabulary").train()
     boundaries = boundaries_of([0, 1, 19], [4], [])
     candidates = torch.tensor([2, 3, 5, 7])
-    vectors, logits = connector(
-        torch.randn(3, 20, D), boundaries, candidates=candidates
-    )
-    assert vectors.shape == (3, 3, H)
+    output = connector(torch.randn(3, 20, D), boundaries, candidates=candidates)
+    logits = output.token_logits
+    assert output.vectors.shape == (3, 3, H)
     # The last is for no token at all.
     assert logits.shape == (4, 4 + 1)
     logits.square().sum().backward()
@@ -296,24 +302,24 @@ def test_candidates_are_scored_for_every_vector_that_is_no_padding():
 def test_with_all_tokens_as_candidates_vectors_are_those_of_the_whole_vocabulary():
     connector = make_connector(head="vocabulary")
     features, boundaries = torch.randn(1, 9, D), torch.tensor([[2, 8]])
-    vectors, _ = connector(features, boundaries, candidates=torch.arange(20))
+    vectors = connector(features, boundaries, candidates=torch.arange(20)).vectors
     with torch.no_grad():
-        torch.testing.assert_close(connector(features, boundaries), vectors)
+        torch.testing.assert_close(connector(features, boundaries).vectors, vectors)
 
 
-def test_keys_kept_for_evaluation_are_forgotten_when_parameters_change():
+def test_a_vocabulary_head_forgets_its_cached_keys_when_parameters_change():
     connector = make_connector(head="vocabulary")
     features, boundaries = torch.randn(1, 9, D), torch.tensor([[2, 8]])
     other = {key: 1.2 * value for key, value in connector.state_dict().items()}
     with torch.no_grad():
-        before = connector(features, boundaries)
+        before = connector(features, boundaries).vectors
         connector.load_state_dict(other)
-        after = connector(features, boundaries)
+        after = connector(features, boundaries).vectors
         assert not torch.allclose(before, after)
         connector.train()
         for parameter in connector.parameters():
             parameter.mul_(1.2)
-        assert not torch.allclose(after, connector.eval()(features, boundaries))
+        assert not torch.allclose(after, connector.eval()(features, boundaries).vectors)
 
 
 def test_segments_of_frames_follow_starts_and_boundaries():
@@ -344,14 +350,14 @@ def test_long_audio_is_read_in_windows_that_agree_with_one_pass(
     ends = torch.arange(1, 61).unsqueeze(0) * 2
     boundaries = torch.cat([ends, torch.where(ends <= 60, ends, -1)])
     features = torch.randn(2, 121, D)
-    whole = connector(features, boundaries)
-    monkeypatch.setattr(ssr, "_WINDOW", 24)
-    monkeypatch.setattr(ssr, "_CONTEXT", 8)
-    parts = connector(features, boundaries)
-    assert torch.equal(parts == 0, whole == 0)
+    whole = connector(features, boundaries).vectors
+    monkeypatch.setattr(ssr_encoder, "_WINDOW", 24)
+    monkeypatch.setattr(ssr_encoder, "_CONTEXT", 8)
+    windows = connector(features, boundaries).vectors
+    assert torch.equal(windows == 0, whole == 0)
     if context != "full":
-        torch.testing.assert_close(parts[:, :16], whole[:, :16], atol=1e-5, rtol=1e-4)
-    alone = connector(features[1:], boundaries[1:, :30])
-    torch.testing.assert_close(parts[1:, :30], alone, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(windows[:, :16], whole[:, :16], atol=1e-5, rtol=1e-4)
+    alone = connector(features[1:], boundaries[1:, :30]).vectors
+    torch.testing.assert_close(windows[1:, :30], alone, atol=1e-5, rtol=1e-4)
     if context == "block":
-        torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(windows, whole, atol=1e-5, rtol=1e-4)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from ssr_plugin import SpeechLM, build, hub
 from ssr_plugin.inference.model_card import model_card, write_card
 from ssr_plugin.inference.pretrained import read_settings
-from ssr_plugin.segmenters.trained import TrainedSegmenter
+from ssr_plugin.segmenters.base import TrainableSegmenter
 
 RNG = np.random.default_rng(0)
 WAV = (0.1 * RNG.standard_normal(32000).astype("float32"), 16000)
@@ -62,7 +62,7 @@ def test_a_trained_segmenter_is_kept_too(folder, tmp_path, monkeypatch):
     lm = SpeechLM.from_pretrained(folder)
     options = {"width": 8, "num_layers": 1, "num_heads": 2}
     trained = build.segmenter("boundary", lm.encoder, lm.llm, {"boundary": options})
-    assert isinstance(trained, TrainedSegmenter)
+    assert isinstance(trained, TrainableSegmenter)
     settings = {**lm.settings, "segmenter": {"name": "boundary", "options": options}}
     segmenters = {"forced": lm.segmenters["forced"], "predicted": trained}
     lm = SpeechLM(lm.encoder, lm.llm, lm.connector, segmenters, settings)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssr_plugin.metrics.segmentation_metrics import SegmentationMetrics, match_times
-from ssr_plugin.segmenters.forced import Segments
+from ssr_plugin.segmenters.base import Segments
 
 RATE = 50.0
 

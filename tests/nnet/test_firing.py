@@ -33,7 +33,7 @@ def row_of(weights):
 
 @anything
 @given(weights_of, st.integers(0, 12))
-def test_vectors_are_those_of_the_slow_definition(weights, count):
+def test_integrated_vectors_are_those_of_the_slow_definition(weights, count):
     weights = row_of(weights)
     features = torch.randn(1, weights.shape[1], 3, dtype=torch.float64)
     expected = slow_shares(weights[0], count) @ features[0]
@@ -43,7 +43,7 @@ def test_vectors_are_those_of_the_slow_definition(weights, count):
 
 @anything
 @given(weights_of, st.integers(0, 12))
-def test_pieces_are_in_order_and_lose_no_weight(weights, count):
+def test_fired_pieces_are_in_order_and_lose_no_weight(weights, count):
     frame, vector, width = (x[0] for x in fire(row_of(weights), count))
     assert (width >= 0).all()
     assert (frame.diff() >= 0).all()
@@ -81,7 +81,7 @@ def test_scaled_weights_give_each_row_its_own_number_of_whole_vectors(rows, data
 
 @anything
 @given(weights_of, st.integers(0, 12), st.integers(1, 5))
-def test_frames_without_weight_change_nothing(weights, count, more):
+def test_integrate_is_not_changed_by_frames_without_weight(weights, count, more):
     features = torch.randn(1, len(weights) + more, 2)
     padded = integrate(features, row_of([*weights, *[0.0] * more]), count)
     alone = integrate(features[:, : len(weights)], row_of(weights), count)
@@ -89,7 +89,7 @@ def test_frames_without_weight_change_nothing(weights, count, more):
 
 
 @pytest.mark.parametrize("count", [1, 3, 7])
-def test_gradients_are_those_of_the_slow_definition(count):
+def test_gradients_of_integrate_are_those_of_the_slow_definition(count):
     torch.manual_seed(count)
     weights = torch.rand(1, 12, dtype=torch.float64, requires_grad=True)
     features = torch.randn(1, 12, 3, dtype=torch.float64, requires_grad=True)
@@ -103,13 +103,13 @@ def test_gradients_are_those_of_the_slow_definition(count):
     torch.testing.assert_close(found, expected)
 
 
-def test_one_frame_may_fire_several_times():
+def test_integrate_lets_one_frame_fire_several_times():
     frames = torch.tensor([[[2.0], [4.0]]])
     vectors = integrate(frames, torch.tensor([[2.5, 0.5]]), 3)
     assert vectors.squeeze().tolist() == [2.0, 2.0, 3.0]
 
 
-def test_no_frames_or_no_vectors_are_no_error():
+def test_integrate_takes_no_frames_and_no_vectors():
     assert integrate(torch.zeros(2, 0, 3), torch.zeros(2, 0), 0).shape == (2, 0, 3)
     assert integrate(torch.ones(2, 4, 3), torch.ones(2, 4), 0).shape == (2, 0, 3)
     assert (integrate(torch.zeros(2, 0, 3), torch.zeros(2, 0), 2) == 0).all()
@@ -117,7 +117,7 @@ def test_no_frames_or_no_vectors_are_no_error():
     assert (scale_weights(torch.zeros(1, 3), torch.tensor([2])) == 0).all()
 
 
-def test_an_hour_keeps_its_precision_and_fits_into_memory():
+def test_integrate_keeps_its_precision_over_an_hour_and_fits_into_memory():
     torch.manual_seed(0)
     weights = torch.rand(1, 180_000)
     scaled = scale_weights(weights, torch.tensor([12_000]))
@@ -160,17 +160,17 @@ def test_firing_frames_are_boundaries(weights):
 
 @anything
 @given(exact_weights, st.sampled_from([0.5, 2.0, 8.0]))
-def test_a_threshold_is_a_scale(weights, factor):
+def test_the_threshold_of_firing_frames_is_a_scale(weights, factor):
     scaled = [factor * weight for weight in weights]
     assert firing_frames(scaled, factor) == firing_frames(weights)
 
 
-def test_rounding_does_not_miss_a_whole_number():
+def test_firing_frames_do_not_miss_a_whole_number_by_rounding():
     assert firing_frames([0.1] * 20) == [9, 19]
     assert firing_frames(torch.full((20,), 0.1)) == [9, 19]
 
 
-def test_a_half_at_the_end_fires_and_less_does_not():
+def test_firing_frames_have_a_half_at_the_end_and_no_less():
     assert firing_frames([1.0, 0.25, 0.25]) == [0, 2]
     assert firing_frames([1.0, 0.25, 0.125]) == [0]
     # The last frame has fired already.

@@ -12,7 +12,7 @@ def taken(group, padded):
 
 
 @given(sizes=st.lists(st.integers(0, 9)), most=st.integers(0, 30), padded=st.booleans())
-def test_all_items_are_in_groups_as_large_as_may_be(sizes, most, padded):
+def test_split_groups_has_all_items_in_groups_as_large_as_may_be(sizes, most, padded):
     groups = split_groups(sizes, lambda size: size, most, padded)
     assert [size for group in groups for size in group] == sizes
     assert all(taken(group, padded) <= most or len(group) == 1 for group in groups)
@@ -21,5 +21,5 @@ def test_all_items_are_in_groups_as_large_as_may_be(sizes, most, padded):
 
 
 @pytest.mark.parametrize("padded", [True, False])
-def test_without_items_there_are_no_groups(padded):
+def test_split_groups_gives_no_groups_of_no_items(padded):
     assert split_groups([], len, 4, padded) == []

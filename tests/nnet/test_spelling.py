@@ -7,14 +7,14 @@ from ssr_plugin.nnet.spelling import VocabularyHead
 
 
 @torch.no_grad()
-def test_keys_that_are_kept_are_of_the_precision_asked_for(tiny_llm_folder):
+def test_cached_keys_of_a_vocabulary_head_have_the_precision_asked_for(tiny_llm_folder):
     head = VocabularyHead(TextLLM(tiny_llm_folder), width=16).eval()
     states = torch.rand(5, 16)
-    exact = head.score(states)
+    exact = head(states)
     head.eval()  # forgets
     with torch.autocast("cpu", torch.bfloat16):
-        rough = head.score(states)
+        rough = head(states)
     assert not torch.equal(rough, exact)
-    assert torch.equal(head.score(states), exact)
+    assert torch.equal(head(states), exact)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(head.score(states), rough)
+        assert torch.equal(head(states), rough)

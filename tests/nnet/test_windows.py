@@ -8,7 +8,9 @@ from ssr_plugin.nnet.windows import split_windows
 
 
 @given(length=st.integers(0, 500), context=st.integers(0, 10), more=st.integers(1, 40))
-def test_kept_parts_tile_the_sequence_and_have_their_context(length, context, more):
+def test_what_windows_keep_tiles_the_sequence_and_has_its_context(
+    length, context, more
+):
     size = 2 * context + more
     windows = split_windows(length, size, context)
     kept = [i for w in windows for i in range(w.keep_start, w.keep_stop)]
@@ -21,7 +23,7 @@ def test_kept_parts_tile_the_sequence_and_have_their_context(length, context, mo
 
 
 @given(length=st.integers(1, 50), room=st.integers(0, 9))
-def test_what_fits_one_window_is_not_cut(length, room):
+def test_split_windows_does_not_cut_what_fits_one_window(length, room):
     windows = split_windows(length, length + room + 1, 0)
     assert [(w.keep_start, w.keep_stop) for w in windows] == [(0, length)]
 

@@ -51,7 +51,7 @@ def best_by_definition(llm, scores, weight, bonus):
     return max(found, key=found.get)
 
 
-def test_texts_that_grow_branch_and_wait_are_read_as_if_alone(llm):
+def test_growing_texts_that_branch_and_wait_are_read_as_if_alone(llm):
     texts, wanted = GrowingTexts(llm, 2), [(), ()]
     steps = [
         ([0, 0, 1], [4, 7, None]),
@@ -71,14 +71,14 @@ def test_texts_that_grow_branch_and_wait_are_read_as_if_alone(llm):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("weight", "bonus"), [(0.0, 0.0), (0.5, 0.4), (1.5, 2.0)])
-def test_what_is_found_is_the_best_of_all_in_ear_and_llm(llm, seed, weight, bonus):
+def test_the_beam_search_finds_the_best_of_all_in_ctc_and_llm(llm, seed, weight, bonus):
     scores, emissions = make_emissions(seed, 4)
     ((tokens, places),) = search_prefixes([emissions], llm, 200, weight, bonus)
     assert tuple(tokens) == best_by_definition(llm, scores, weight, bonus)
     assert places == sorted(set(places)) and len(places) == len(tokens)
 
 
-def test_the_llm_settles_what_the_ear_leaves_open(llm):
+def test_the_beam_search_lets_the_llm_settle_what_ctc_leaves_open(llm):
     likely = log_probs_after(llm, []).topk(1).indices.item()
     other = likely - 1
     heard = Emissions([2], [-9.0], [[other, likely]], [[-0.69, -0.70]])
@@ -86,7 +86,7 @@ def test_the_llm_settles_what_the_ear_leaves_open(llm):
     assert search_prefixes([heard], llm, weight=0.5) == [([likely], [2])]
 
 
-def test_a_token_that_is_told_again_is_a_second_one_after_a_blank_alone(llm):
+def test_the_beam_search_takes_a_repeated_token_for_two_after_a_blank_alone(llm):
     def search(states):
         heard = Emissions(states, [-9.0, -9.0], [[5], [5]], [[-0.01], [-0.01]])
         return search_prefixes([heard], llm, weight=0.0, bonus=0.0)[0]
@@ -95,12 +95,12 @@ def test_a_token_that_is_told_again_is_a_second_one_after_a_blank_alone(llm):
     assert search([1, 3]) == ([5, 5], [1, 3])
 
 
-def test_a_token_begins_where_it_is_likeliest_to(llm):
+def test_the_beam_search_begins_a_token_where_it_is_likeliest_to(llm):
     heard = Emissions([3, 4], [-0.05, -3.0], [[5], [5]], [[-3.0], [-0.05]])
     assert search_prefixes([heard], llm, weight=0.0, bonus=0.0) == [([5], [4])]
 
 
-def test_what_goes_beside_it_does_not_change_what_is_found(llm):
+def test_the_beam_search_of_a_batch_is_that_of_single_utterances(llm):
     heard = [make_emissions(seed, count)[1] for seed, count in enumerate([3, 9, 0, 6])]
     together = search_prefixes(heard, llm)
     assert together == [search_prefixes([own], llm)[0] for own in heard]
@@ -108,7 +108,7 @@ def test_what_goes_beside_it_does_not_change_what_is_found(llm):
     assert together[2] == ([], [])
 
 
-def test_a_long_recording_is_searched_in_runs_cut_where_least_is_told(llm, monkeypatch):
+def test_the_beam_search_cuts_a_long_recording_where_least_is_told(llm, monkeypatch):
     places = enumerate((0, 40, 60))
     parts = [make_emissions(seed, 5, first)[1] for seed, first in places]
     fields = zip(*map(fields_of, parts), strict=True)
@@ -124,7 +124,7 @@ def fields_of(emissions):
     return (emissions.states, emissions.blanks, emissions.tokens, emissions.scores)
 
 
-def test_a_segmenter_runs_the_llm_only_where_it_may(llm, monkeypatch):
+def test_subword_ctc_runs_the_llm_only_where_it_may(llm, monkeypatch):
     torch.manual_seed(0)
     sizes = {"width": 8, "num_heads": 2, "num_layers": 1}
     segmenter = SubwordCTCSegmenter(6, llm, 50.0, beam_size=3, **sizes).eval()
@@ -134,21 +134,22 @@ def test_a_segmenter_runs_the_llm_only_where_it_may(llm, monkeypatch):
         "ssr_plugin.segmenters.subword_ctc.search_prefixes",
         lambda *given: read.append(given) or search_prefixes(*given),
     )
-    without = segmenter.segment_frames(features, lengths, use_lm=False)
+    greedy = segmenter.segment_frames(features, lengths, use_lm=False)
     assert not read
     found = segmenter.segment_frames(features, lengths)
     assert len(read) == 1
-    for own, length in zip(found, lengths, strict=True):
-        assert (own.starts[1:] > own.starts[:-1]).all()
-        assert not len(own) or own.boundaries[-1] == length - 1
+    for each, length in zip(found, lengths, strict=True):
+        segments = each.segments
+        assert (segments.starts[1:] > segments.starts[:-1]).all()
+        assert not len(segments) or segments.boundaries[-1] == length - 1
     segmenter.beam_size = 1
     alone = segmenter.segment_frames(features, lengths)
     assert len(read) == 1
-    for one, other in zip(alone, without, strict=True):
-        assert one.tokens.tolist() == other.tokens.tolist()
+    for one, other in zip(alone, greedy, strict=True):
+        assert one.segments.tokens.tolist() == other.segments.tokens.tolist()
 
 
-def test_an_llm_that_keeps_no_keys_and_values_is_left_out(llm, monkeypatch):
+def test_subword_ctc_leaves_out_an_llm_that_keeps_no_keys_and_values(llm, monkeypatch):
     sizes = {"width": 8, "num_heads": 2, "beam_size": 3}
     segmenter = SubwordCTCSegmenter(6, llm, 50.0, **sizes).eval()
     monkeypatch.setattr(GrowingTexts, "can_read", staticmethod(lambda llm: False))

@@ -122,7 +122,7 @@ def test_silence_is_never_shared_and_no_policy_takes_a_tokens_own_speech(
 
 @anything
 @given(tokens_with_times(), st.sampled_from(["previous", "next", "split"]))
-def test_policies_but_drop_leave_no_gap_from_the_first_token_on(tokens, policy):
+def test_silence_policies_but_drop_leave_no_gap_from_the_first_token_on(tokens, policy):
     own_starts, own_ends, duration = tokens
     starts, ends = give_silence(own_starts, own_ends, duration, policy)
     assert (starts[1:] == ends[:-1]).all()
@@ -132,7 +132,7 @@ def test_policies_but_drop_leave_no_gap_from_the_first_token_on(tokens, policy):
             assert ends[-1] == pytest.approx(max(duration, own_ends[-1]))
 
 
-def test_each_policy_gives_the_pause_where_it_says():
+def test_each_silence_policy_gives_the_pause_where_it_says():
     times = np.array([1.0, 3.0]), np.array([2.0, 4.0])
 
     def segments(policy):
@@ -145,7 +145,7 @@ def test_each_policy_gives_the_pause_where_it_says():
     assert segments("drop") == [(1.0, 2.0), (3.0, 4.0)]
 
 
-def test_an_unknown_policy_lists_the_known_ones():
+def test_an_unknown_silence_policy_lists_the_known_ones():
     with pytest.raises(ValueError, match="'nxt'; known: previous, next, split, drop"):
         give_silence(np.zeros(1), np.zeros(1), 1.0, "nxt")
 
@@ -178,7 +178,7 @@ def test_where_there_is_room_a_boundary_is_off_by_less_than_a_frame(data, rate):
 
 @anything
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=10))
-def test_times_that_are_whole_frames_come_back_exactly(frames):
+def test_boundaries_of_times_that_are_whole_frames_are_exact(frames):
     edges = np.cumsum([0, *frames])
     # 0.02 s times a count is not exact in floating point.
     first, boundaries = to_frames(
@@ -204,11 +204,11 @@ def test_as_many_tokens_as_frames_take_one_each():
     assert first.tolist() == boundaries.tolist() == [0, 1, 2]
 
 
-def test_more_tokens_than_frames_is_an_error_with_both_counts():
+def test_more_tokens_than_frames_are_an_error_with_both_counts():
     with pytest.raises(ValueError, match="3 tokens do not fit into 2 frames"):
         to_frames(np.zeros(3), np.zeros(3), 50.0, 2)
 
 
-def test_no_token_has_no_frame():
+def test_no_tokens_have_no_boundaries():
     first, boundaries = to_frames(np.zeros(0), np.zeros(0), 50.0, 5)
     assert len(first) == len(boundaries) == 0

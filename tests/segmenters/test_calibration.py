@@ -20,7 +20,7 @@ def alignment(starts, ends, text=TEXT, id="a"):
 STARTS, ENDS = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.5, 2.5, 3.5, 4.5])
 
 
-def test_what_is_found_is_taken_back():
+def test_calibrate_gives_back_the_offsets_that_were_added():
     reference = {"a": alignment(STARTS, ENDS), "b": alignment(STARTS + 1, ENDS + 1)}
     found = {
         "a": alignment(STARTS + 0.03, ENDS - 0.0123),
@@ -30,20 +30,20 @@ def test_what_is_found_is_taken_back():
     assert calibrate(reference, reference) == (0.0, 0.0)
 
 
-def test_a_word_that_went_wrong_moves_nothing():
+def test_calibrate_is_not_moved_by_a_word_that_went_wrong():
     found = alignment(STARTS + [0.02, 0.02, 0.02, 0.4], ENDS + [-0.3, 0.01, 0.01, 0.01])
     reference = {"a": alignment(STARTS, ENDS)}
     assert calibrate({"a": found}, reference) == (-20.0, -10.0)
 
 
-def test_ends_that_are_the_next_words_starts_do_not_count():
+def test_calibrate_leaves_out_ends_that_are_the_next_words_starts():
     # The first two words meet; were they counted, the median would be theirs.
     found = alignment(STARTS, [2.0, 3.0, 3.45, 4.45])
     reference = {"a": alignment(STARTS, ENDS)}
     assert calibrate({"a": found}, reference) == (0.0, 50.0)
 
 
-def test_characters_count_as_the_words_they_make():
+def test_calibrate_takes_characters_as_the_words_they_make():
     units = [
         Unit(letter, 1.0 + i / 4, 1.25 + i / 4, i) for i, letter in enumerate("hi")
     ]
@@ -54,13 +54,13 @@ def test_characters_count_as_the_words_they_make():
     assert calibrate({"a": found}, {"a": reference}) == (10.0, 50.0)
 
 
-def test_words_and_utterances_in_one_alone_do_not_count():
+def test_calibrate_leaves_out_words_and_utterances_in_one_alone():
     found = {"a": alignment(STARTS + 0.02, ENDS), "c": alignment(STARTS + 9e-3, ENDS)}
     other = alignment([1.0, 2.0, 4.0], [1.5, 2.6, 4.5], "the dog down")
     assert calibrate(found, {"a": other, "b": other}) == (-20.0, 0.0)
 
 
-def test_nothing_in_common_is_an_error():
+def test_calibrate_refuses_alignments_with_nothing_in_common():
     other = {"b": alignment(STARTS, ENDS)}
     with pytest.raises(ValueError, match="no word in common"):
         calibrate({"a": alignment(STARTS, ENDS)}, other)

@@ -1,6 +1,7 @@
 """Forced segments hold for every kind of fast tokenizer."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,11 +18,8 @@ from tokenizers import (
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from ssr_plugin.alignment.record import Alignment, Unit
-from ssr_plugin.segmenters.forced import (
-    ForcedSegmenter,
-    SegmentationError,
-    apply_case,
-)
+from ssr_plugin.segmenters.base import Needs, SegmentationError
+from ssr_plugin.segmenters.forced import ForcedSegmenter, apply_case
 
 CORPUS = [
     "a hello world, hello there, seven old birds saw the house.",
@@ -116,27 +114,31 @@ def aligned(text, *units, duration=3.0):
     return Alignment("utt-1", text, tuple(found), "word", duration)
 
 
+def make_segmenter(tokenizer, **options):
+    return ForcedSegmenter(6, SimpleNamespace(tokenizer=tokenizer), 50.0, **options)
+
+
 def texts(tokenizer, tokens):
     return [tokenizer.decode([token]).strip() for token in tokens]
 
 
-def test_the_first_word_is_as_inside_a_sentence(tokenizer):
-    segmenter = ForcedSegmenter(tokenizer, 50.0)
+def test_forced_segments_have_the_first_word_as_inside_a_sentence(tokenizer):
+    segmenter = make_segmenter(tokenizer)
     inside = tokenizer("a hello world", add_special_tokens=False).input_ids
     tokens, _ = segmenter.tokenize("hello world")
     assert tokens == inside[-len(tokens) :]
     assert texts(tokenizer, tokens) == ["hello", "world"]
 
 
-def test_without_leading_space_the_text_is_tokenised_as_it_stands(tokenizer):
-    segmenter = ForcedSegmenter(tokenizer, 50.0, leading_space=False)
+def test_forced_segments_without_leading_space_have_the_text_as_it_stands(tokenizer):
+    segmenter = make_segmenter(tokenizer, leading_space=False)
     plain = tokenizer("hello world", add_special_tokens=False).input_ids
     assert segmenter.tokenize("hello world")[0] == plain
 
 
 @pytest.mark.parametrize("text", ["hello world", "HELLO, seven old houses!", "zq 7"])
 def test_spans_cover_every_character_that_is_no_blank_in_order(tokenizer, text):
-    _, spans = ForcedSegmenter(tokenizer, 50.0).tokenize(text)
+    _, spans = make_segmenter(tokenizer).tokenize(text)
     covered = [i for first, stop in spans for i in range(first, stop)]
     assert covered == sorted(covered)
     blanks = {i for i, character in enumerate(text) if character == " "}
@@ -145,29 +147,29 @@ def test_spans_cover_every_character_that_is_no_blank_in_order(tokenizer, text):
 
 
 def test_no_special_token_gets_a_segment(tokenizer):
-    tokens, _ = ForcedSegmenter(tokenizer, 50.0).tokenize("hello world")
+    tokens, _ = make_segmenter(tokenizer).tokenize("hello world")
     assert tokenizer.bos_token_id not in tokens
 
 
-def test_words_are_cut_where_the_alignment_says(tokenizer):
+def test_forced_segments_are_cut_where_the_alignment_says(tokenizer):
     alignment = aligned("HELLO WORLD", ("HELLO", 0.5, 1.0), ("WORLD", 1.4, 2.0))
-    segments = ForcedSegmenter(tokenizer, 50.0).segment(alignment, 150)
+    segments = make_segmenter(tokenizer).segment(alignment, 150)
     assert texts(tokenizer, segments.tokens) == ["hello", "world"]
     assert segments.starts.tolist() == [25, 70]
     assert segments.boundaries.tolist() == [69, 149]
 
 
-def test_a_word_of_several_tokens_is_shared_out_by_characters(tokenizer):
+def test_forced_segments_share_out_a_word_of_several_tokens_by_characters(tokenizer):
     # No tokenizer here knows "zzqq" as anything but characters.
     alignment = aligned("zzqq", ("zzqq", 0.0, 2.0), duration=2.0)
-    segments = ForcedSegmenter(tokenizer, 50.0).segment(alignment, 100)
+    segments = make_segmenter(tokenizer).segment(alignment, 100)
     assert len(segments) in (4, 5), "some have a token for the blank before it"
     assert segments.boundaries[-3:].tolist() == [49, 74, 99]
 
 
-def test_punctuation_takes_the_pause_after_it(tokenizer):
+def test_forced_segments_give_punctuation_the_pause_after_it(tokenizer):
     alignment = aligned("hello, world", ("hello", 0.0, 1.0), ("world", 2.0, 3.0))
-    segments = ForcedSegmenter(tokenizer, 50.0).segment(alignment, 150)
+    segments = make_segmenter(tokenizer).segment(alignment, 150)
     assert texts(tokenizer, segments.tokens) == ["hello", ",", "world"]
     assert segments.boundaries.tolist() == [49, 99, 149]
 
@@ -181,11 +183,11 @@ def test_punctuation_takes_the_pause_after_it(tokenizer):
         ("drop", [25, 100], [49, 124]),
     ],
 )
-def test_a_pause_goes_where_the_silence_policy_says(
+def test_forced_segments_give_a_pause_where_the_silence_policy_says(
     tokenizer, silence, starts, boundaries
 ):
     alignment = aligned("hello world", ("hello", 0.5, 1.0), ("world", 2.0, 2.5))
-    segmenter = ForcedSegmenter(tokenizer, 50.0, silence=silence)
+    segmenter = make_segmenter(tokenizer, silence=silence)
     segments = segmenter.segment(alignment, 150)
     assert segments.starts.tolist() == starts
     assert segments.boundaries.tolist() == boundaries
@@ -194,7 +196,7 @@ def test_a_pause_goes_where_the_silence_policy_says(
 def test_the_tokens_of_one_character_share_its_time():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_level(True))
     alignment = aligned("語 hello", ("語", 0.0, 1.2), ("hello", 1.2, 2.0), duration=2.0)
-    segmenter = ForcedSegmenter(tokenizer, 50.0, leading_space=False)
+    segmenter = make_segmenter(tokenizer, leading_space=False)
     segments = segmenter.segment(alignment, 100)
     assert len(segments) == 4, "three bytes and a word"
     assert segments.boundaries.tolist() == [19, 39, 59, 99]
@@ -205,7 +207,7 @@ def test_characters_that_are_several_tokens_keep_the_words_after_them(tokenizer)
     alignment = aligned(
         text, ("café", 0.0, 1.0), ("語語", 1.0, 2.0), ("hello", 2.0, 3.0)
     )
-    segments = ForcedSegmenter(tokenizer, 50.0).segment(alignment, 150)
+    segments = make_segmenter(tokenizer).segment(alignment, 150)
     assert (np.diff(segments.boundaries) > 0).all()
     assert texts(tokenizer, segments.tokens)[-1] == "hello"
     assert segments.starts[-1] == 100
@@ -223,7 +225,7 @@ def test_a_change_of_case_keeps_the_length(text, case):
 def test_case_changes_the_tokens_not_the_times(tokenizer):
     alignment = aligned("HELLO WORLD", ("HELLO", 0.0, 1.0), ("WORLD", 1.0, 2.0))
     lower, as_is = (
-        ForcedSegmenter(tokenizer, 50.0, text_case=case).segment(alignment, 150)
+        make_segmenter(tokenizer, text_case=case).segment(alignment, 150)
         for case in ("lower", "as_is")
     )
     assert len(lower) == 2
@@ -232,22 +234,24 @@ def test_case_changes_the_tokens_not_the_times(tokenizer):
     assert lower.boundaries[-1] == as_is.boundaries[-1] == 149
 
 
-def test_more_tokens_than_frames_names_the_utterance(tokenizer):
+def test_forced_segments_of_more_tokens_than_frames_name_the_utterance(tokenizer):
     alignment = aligned("hello world", ("hello", 0.0, 0.5), ("world", 0.5, 1.0))
     with pytest.raises(SegmentationError, match="utt-1: 2 tokens do not fit into 1 fr"):
-        ForcedSegmenter(tokenizer, 50.0).segment(alignment, 1)
+        make_segmenter(tokenizer).segment(alignment, 1)
 
 
 @pytest.mark.parametrize("text", ["", " ", "..."])
-def test_a_transcript_with_nothing_spoken_is_an_error(tokenizer, text):
+def test_forced_segments_of_a_transcript_with_nothing_spoken_are_an_error(
+    tokenizer, text
+):
     alignment = Alignment("utt-1", text, (), "word", 1.0)
     with pytest.raises(SegmentationError, match="utt-1: "):
-        ForcedSegmenter(tokenizer, 50.0).segment(alignment, 50)
+        make_segmenter(tokenizer).segment(alignment, 50)
 
 
-def test_a_slow_tokenizer_is_refused_with_the_mend():
+def test_the_forced_segmenter_refuses_a_slow_tokenizer_with_the_mend():
     with pytest.raises(ValueError, match=r"ByT5Tokenizer.*fast tokenizer \(a tokenize"):
-        ForcedSegmenter(ByT5Tokenizer(), 50.0)
+        make_segmenter(ByT5Tokenizer())
 
 
 @pytest.mark.parametrize(
@@ -257,11 +261,11 @@ def test_a_slow_tokenizer_is_refused_with_the_mend():
         ({"text_case": "title"}, "text_case: 'title' is none of lower, upper, as_is"),
     ],
 )
-def test_an_unknown_value_of_an_option_lists_the_known_ones(option, message):
+def test_the_forced_segmenter_lists_the_known_values_of_an_option(option, message):
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_level(True))
     with pytest.raises(ValueError, match=message):
-        ForcedSegmenter(tokenizer, 50.0, **option)
+        make_segmenter(tokenizer, **option)
 
 
-def test_what_is_cut_with_the_transcript_says_so():
-    assert ForcedSegmenter.forced is True
+def test_the_forced_segmenter_needs_the_transcript():
+    assert ForcedSegmenter.needs is Needs.TRANSCRIPT

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssr_plugin.segmenters.forced import Segments
+from ssr_plugin.segmenters.base import Segments
 from ssr_plugin.segmenters.targets import assign_tokens, overlaps
 
 NULL = 99
@@ -72,7 +72,7 @@ def slow_total(found, reference):
 
 @anything
 @given(references(), predictions())
-def test_no_other_pairing_overlaps_more_in_all(reference, found):
+def test_assign_tokens_finds_the_pairing_that_overlaps_most_in_all(reference, found):
     tokens = assign_tokens(found, reference, NULL)
     assert tokens.dtype == np.int64 and tokens.shape == (len(found),)
     total = sum(
@@ -85,7 +85,7 @@ def test_no_other_pairing_overlaps_more_in_all(reference, found):
 
 @anything
 @given(references(), predictions())
-def test_each_token_is_taught_once_at_most_in_order_and_where_it_is_spoken(
+def test_assign_tokens_gives_each_token_once_at_most_in_order_where_it_is_spoken(
     reference, found
 ):
     tokens = assign_tokens(found, reference, NULL)
@@ -98,7 +98,7 @@ def test_each_token_is_taught_once_at_most_in_order_and_where_it_is_spoken(
 
 @anything
 @given(references(), st.booleans())
-def test_equal_segments_are_taught_equal_tokens(reference, says):
+def test_assign_tokens_gives_equal_segments_equal_tokens(reference, says):
     tokens = reference.tokens if says else np.full(len(reference), -1)
     found = segments_of(tokens, reference.starts, reference.boundaries)
     taught = assign_tokens(found, reference, NULL)
@@ -116,20 +116,20 @@ def test_overlaps_are_shares_of_the_frames_in_either(reference, found):
             assert shares[i, j] == slow_gain(silent, reference, i, j)
 
 
-def test_of_a_segment_cut_in_two_the_longer_part_is_taught_the_token():
+def test_assign_tokens_gives_a_token_to_the_longer_of_two_halves():
     reference = segments_of([5, 6], [0, 10], [9, 19])
     for cut, expected in ((3, [NULL, 5, 6]), (6, [5, NULL, 6])):
         found = segments_of([-1] * 3, [0, cut, 10], [cut - 1, 9, 19])
         assert assign_tokens(found, reference, NULL).tolist() == expected
 
 
-def test_of_two_tokens_in_a_segment_the_longer_is_taught():
+def test_assign_tokens_takes_the_longer_of_two_tokens_in_a_segment():
     reference = segments_of([5, 6, 7], [0, 4, 10], [3, 9, 19])
     found = segments_of([-1, -1], [0, 10], [9, 19])
     assert assign_tokens(found, reference, NULL).tolist() == [6, 7]
 
 
-def test_a_hypothesis_that_is_right_counts_more_than_frames():
+def test_assign_tokens_counts_a_right_hypothesis_more_than_frames():
     reference = segments_of([5, 6], [0, 3], [2, 9])
     unheard = segments_of([-1], [0], [9])
     heard = segments_of([5], [0], [9])
@@ -137,19 +137,19 @@ def test_a_hypothesis_that_is_right_counts_more_than_frames():
     assert assign_tokens(heard, reference, NULL).tolist() == [5]
 
 
-def test_a_hypothesis_elsewhere_counts_for_nothing():
+def test_assign_tokens_counts_no_hypothesis_that_overlaps_nothing():
     reference = segments_of([5, 6], [0, 10], [9, 19])
     found = segments_of([6], [0], [9])
     assert assign_tokens(found, reference, NULL).tolist() == [5]
 
 
-def test_a_segment_in_silence_is_taught_none():
+def test_assign_tokens_gives_a_segment_in_silence_no_token():
     reference = segments_of([5], [10], [19])
     found = segments_of([-1, -1, -1], [0, 10, 20], [9, 19, 29])
     assert assign_tokens(found, reference, NULL).tolist() == [NULL, 5, NULL]
 
 
-def test_without_segments_on_either_side_nothing_is_taught():
+def test_assign_tokens_takes_no_segments_on_either_side():
     reference = segments_of([5, 6], [0, 10], [9, 19])
     nothing = Segments.none()
     assert assign_tokens(nothing, reference, NULL).shape == (0,)

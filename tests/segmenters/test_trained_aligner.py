@@ -14,6 +14,7 @@ from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.char_ctc import CharCTCSegmenter
+from ssr_plugin.segmenters.character_segmenter import CharacterSegmenter
 from ssr_plugin.segmenters.trained import save_segmenter
 from ssr_plugin.segmenters.trained_aligner import TrainedAligner
 
@@ -42,7 +43,7 @@ def save(tmp_path, encoder, llm):
         segmenter = part(
             input_size=encoder.width, llm=llm, frame_rate=encoder.frame_rate, **options
         )
-        if hasattr(segmenter, "set_alphabet"):
+        if isinstance(segmenter, CharacterSegmenter):
             segmenter.set_alphabet(" abcdefghijklmnopqrstuvwxyz'")
         folder = tmp_path / "segmenter"
         save_segmenter(folder, segmenter, name, options, encoder, llm)
@@ -61,7 +62,9 @@ def items(tmp_path, write_audio):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_letter_gets_a_time_through_the_cache(save, items, tmp_path, name):
+def test_the_trained_aligner_gives_every_letter_a_time_through_the_cache(
+    save, items, tmp_path, name
+):
     aligner = build.aligner("trained", {"trained": {"source": str(save(name))}})
     found, problems = align(items, aligner, tmp_path / "cache")
     assert not len(problems)
@@ -89,7 +92,7 @@ def test_alignments_of_a_batch_are_those_of_single_utterances(
         np.testing.assert_allclose(*times, atol=1e-4)
 
 
-def test_what_cannot_be_aligned_is_an_error_of_that_utterance(
+def test_the_trained_aligner_gives_an_error_of_the_utterance_it_cannot_align(
     save, items, tmp_path, write_audio
 ):
     short = str(write_audio(tmp_path / "short.wav", 0.01))
@@ -108,7 +111,7 @@ def test_what_cannot_be_aligned_is_an_error_of_that_utterance(
     assert "1 characters do not fit in its 0 frames" in found[4].reason
 
 
-def test_other_weights_or_offsets_are_other_settings_and_another_path_is_not(
+def test_settings_of_the_trained_aligner_tell_weights_and_offsets_not_paths(
     save, tmp_path
 ):
     folder = save("unity2")
@@ -119,7 +122,7 @@ def test_other_weights_or_offsets_are_other_settings_and_another_path_is_not(
     assert TrainedAligner(save("unity2", end_offset=10.0)).settings() != first
 
 
-def test_models_that_moved_can_be_named(
+def test_the_trained_aligner_takes_other_sources_of_models_that_moved(
     save, items, tmp_path, tiny_encoder_folder, tiny_llm_folder, monkeypatch
 ):
     folder = save("unity2")
@@ -149,7 +152,7 @@ def changed_llm(tmp_path, source):
     return str(folder)
 
 
-def test_a_folder_without_a_segmenter_or_with_one_that_cannot_align_is_refused(
+def test_the_trained_aligner_refuses_a_folder_without_a_segmenter_that_aligns(
     save, tmp_path
 ):
     with pytest.raises(ValueError, match="holds no trained segmenter"):
@@ -172,14 +175,14 @@ def ctc(llm):
     return segmenter
 
 
-def test_ctc_finds_characters_where_they_are_told(ctc):
+def test_char_ctc_finds_characters_where_they_are_told(ctc):
     found = ctc.align_text(torch.zeros(9, 4), "Cät")
     # A character lasts until the next is told.
     assert found == [(0, 0.02, 0.1), (1, 0.1, 0.12), (2, 0.12, 0.14)]
     assert isinstance(ctc.align_text(torch.zeros(9, 4), "c at"), list)
 
 
-def test_offsets_move_ctc_with_and_without_a_text(ctc):
+def test_offsets_move_char_ctc_with_and_without_a_text(ctc):
     ctc.start_offset, ctc.end_offset = -10.0, 30.0
     found = ctc.align_text(torch.zeros(9, 4), "cat")
     # The end is moved where no other character follows.
@@ -189,22 +192,23 @@ def test_offsets_move_ctc_with_and_without_a_text(ctc):
         "start_offset": -10.0,
         "end_offset": 30.0,
     }
-    (segments,) = ctc.segment_frames(torch.zeros(1, 9, 4), torch.tensor([9]))
-    assert ctc.tokenizer.decode(segments.tokens) == "cat"
+    (found,) = ctc.segment_frames(torch.zeros(1, 9, 4), torch.tensor([9]))
+    segments = found.segments
+    assert found.hypothesis == ctc.tokenizer.decode(segments.tokens) == "cat"
     assert segments.starts.tolist() == [0]
     ctc.start_offset = 30.0
-    (segments,) = ctc.segment_frames(torch.zeros(1, 9, 4), torch.tensor([9]))
-    assert segments.starts.tolist() == [2]
+    (found,) = ctc.segment_frames(torch.zeros(1, 9, 4), torch.tensor([9]))
+    assert found.segments.starts.tolist() == [2]
 
 
-def test_ctc_has_a_star_for_what_its_alphabet_lacks(ctc):
+def test_char_ctc_has_a_star_for_what_its_alphabet_lacks(ctc):
     found = ctc.align_text(torch.zeros(9, 4), "c日t")
     assert [i for i, *_ in found] == [0, 1, 2]
     assert found[0][1] == 0.02 and found[2][1:] == (0.12, 0.14)
     assert found[1][1] >= found[0][2] and found[1][2] == 0.12
 
 
-def test_ctc_refuses_what_does_not_fit(ctc, monkeypatch):
+def test_char_ctc_refuses_what_does_not_fit(ctc, monkeypatch):
     with pytest.raises(AlignmentError, match="10 characters do not fit in its 9 fr"):
         ctc.align_text(torch.zeros(9, 4), "aaccatt")
     with pytest.raises(AlignmentError, match="no letter or digit"):
@@ -214,9 +218,9 @@ def test_ctc_refuses_what_does_not_fit(ctc, monkeypatch):
         ctc.align_text(torch.zeros(9, 4), "cat")
 
 
-def test_an_alignment_is_what_the_rest_of_the_package_cuts_by(save, items, llm):
+def test_the_forced_segmenter_cuts_by_a_trained_aligners_alignment(save, items, llm):
     (alignment,) = TrainedAligner(save("unity2")).align(items[:1])
     assert isinstance(alignment, Alignment)
     assert Alignment.from_json(alignment.to_json()) == alignment
-    forced = get_registry().segmenters.get("forced")(llm.tokenizer, 50.0)
+    forced = get_registry().segmenters.get("forced")(6, llm, 50.0)
     assert len(forced.segment(alignment, 39)) == 4

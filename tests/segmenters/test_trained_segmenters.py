@@ -16,9 +16,10 @@ from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.nnet.frames import FrameNetwork
 from ssr_plugin.nnet.segments import pad_segments
 from ssr_plugin.registry import get_registry
-from ssr_plugin.segmenters import subword_ctc, trained
-from ssr_plugin.segmenters.forced import Segments
-from ssr_plugin.segmenters.spikes import peaks, runs_of_labels, told_once
+from ssr_plugin.segmenters import network_segmenter, subword_ctc
+from ssr_plugin.segmenters.base import Needs, Segments
+from ssr_plugin.segmenters.char_ctc import CharCTCSegmenter
+from ssr_plugin.segmenters.spikes import not_repeated, peaks, runs_of_labels
 from ssr_plugin.segmenters.trained import load_segmenter, save_segmenter
 
 SETUPS = {
@@ -110,6 +111,11 @@ def make_batch(utterances=UTTERANCES):
     return features, lengths, *segments
 
 
+def cut(segmenter, features, lengths):
+    """The segments that are found."""
+    return [x.segments for x in segmenter.segment_frames(features, lengths)]
+
+
 def arrays(segments):
     return segments.tokens, segments.starts, segments.boundaries
 
@@ -136,9 +142,9 @@ def check(segments, num_frames, vocab_size):
 def test_a_padded_batch_gives_the_segments_of_single_utterances(segmenter):
     lengths = torch.tensor([1, 37, 0, 12, 4, 64])
     features = torch.randn(len(lengths), 70, D)
-    batched = segmenter.segment_frames(features, lengths)
+    batched = cut(segmenter, features, lengths)
     for x, length, found in zip(features, lengths, batched, strict=True):
-        (single,) = segmenter.segment_frames(x[None, :length], length[None])
+        (single,) = cut(segmenter, x[None, :length], length[None])
         assert lists(found) == lists(single)
     assert sum(map(len, batched)) > 6
 
@@ -150,7 +156,8 @@ def test_a_padded_batch_gives_the_loss_of_single_utterances(segmenter):
         x, n, *own = (part[row : row + 1] for part in batch)
         own = [part[:, : len(segments)] for part in own]
         # Per character or token.
-        spell = getattr(segmenter, "spell", list)
+        characters = isinstance(segmenter, CharCTCSegmenter)
+        spell = segmenter.spell if characters else list
         weights.append(len(spell(segments.tokens)))
         total += segmenter.loss(x[:, :length], n, *own) * max(weights[-1], 1)
     torch.testing.assert_close(
@@ -158,7 +165,7 @@ def test_a_padded_batch_gives_the_loss_of_single_utterances(segmenter):
     )
 
 
-def test_what_padding_holds_does_not_matter_to_states(llm):
+def test_states_do_not_depend_on_what_padding_holds(llm):
     torch.manual_seed(0)
     network = FrameNetwork(D, width=8, num_layers=2, num_heads=2, stack=3, dropout=0.0)
     lengths = torch.tensor([1, 20, 0, 9])
@@ -190,24 +197,24 @@ def test_a_state_knows_all_frames_of_its_utterance():
 
 def test_segments_are_in_order_without_gaps_and_within_the_utterance(segmenter, llm):
     lengths = torch.arange(41)
-    batch = segmenter.segment_frames(2 * torch.randn(41, 40, D), lengths)
+    batch = cut(segmenter, 2 * torch.randn(41, 40, D), lengths)
     for length, segments in zip(lengths.tolist(), batch, strict=True):
         check(segments, length, llm.vocab_size)
     assert sum(map(len, batch)) > 41
 
 
 def test_no_frame_one_frame_and_silence_have_segments_or_none(segmenter, llm):
-    (nothing,) = segmenter.segment_frames(torch.zeros(1, 0, D), torch.tensor([0]))
+    (nothing,) = cut(segmenter, torch.zeros(1, 0, D), torch.tensor([0]))
     assert len(nothing) == 0
     for length in (1, 2, 3, 50):
         features, lengths = torch.zeros(1, length, D), torch.tensor([length])
-        (segments,) = segmenter.segment_frames(features, lengths)
+        (segments,) = cut(segmenter, features, lengths)
         check(segments, length, llm.vocab_size)
 
 
 def test_a_batch_of_no_utterance_has_no_segments(segmenter):
     nobody = torch.zeros(0, dtype=torch.long)
-    assert segmenter.segment_frames(torch.zeros(0, 5, D), nobody) == []
+    assert cut(segmenter, torch.zeros(0, 5, D), nobody) == []
 
 
 def tell(segmenter, fires):
@@ -234,9 +241,9 @@ def tell(segmenter, fires):
         segmenter.weights = lambda states: torch.full((2 * len(states),), value)
 
 
-def test_tokens_everywhere_take_all_frames(segmenter, setup, llm):
+def test_segments_of_tokens_everywhere_take_all_frames(segmenter, setup, llm):
     tell(segmenter, fires=True)
-    (found,) = segmenter.segment_frames(torch.randn(1, 10, D), torch.tensor([10]))
+    (found,) = cut(segmenter, torch.randn(1, 10, D), torch.tensor([10]))
     check(found, 10, llm.vocab_size)
     starts = {
         # Of each state, one; which of its four frames is not told here.
@@ -254,7 +261,7 @@ def test_tokens_everywhere_take_all_frames(segmenter, setup, llm):
 
 def test_no_token_anywhere_gives_no_segment(segmenter):
     tell(segmenter, fires=False)
-    (found,) = segmenter.segment_frames(torch.randn(1, 10, D), torch.tensor([10]))
+    (found,) = cut(segmenter, torch.randn(1, 10, D), torch.tensor([10]))
     assert lists(found) == [[], [], []]
 
 
@@ -262,7 +269,7 @@ def test_no_token_anywhere_gives_no_segment(segmenter):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_all_that_is_trained_has_a_finite_gradient(segmenter, dtype):
+def test_every_weight_of_a_segmenter_has_a_finite_gradient(segmenter, dtype):
     segmenter.train()
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         loss = segmenter(*make_batch())
@@ -294,6 +301,60 @@ def test_the_loss_among_few_candidates_is_less_and_finite(llm, setup):
     assert less < whole or setup == "linear"
 
 
+# --- What is heard beside the segments -------------------------------------------
+
+
+def test_a_hypothesis_is_the_text_of_the_segments_tokens(segmenter, setup, llm):
+    lengths = torch.tensor([64, 0, 37])
+    for found in segmenter.segment_frames(torch.randn(3, 64, D), lengths):
+        tokens, text = found.segments.tokens, found.hypothesis
+        if setup in ("boundary", "cif"):
+            assert text is None
+        elif setup == "char_ctc":
+            # The letters, though a token for them may be unknown.
+            assert set(text) <= set(segmenter.alphabet)
+            ids = llm.tokenizer(text, add_special_tokens=False).input_ids
+            assert tokens.tolist() == ids
+        else:
+            assert text == llm.tokenizer.decode(tokens, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("setup", SUBWORDS, indirect=True)
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_posteriors_of_subword_ctc_are_those_of_the_states_that_tokens_begin_in(
+    segmenter, beam_size, monkeypatch
+):
+    segmenter.beam_size = beam_size
+    features, lengths = torch.randn(2, 80, D), torch.tensor([80, 41])
+    found = segmenter.segment_frames(features, lengths)
+    assert sum(len(x.segments) for x in found) > 4
+    for states, each in zip(segmenter.read(features, [80, 41]), found, strict=True):
+        scores = torch.cat([segmenter.blank(states), segmenter.score(states)], -1)
+        log_probs = scores.float().log_softmax(-1).detach()
+        count = min(8, len(segmenter.token_ids))
+        assert each.posteriors.log_probs.shape == (len(each.segments), count)
+        for start, tokens, values in zip(
+            each.segments.starts,
+            each.posteriors.token_ids,
+            each.posteriors.log_probs,
+            strict=True,
+        ):
+            # A state holds some frames; where it meets the end, starts are moved.
+            state = min(start // segmenter.stack, len(states) - 1)
+            best, index = log_probs[state, 1:].topk(count)
+            np.testing.assert_allclose(values, best, atol=1e-4)
+            assert tokens.tolist() == segmenter.token_ids[index].tolist()
+        if beam_size == 1 and len(each.segments):
+            first = each.posteriors.token_ids[:, 0]
+            assert first.tolist() == each.segments.tokens.tolist()
+
+
+@pytest.mark.parametrize("setup", ["char_ctc", "boundary", "cif"], indirect=True)
+def test_segmenters_that_score_no_tokens_give_no_posteriors(segmenter):
+    (found,) = segmenter.segment_frames(torch.randn(1, 64, D), torch.tensor([64]))
+    assert len(found.segments) and found.posteriors is None
+
+
 # --- Long audio --------------------------------------------------------------------
 
 
@@ -305,8 +366,8 @@ def without_attention(segmenter):
 
 
 def test_audio_of_one_window_is_read_at_once(segmenter, monkeypatch):
-    monkeypatch.setattr(trained, "_WINDOW", 1.6)
-    monkeypatch.setattr(trained, "_CONTEXT", 0.4)
+    monkeypatch.setattr(network_segmenter, "_WINDOW", 1.6)
+    monkeypatch.setattr(network_segmenter, "_CONTEXT", 0.4)
     features, lengths = torch.randn(2, 80, D), torch.tensor([80, 33])
     states, counts = segmenter.network(features, lengths)
     for found, row, count in zip(
@@ -316,8 +377,8 @@ def test_audio_of_one_window_is_read_at_once(segmenter, monkeypatch):
 
 
 def test_longer_audio_is_read_as_its_windows_are(segmenter, monkeypatch):
-    monkeypatch.setattr(trained, "_WINDOW", 1.6)
-    monkeypatch.setattr(trained, "_CONTEXT", 0.4)
+    monkeypatch.setattr(network_segmenter, "_WINDOW", 1.6)
+    monkeypatch.setattr(network_segmenter, "_CONTEXT", 0.4)
     features = torch.randn(1, 203, D)
     (states,) = segmenter.read(features, [203])
     assert len(states) == -(-203 // segmenter.stack)
@@ -333,12 +394,10 @@ def test_windows_change_nothing_for_a_network_that_sees_no_farther(
     without_attention(segmenter)
     lengths = torch.tensor([517, 3, 300])
     features = torch.randn(3, 517, D)
-    whole = segmenter.segment_frames(features, lengths)
-    monkeypatch.setattr(trained, "_WINDOW", 2.0)
-    monkeypatch.setattr(trained, "_CONTEXT", 0.4)
-    for one, other in zip(
-        whole, segmenter.segment_frames(features, lengths), strict=True
-    ):
+    whole = cut(segmenter, features, lengths)
+    monkeypatch.setattr(network_segmenter, "_WINDOW", 2.0)
+    monkeypatch.setattr(network_segmenter, "_CONTEXT", 0.4)
+    for one, other in zip(whole, cut(segmenter, features, lengths), strict=True):
         assert lists(one) == lists(other)
     assert len(whole[0]) > 5
 
@@ -351,13 +410,13 @@ def test_long_audio_goes_through_a_few_windows_at_a_time(llm, setup, monkeypatch
         lambda _, arguments: seen.append(arguments[0].shape[:2].numel())
     )
     features, lengths = torch.randn(1, 20000, D), torch.tensor([20000])
-    (found,) = segmenter.segment_frames(features, lengths)
+    (found,) = cut(segmenter, features, lengths)
     check(found, 20000, llm.vocab_size)
     # 40 s at 50 Hz, four times over.
     assert max(seen) <= 4 * 40 * 50
     assert sum(seen) < 1.5 * 20000
-    monkeypatch.setattr(trained, "_WINDOW", 1e3)
-    (whole,) = segmenter.segment_frames(features, lengths)
+    monkeypatch.setattr(network_segmenter, "_WINDOW", 1e3)
+    (whole,) = cut(segmenter, features, lengths)
     assert seen[-1] == 20000
     assert lists(found) == lists(whole)
 
@@ -365,7 +424,7 @@ def test_long_audio_goes_through_a_few_windows_at_a_time(llm, setup, monkeypatch
 @pytest.mark.parametrize("setup", SUBWORDS, indirect=True)
 def test_few_scores_of_the_vocabulary_are_in_memory_at_once(segmenter, monkeypatch):
     features, lengths = torch.randn(1, 200, D), torch.tensor([200])
-    (whole,) = segmenter.segment_frames(features, lengths)
+    (whole,) = cut(segmenter, features, lengths)
     sizes, score = [], segmenter.score
 
     def spy(states):
@@ -374,7 +433,7 @@ def test_few_scores_of_the_vocabulary_are_in_memory_at_once(segmenter, monkeypat
 
     monkeypatch.setattr(segmenter, "score", spy)
     monkeypatch.setattr(subword_ctc, "_SCORES", 7 * (len(segmenter.token_ids) + 1))
-    (found,) = segmenter.segment_frames(features, lengths)
+    (found,) = cut(segmenter, features, lengths)
     assert lists(found) == lists(whole)
     assert max(sizes) == 7 and sum(sizes) == 50
 
@@ -407,18 +466,20 @@ def test_a_saved_segmenter_is_loaded_frozen_and_cuts_as_before(
     }
     loaded = load_segmenter(folder, encoder, llm)
     assert type(loaded) is type(segmenter)
-    assert not loaded.training and not loaded.forced
+    assert not loaded.training and loaded.needs is Needs.FRAMES
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
     features, lengths = torch.randn(3, 90, encoder.width), torch.tensor([90, 1, 30])
     for one, other in zip(
-        segmenter.segment_frames(features, lengths),
-        loaded.segment_frames(features, lengths),
+        cut(segmenter, features, lengths),
+        cut(loaded, features, lengths),
         strict=True,
     ):
         assert lists(one) == lists(other)
 
 
-def test_what_was_learnt_or_set_beside_the_weights_is_saved_too(tmp_path, llm, encoder):
+def test_a_saved_segmenter_keeps_what_was_learnt_or_set_beside_the_weights(
+    tmp_path, llm, encoder
+):
     expected = {"char_ctc": {"alphabet": " acdefghst"}, "boundary": {"threshold": 0.7}}
     expected["linear"] = {"token_ids": [3, 5, 6, 7, 8, 9, 29, 30, 31]}
     for setup, symbols in expected.items():
@@ -447,7 +508,7 @@ def change_weights(path):
 
 
 @pytest.mark.parametrize("kind", ["encoder", "llm"])
-def test_another_encoder_or_llm_is_refused(
+def test_a_segmenter_of_another_encoder_or_llm_is_refused(
     save, tmp_path, kind, encoder, llm, tiny_encoder_folder, tiny_llm_folder
 ):
     _, folder = save("boundary")
@@ -466,7 +527,7 @@ def test_another_encoder_or_llm_is_refused(
         load_segmenter(folder, encoder, llm)
 
 
-def test_another_layer_is_refused(save, llm, tiny_encoder_folder):
+def test_a_segmenter_of_another_layer_is_refused(save, llm, tiny_encoder_folder):
     _, folder = save("boundary")
     encoder = SpeechEncoder(tiny_encoder_folder, layer=1)
     with pytest.raises(ValueError, match=f"'{folder}' reads layer .*set encoder_layer"):
@@ -514,7 +575,9 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-def test_a_spoilt_folder_is_named_with_the_mend(save, llm, encoder, spoil):
+def test_a_spoilt_folder_of_a_segmenter_is_named_with_the_mend(
+    save, llm, encoder, spoil
+):
     _, folder = save("boundary")
     spoil(folder)
     with pytest.raises(ValueError) as raised:
@@ -570,7 +633,7 @@ def test_tokens_that_frames_plainly_mark_are_found_after_a_few_steps(llm, setup)
         schedule.step()
 
     unseen = [marked_utterance(rng) for _ in range(20)]
-    batch = segmenter.eval().segment_frames(*marked_batch(unseen)[:2])
+    batch = cut(segmenter.eval(), *marked_batch(unseen)[:2])
     # The sums of "cif" pass whole numbers a little sooner or later.
     most = 5 if setup == "cif" else 2
     near, wrong = [], 0
@@ -601,14 +664,14 @@ def test_tokens_that_frames_plainly_mark_are_found_after_a_few_steps(llm, setup)
         ("", ""),
     ],
 )
-def test_the_end_of_a_token_is_not_told_again(words, kept):
+def test_not_repeated_leaves_out_the_end_of_a_token_that_is_told_again(words, kept):
     words = words.split()
 
     class Tokenizer:
         def decode(self, tokens):
             return "".join(words[token] for token in tokens).replace("_", " ")
 
-    found = told_once(list(range(len(words))), Tokenizer())
+    found = not_repeated(list(range(len(words))), Tokenizer())
     assert [word for word, keep in zip(words, found, strict=True) if keep] == (
         kept.split()
     )

@@ -12,8 +12,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.alignment.record import AlignmentError
 from ssr_plugin.llm.text_llm import TextLLM
-from ssr_plugin.segmenters import character_segmenter, trained, unity2
-from ssr_plugin.segmenters.forced import Segments
+from ssr_plugin.segmenters import character_segmenter, network_segmenter, unity2
+from ssr_plugin.segmenters.base import (
+    FrameSegmenter,
+    Needs,
+    Segments,
+    TrainableSegmenter,
+)
 from ssr_plugin.segmenters.monotonic import (
     NEVER,
     beta_binomial,
@@ -67,7 +72,7 @@ def pad_problems(given):
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(problems(), min_size=1, max_size=3), st.data())
-def test_the_search_finds_the_best_of_all_ways(given, data):
+def test_the_monotonic_search_finds_the_best_of_all_ways(given, data):
     scores, lengths, counts, optional = pad_problems(given)
     cut = data.draw(st.integers(0, scores.shape[1]))
     blocks = [scores[:, :cut], scores[:, cut:]]
@@ -86,7 +91,7 @@ def test_the_search_finds_the_best_of_all_ways(given, data):
 
 @settings(max_examples=50, deadline=None)
 @given(problems(most_frames=60, most_symbols=30))
-def test_symbols_come_in_order_and_take_all_frames_and_one_at_least(problem):
+def test_the_monotonic_search_gives_symbols_in_order_and_all_frames(problem):
     scores, optional = problem
     (path,) = search([scores[None]], [len(scores)], [len(optional)], optional[None])
     if len(scores) < (~optional).sum():
@@ -126,7 +131,7 @@ def test_the_forward_sum_is_that_of_all_ways_and_so_is_its_gradient(given):
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0])
-def test_the_prior_is_the_beta_binomial_distribution(scale):
+def test_beta_binomial_is_the_distribution_of_that_name(scale):
     lengths, counts = torch.tensor([9, 4, 1]), torch.tensor([6, 3, 1])
     prior = beta_binomial(lengths, counts, 9, 6, scale)
     for row, (length, count) in enumerate(
@@ -231,14 +236,14 @@ def shake(segmenter):
         segmenter.keys.embedding.weight[segmenter.star] = 0
 
 
-def test_the_loss_is_finite_and_falls(learnt):
+def test_the_loss_of_unity2_is_finite_and_falls(learnt):
     _, losses = learnt
     assert np.isfinite(losses).all()
     assert np.mean(losses[-10:]) < 0.5 * losses[0]
 
 
 @pytest.mark.parametrize("pauses", [1.0, 0.5, 0.0])
-def test_characters_of_new_utterances_are_found_within_a_frame(learnt, pauses):
+def test_unity2_finds_characters_of_new_utterances_within_a_frame(learnt, pauses):
     segmenter, _ = learnt
     rng = np.random.default_rng(1)
     for _ in range(10):
@@ -251,7 +256,7 @@ def test_characters_of_new_utterances_are_found_within_a_frame(learnt, pauses):
         assert (times[1:, 0] >= times[:-1, 1]).all()
 
 
-def test_case_accents_and_punctuation_change_no_time(learnt, toy):
+def test_unity2_gives_the_same_times_whatever_case_accents_and_punctuation(learnt, toy):
     segmenter, _ = learnt
     frames = toy[0][0]
     plain = segmenter.align_text(frames, "the cat sat")
@@ -260,7 +265,7 @@ def test_case_accents_and_punctuation_change_no_time(learnt, toy):
     assert [i for i, *_ in found] == [0, 1, 2, 5, 6, 7, 12, 13, 14]
 
 
-def test_unknown_characters_take_what_is_left_to_them(learnt):
+def test_unity2_gives_unknown_characters_what_is_left_to_them(learnt):
     segmenter, _ = learnt
     frames, text, spans = say(np.random.default_rng(3), ["the", "cat", "sat"])
     found = segmenter.align_text(frames, "the 日本t sat")
@@ -276,7 +281,7 @@ def test_unknown_characters_take_what_is_left_to_them(learnt):
     assert only[0] == 0 and only[2] > only[1]
 
 
-def test_offsets_in_ms_are_added_to_starts_and_ends(make, toy):
+def test_unity2_adds_offsets_in_ms_to_starts_and_ends(make, toy):
     frames, text, *_ = toy[0]
     plain = make().align_text(frames, text)
     moved = make(start_offset=3.0, end_offset=-4.0).align_text(frames, text)
@@ -288,7 +293,7 @@ def test_offsets_in_ms_are_added_to_starts_and_ends(make, toy):
 
 
 @pytest.mark.parametrize("options", [{}, {"stack": 2}, {"num_layers": 1, "prior": 0}])
-def test_the_loss_of_a_batch_is_that_of_single_utterances(make, toy, options):
+def test_the_loss_of_unity2_in_a_batch_is_that_of_single_utterances(make, toy, options):
     segmenter = make(binarization=0.7, **options)
     shake(segmenter)
     batch = toy[:5]
@@ -300,7 +305,7 @@ def test_the_loss_of_a_batch_is_that_of_single_utterances(make, toy, options):
     assert together.item() == pytest.approx(wanted, abs=1e-4)
 
 
-def test_an_unknown_character_in_training_changes_no_other_utterance(make, toy):
+def test_unity2_trains_others_as_before_beside_an_unknown_character(make, toy):
     segmenter = make(alphabet=" aehst")
     text = [(frames, tokens) for frames, _, _, tokens in toy[:5]]
     assert any(
@@ -314,15 +319,15 @@ def test_an_unknown_character_in_training_changes_no_other_utterance(make, toy):
 
 
 @pytest.mark.parametrize("stack", [1, 2])
-def test_long_audio_in_windows_and_blocks_is_aligned_as_in_one(
+def test_unity2_aligns_long_audio_in_windows_and_blocks_as_in_one(
     make, toy, monkeypatch, stack
 ):
     segmenter = make(stack=stack)
     frames = torch.cat([frames for frames, *_ in toy[:8]])
     text = " ".join(text for _, text, *_ in toy[:8])
     whole = segmenter.align_text(frames, text)
-    monkeypatch.setattr(trained, "_WINDOW", 1.2)
-    monkeypatch.setattr(trained, "_CONTEXT", 0.2)
+    monkeypatch.setattr(network_segmenter, "_WINDOW", 1.2)
+    monkeypatch.setattr(network_segmenter, "_CONTEXT", 0.2)
     monkeypatch.setattr(unity2, "_BLOCK", 7)
     assert segmenter.align_text(frames, text) == whole
 
@@ -330,7 +335,7 @@ def test_long_audio_in_windows_and_blocks_is_aligned_as_in_one(
 # --- What cannot be ----------------------------------------------------------------
 
 
-def test_more_characters_than_frames_are_an_error(make):
+def test_unity2_refuses_more_characters_than_frames(make):
     segmenter, frames = make(), torch.randn(5, len(ALPHABET))
     assert len(segmenter.align_text(frames, "a sa te")) == 5
     with pytest.raises(AlignmentError, match="utt-1: 6 characters do not fit in its 5"):
@@ -340,28 +345,28 @@ def test_more_characters_than_frames_are_an_error(make):
 
 
 @pytest.mark.parametrize("text", ["", "  ", "?! -"])
-def test_a_text_with_nothing_to_say_is_an_error(make, text):
+def test_unity2_refuses_a_text_with_nothing_to_say(make, text):
     with pytest.raises(AlignmentError, match="no letter or digit in the transcript"):
         make().align_text(torch.randn(5, len(ALPHABET)), text)
 
 
-def test_audio_that_is_too_long_is_refused(make, toy, monkeypatch):
+def test_unity2_refuses_audio_that_is_too_long(make, toy, monkeypatch):
     monkeypatch.setattr(character_segmenter, "MOST_MEMORY", 100)
     with pytest.raises(AlignmentError, match="too long to align: .* cut the audio"):
         make().align_text(*toy[0][:2])
 
 
-def test_without_a_text_it_says_that_it_needs_one(make):
-    assert Unity2Segmenter.forced and Unity2Segmenter.trained
-    with pytest.raises(ValueError, match="unity2 needs a transcript.*as an aligner"):
-        make().segment_frames(torch.randn(1, 5, len(ALPHABET)), torch.tensor([5]))
+def test_unity2_is_trained_and_needs_a_transcript():
+    assert issubclass(Unity2Segmenter, TrainableSegmenter)
+    assert Needs.TRANSCRIPT in Unity2Segmenter.needs
+    assert not issubclass(Unity2Segmenter, FrameSegmenter)
 
 
 # --- Training ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_all_that_is_trained_has_a_finite_gradient(make, toy, dtype):
+def test_every_weight_of_unity2_has_a_finite_gradient(make, toy, dtype):
     segmenter = make().train()
     shake(segmenter)
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
@@ -372,7 +377,7 @@ def test_all_that_is_trained_has_a_finite_gradient(make, toy, dtype):
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_utterances_without_text_or_too_short_for_it_give_finite_gradients(make, toy):
+def test_unity2_has_finite_gradients_of_utterances_without_text_or_too_short(make, toy):
     frames, text, spans, tokens = toy[0]
     segmenter = make()
     odd = [(frames, tokens[:0]), (frames[:2], tokens)]
@@ -385,7 +390,7 @@ def test_utterances_without_text_or_too_short_for_it_give_finite_gradients(make,
         assert parameter.grad is None or torch.isfinite(parameter.grad).all()
 
 
-def test_the_alphabet_is_learnt_from_the_training_text(make, toy):
+def test_unity2_learns_the_alphabet_from_the_training_text(make, toy):
     segmenter = make(alphabet="")
     nothing = np.zeros(0, dtype=np.int64)
     segmenter.learn_symbols(
