@@ -97,7 +97,7 @@ class ConvConnector(Connector):
         self.strides = tuple(strides)
         sizes = [input_size] + [hidden_size] * len(self.strides)
         self.layers = nn.ModuleList(
-            StridedConvolution(*sizes[i : i + 2], stride=stride)
+            StridedConvolution(sizes[i], sizes[i + 1], stride=stride)
             for i, stride in enumerate(self.strides)
         )
         self.project = nn.Linear(sizes[-1], llm.hidden_size)

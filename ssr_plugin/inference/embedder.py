@@ -1,7 +1,7 @@
 """Audio to vectors in an LLM's embedding space: the half of a speech LM that hears."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import torch
@@ -9,16 +9,17 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.alignment.record import Alignment
+from ssr_plugin.connectors.base import Connector, VocabularyConnector
 from ssr_plugin.data.audio import AudioError
 from ssr_plugin.encoders.encoder import SpeechEncoder
-from ssr_plugin.inference.reading import can_fuse, read_segments
+from ssr_plugin.inference.reading import read_segments
 from ssr_plugin.inference.speech import Recording, Speech, are_many, read_groups
 from ssr_plugin.llm.lm_fusion import LMFusion
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.nearest import nearest_tokens, squared_norms
 from ssr_plugin.nnet.segments import pad_segments
-from ssr_plugin.segmenters.forced import Segments
+from ssr_plugin.segmenters.base import Segmentation, Segmenter, Segments
 
 # Batches whose recordings are read before they are sorted by length.
 _AHEAD = 8
@@ -54,8 +55,8 @@ class Embedder(nn.Module):
     def __init__(
         self,
         encoder: SpeechEncoder,
-        segmenters: dict[str, nn.Module | None],
-        connector: nn.Module,
+        segmenters: Mapping[str, Segmenter | None],
+        connector: Connector,
         llm: TextLLM,
         lm_fusion: LMFusion | None = None,
     ) -> None:
@@ -297,13 +298,13 @@ class Embedder(nn.Module):
             if forced:
                 forced_segmenter: Any = self.segmenters["forced"]
                 cut = forced_segmenter.segment
-                segments = [
-                    cut(alignments[i][j], n) if n else Segments.none()
+                segmentations = [
+                    Segmentation(cut(alignments[i][j], n) if n else Segments.none())
                     for (i, j), n in zip(chosen, lengths[rows].tolist(), strict=True)
                 ]
             else:
-                segments = self.segment(frames, lengths[rows])
-            speeches = self._read_all(frames, segments, forced, lm_fusion)
+                segmentations = self.segment(frames, lengths[rows])
+            speeches = self._read_all(frames, segmentations, forced, lm_fusion)
             for (i, j), speech in zip(chosen, speeches, strict=True):
                 speech.seconds = len(waveforms[i]) / self.encoder.sample_rate
                 results[i][j] = speech
@@ -312,11 +313,12 @@ class Embedder(nn.Module):
     def _read_all(
         self,
         features: torch.Tensor,
-        segments: list[Segments],
+        segmentations: list[Segmentation],
         forced: bool,
         lm_fusion: bool,
     ) -> list[Speech]:
         """Speech of each utterance's segments."""
+        segments = [each.segments for each in segmentations]
         boundaries, starts, _ = pad_segments(segments, self.device)
         vectors, kept = self.read(
             features, boundaries, starts, predicted=not forced, lm_fusion=lm_fusion
@@ -324,14 +326,15 @@ class Embedder(nn.Module):
         table = self.llm.table()
         if self._norms is None or self._norms.device != table.device:
             self._norms = squared_norms(table)
-        fused = lm_fusion and self.lm_fusion.steps > 0 and can_fuse(self.connector)
+        can_fuse = isinstance(self.connector, VocabularyConnector)
+        fused = lm_fusion and self.lm_fusion.steps > 0 and can_fuse
         rate = self.encoder.frame_rate
         speeches = []
-        for row, (cut, keep) in enumerate(zip(segments, kept, strict=True)):
+        for row, (each, keep) in enumerate(zip(segmentations, kept, strict=True)):
+            cut = each.segments
             z = vectors[row][keep]
             tokens = nearest_tokens(z.float(), table, self._norms).tolist()
             keep = keep[: len(cut)].cpu().numpy()
-            spells = not forced and len(cut) and (cut.tokens >= 0).all()
             speeches.append(
                 Speech(
                     vectors=z,
@@ -340,7 +343,7 @@ class Embedder(nn.Module):
                     starts=(cut.starts[keep] / rate).tolist(),
                     ends=((cut.boundaries[keep] + 1) / rate).tolist(),
                     segmentation="forced" if forced else "predicted",
-                    hypothesis=self._spell(cut.tokens.tolist()) if spells else None,
+                    hypothesis=each.hypothesis if len(cut) else None,
                     seconds=0.0,
                     lm_fusion=fused,
                 )
@@ -355,7 +358,7 @@ class Embedder(nn.Module):
 
     def segment(
         self, features: torch.Tensor, lengths: torch.Tensor, use_lm: bool = True
-    ) -> list[Segments]:
+    ) -> list[Segmentation]:
         """Cuts utterances of which only the frames are known.
 
         Arguments
@@ -369,7 +372,7 @@ class Embedder(nn.Module):
 
         Returns
         -------
-        list of ssr_plugin.segmenters.forced.Segments
+        list of ssr_plugin.segmenters.base.Segmentation
 
         Raises
         ------
@@ -384,10 +387,10 @@ class Embedder(nn.Module):
             )
         segmenter: Any = self.segmenters["predicted"]
         with self.llm.base_model():
-            segments: list[Segments] = segmenter.segment_frames(
+            segmentations: list[Segmentation] = segmenter.segment_frames(
                 features, lengths, use_lm=use_lm
             )
-        return segments
+        return segmentations
 
     def read(
         self,

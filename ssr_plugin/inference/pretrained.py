@@ -16,7 +16,7 @@ import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import huggingface_hub
@@ -25,12 +25,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ssr_plugin import build
+from ssr_plugin.connectors.base import Connector
 from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.files import atomic_path
 from ssr_plugin.inference.model_card import write_card
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.registry import get_registry
-from ssr_plugin.segmenters.base import TrainableSegmenter
+from ssr_plugin.segmenters.base import Segmenter, TrainableSegmenter
 from ssr_plugin.segmenters.trained import load_segmenter, save_segmenter
 from ssr_plugin.segmenters.trained import read_settings as read_segmenter
 from ssr_plugin.sources import address, pin
@@ -71,8 +72,8 @@ class ModelComponents:
 
     encoder: SpeechEncoder
     llm: TextLLM
-    connector: torch.nn.Module
-    segmenters: dict[str, torch.nn.Module | None]
+    connector: Connector
+    segmenters: Mapping[str, Segmenter | None]
     settings: dict[str, Any]
     tuned: "TunedLLM | None"
 
@@ -140,18 +141,20 @@ def save_speech_lm(
     weights = {k: v.contiguous().cpu() for k, v in lm.connector.state_dict().items()}
     with atomic_path(folder / WEIGHTS) as path:
         save_file(weights, path)
-    segmenter = lm.settings["segmenter"]
-    if segmenter is not None and _is_trained(segmenter):
+    named = lm.settings["segmenter"]
+    if named is not None and _is_trained(named):
+        segmenter = lm.segmenters["predicted"]
+        assert isinstance(segmenter, TrainableSegmenter)
         save_segmenter(
             folder / SEGMENTER,
-            lm.segmenters["predicted"],
-            segmenter["name"],
-            segmenter["options"],
+            segmenter,
+            named["name"],
+            named["options"],
             lm.encoder,
             lm.llm,
         )
         # What it was made with is in its own folder.
-        settings["segmenter"] = {**segmenter, "options": {}}
+        settings["segmenter"] = {**named, "options": {}}
     if lm.tuned is not None:
         lm.tuned.save(folder / TUNED)
     if metrics is not None:
@@ -390,12 +393,10 @@ def _backbone(
 
 def _load_connector(
     folder: pathlib.Path, settings: dict[str, Any], encoder: SpeechEncoder, llm: TextLLM
-) -> torch.nn.Module:
+) -> Connector:
     name, options = settings["connector"]["name"], settings["connector"]["options"]
     try:
-        connector: torch.nn.Module = build.connector(
-            name, encoder, llm, {name: options}
-        )
+        connector = build.connector(name, encoder, llm, {name: options})
         connector.load_state_dict(load_file(pathlib.Path(folder) / WEIGHTS))
     except (OSError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
         raise ValueError(
@@ -407,9 +408,11 @@ def _load_connector(
 
 def _load_segmenters(
     folder: pathlib.Path, settings: dict[str, Any], encoder: SpeechEncoder, llm: TextLLM
-) -> dict[str, torch.nn.Module | None]:
+) -> dict[str, Segmenter | None]:
     options = {"forced": settings["forced"]}
-    segmenters = {"forced": build.segmenter("forced", encoder, llm, options)}
+    forced = build.segmenter("forced", encoder, llm, options)
+    segmenters: dict[str, Segmenter | None] = {"forced": forced}
+    predicted: Segmenter
     kept = settings["segmenter"]
     if kept is None:
         return segmenters
@@ -423,7 +426,7 @@ def _load_segmenters(
 
 def _is_trained(segmenter: dict[str, Any]) -> bool:
     """Whether a segmenter, as the settings name it, has weights."""
-    return get_registry().segmenters.makes(segmenter.get("name"), TrainableSegmenter)
+    return get_registry().segmenters.makes(segmenter["name"], TrainableSegmenter)
 
 
 def _load_tuned(folder: pathlib.Path, llm: TextLLM) -> "TunedLLM | None":

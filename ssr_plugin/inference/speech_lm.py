@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import huggingface_hub
@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, TextIteratorStreamer
 
 from ssr_plugin.alignment.record import Alignment
+from ssr_plugin.connectors.base import Connector
 from ssr_plugin.data.audio import AudioError
 from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.inference import pretrained
@@ -24,6 +25,7 @@ from ssr_plugin.llm.choices import score_choices
 from ssr_plugin.llm.lm_fusion import LMFusion
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.llm.tokens import tokenize_inside
+from ssr_plugin.segmenters.base import Segmenter
 
 if TYPE_CHECKING:
     # PEFT takes long to import, and most models are not tuned.
@@ -88,8 +90,8 @@ class SpeechLM(nn.Module):
         self,
         encoder: SpeechEncoder,
         llm: TextLLM,
-        connector: nn.Module,
-        segmenters: dict[str, nn.Module | None],
+        connector: Connector,
+        segmenters: Mapping[str, Segmenter | None],
         settings: dict[str, Any],
         tuned: "TunedLLM | None" = None,
     ) -> None:

@@ -173,7 +173,7 @@ class VocabularyHead(nn.Module):
         self.null = nn.Linear(width, 1)
         self.scale = nn.Parameter(torch.tensor(1 / math.sqrt(size)))
         # By the type that autocast computes in.
-        self._cached = {}
+        self._cached: dict[torch.dtype, torch.Tensor] = {}
 
     # Whatever may change the parameters forgets the keys made of them.
     def train(self, mode=True):

@@ -152,12 +152,12 @@ class ForcedSegmenter(TranscriptSegmenter):
         tokens, spans = self.tokenize(alignment.text)
         if not tokens:
             raise SegmentationError(f"{alignment.id}: the transcript has no token")
-        times = token_times(
+        starts, ends = token_times(
             spans, *character_times(len(alignment.text), alignment.units)
         )
-        times = give_silence(*times, alignment.duration, self.silence)
+        starts, ends = give_silence(starts, ends, alignment.duration, self.silence)
         try:
-            starts, boundaries = to_frames(*times, self.frame_rate, num_frames)
+            starts, boundaries = to_frames(starts, ends, self.frame_rate, num_frames)
         except ValueError as error:
             raise SegmentationError(f"{alignment.id}: {error}") from error
         return Segments(np.asarray(tokens, dtype=np.int64), starts, boundaries)

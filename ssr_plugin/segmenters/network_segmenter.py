@@ -47,11 +47,17 @@ class NetworkSegmenter(TrainableSegmenter):
         llm: TextLLM,
         frame_rate: float,
         stack: int = 1,
-        **network: Any,
+        width: int = 256,
+        num_layers: int = 4,
+        num_heads: int = 4,
+        kernel_size: int = 15,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__(input_size, llm, frame_rate)
         self.stack = stack
-        self.network = FrameNetwork(input_size, stack=stack, **network)
+        self.network = FrameNetwork(
+            input_size, width, num_layers, num_heads, kernel_size, stack, dropout
+        )
 
     def read(self, features: Tensor, lengths: list[int]) -> list[Tensor]:
         """The network's states of each utterance, read in windows.
@@ -76,7 +82,7 @@ class NetworkSegmenter(TrainableSegmenter):
             for row, length in enumerate(lengths)
             for window in split_windows(-(-length // self.stack), size, context)
         ]
-        states = [[] for _ in lengths]
+        states: list[list[Tensor]] = [[] for _ in lengths]
         for batch in split_groups(runs, _length, 4 * size, padded=True):
             inputs = [
                 features[row, w.start * self.stack : lengths[row]][
