@@ -1,0 +1,196 @@
+"""README and docs: links, commands, keys and numbers are what is there."""
+
+import ast
+import json
+import re
+import runpy
+
+import pytest
+from PIL import Image
+from readme import (
+    PROJECT,
+    README,
+    all_commands,
+    blocks,
+    readme_commands,
+    readme_python,
+)
+from ruamel.yaml import YAML
+
+DOCS = sorted((PROJECT / "docs").glob("*.md"))
+PAGES = [README, PROJECT / "RESULTS.md", PROJECT / "CONTRIBUTING.md", *DOCS]
+PAGES += sorted((PROJECT / "recipes").glob("*/README.md"))
+
+
+def names(paths):
+    return [str(path.relative_to(PROJECT)) for path in paths]
+
+
+def prose(page):
+    """A page without its fenced blocks."""
+    text = page.read_text(encoding="utf-8")
+    return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(params=PAGES, ids=names(PAGES))
+def page(request):
+    return request.param
+
+
+# --- The pages ------------------------------------------------------------------------
+
+
+def test_the_readme_can_be_read_in_one_go():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_every_relative_link_leads_to_a_file(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    targets = [link.partition("#")[0] for link in links if "://" not in link]
+    missing = [x for x in targets if x and not (page.parent / x).exists()]
+    assert not missing
+
+
+def test_the_index_and_the_readme_name_every_page():
+    for page in (README, PROJECT / "docs" / "index.md"):
+        links = re.findall(r"\]\(([^)#\s]+)\)", prose(page))
+        linked = {(page.parent / link).resolve() for link in links}
+        missing = set(DOCS) - linked - {page}
+        # All that was measured is linked to by RESULTS.md, which the README names.
+        assert page == README or not missing
+        assert missing <= {PROJECT / "docs" / "results_history.md"}
+
+
+def test_python_in_the_docs_is_python(page):
+    for kind, body in blocks(page):
+        if kind == "python":
+            ast.parse(body)
+
+
+# --- Commands -------------------------------------------------------------------------
+
+
+def keys_of(yaml):
+    return set(YAML().load((PROJECT / "hparams" / yaml).read_text(encoding="utf-8")))
+
+
+STAGES = {path.name: keys_of(path.name) for path in PROJECT.glob("hparams/*.yaml")}
+
+
+def overrides(page):
+    """(YAML or None, key) of each ``--key`` that is said to override a YAML's.
+
+    A command, or a piece of one in backticks, that names a YAML is that YAML's; a piece
+    that begins with ``--key`` and has no other program in it may be any one's.
+    """
+    pieces = re.findall(r"`([^`]+)`", prose(page))
+    for text in [*all_commands(page), *pieces]:
+        yaml = re.search(r"(\w+\.yaml)", text)
+        given = re.findall(r"(?<!\S)--(\w+)", text.partition(".yaml")[2])
+        if yaml is not None:
+            yield from ((yaml[1], key) for key in given if key != "help")
+        elif re.match(r"--\w+_\w+", text):
+            yield from ((None, key) for key in re.findall(r"(?<!\S)--(\w+)", text))
+
+
+def test_every_key_that_the_docs_override_is_a_key_of_the_yaml(page):
+    any_of_them = set.union(*STAGES.values())
+    unknown = [
+        (yaml, key)
+        for yaml, key in overrides(page)
+        if key not in STAGES.get(yaml, any_of_them)
+    ]
+    assert not unknown
+
+
+def test_every_file_of_the_project_that_a_command_names_is_there(page):
+    folders = "|".join(path.name for path in PROJECT.iterdir() if path.is_dir())
+    named = {
+        path
+        for command in all_commands(page)
+        for path in re.findall(rf"(?<!\S)((?:{folders})/\S+)", command)
+        if not path.startswith(("results/", "recipes/mine/"))
+    }
+    assert not [path for path in named if not (PROJECT / path).exists()]
+
+
+def test_the_readmes_commands_begin_with_the_first_training():
+    first, *others = readme_commands()
+    assert first == "python recipes/librispeech/train.py hparams/distill.yaml"
+    assert any(command.startswith("ssr transcribe ") for command in others)
+    assert readme_python()[0].startswith("import pathlib")
+
+
+PAGE = """
+```
+pip install -e . && python recipes/librispeech/train.py \\
+    hparams/distill.yaml
+pip install -e ".[test]" && pytest
+ssr transcribe talk.wav
+ssr transcribe results/a.wav --model me/model
+ssr compare results/a MODEL
+python train.py --encoder_source openai/whisper-base
+python train.py --data_folder /data/LibriSpeech
+```
+
+```console
+$ ssr align recipes/sample/a.opus
+0.1 0.2 ONE
+```
+
+```python
+one = 1
+```
+
+```python
+load("openai/whisper-base")
+```
+
+```python
+# my_package.py
+two = 2
+```
+"""
+
+
+def test_commands_for_all_readers_are_told_from_those_that_need_something_of_theirs():
+    assert readme_commands(PAGE) == [
+        "python recipes/librispeech/train.py hparams/distill.yaml",
+        "ssr align recipes/sample/a.opus",
+    ]
+    assert readme_python(PAGE) == ["one = 1\n"]
+
+
+# --- Numbers and pictures -------------------------------------------------------------
+
+FIGURES = PROJECT / "docs" / "figures"
+RESULTS = json.loads((FIGURES / "results.json").read_text(encoding="utf-8"))
+
+
+def numbers(found):
+    """All numbers in some JSON, but where an axis ends."""
+    if isinstance(found, dict):
+        found = [value for key, value in found.items() if key != "limits"]
+    if isinstance(found, list):
+        return [number for value in found for number in numbers(value)]
+    return [found] if isinstance(found, int | float) else []
+
+
+def test_the_plots_show_numbers_that_are_on_record():
+    record = (PROJECT / "docs" / "results_history.md").read_text(encoding="utf-8")
+    record += (PROJECT / "RESULTS.md").read_text(encoding="utf-8")
+    told = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", record)}
+    assert set(map(float, numbers(RESULTS))) <= told
+
+
+def test_the_plots_are_drawn_from_the_numbers(tmp_path):
+    draw = runpy.run_path(str(PROJECT / "docs" / "make_figures.py"))["main"]
+    draw(folder=tmp_path)
+    for name in ("gain_kept.png", "rivals.png"):
+        drawn, kept = (Image.open(folder / name) for folder in (tmp_path, FIGURES))
+        assert drawn.size == kept.size
+
+
+def test_pictures_are_small_enough_to_load_at_once():
+    for path in FIGURES.glob("*.png"):
+        assert path.stat().st_size < 150_000
