@@ -7,6 +7,7 @@ one in use its own, so that a YAML keeps the settings of several and one key swa
 from __future__ import annotations
 
 import inspect
+import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -209,7 +210,7 @@ def is_trainable(name: str) -> bool:
     return table.makes(name, TrainableSegmenter)
 
 
-def is_trained_folder(name: str) -> bool:
+def is_trained_folder(name: str | os.PathLike[str]) -> bool:
     """Whether a segmenter is named by the folder of a trained one.
 
     Arguments
@@ -241,17 +242,20 @@ def is_trained_folder(name: str) -> bool:
             f"hparams/segmenter.yaml, or give one of "
             f"{', '.join(table.names())}"
         )
-    if is_trainable(name):
+    if is_trainable(str(name)):
         raise ValueError(
             f"segmenter '{name}' must be trained first (hparams/segmenter.yaml "
             f"--segmenter {name}); then give the folder of that run here"
         )
-    table.get(name)
+    table.get(str(name))
     return False
 
 
 def segmenters(
-    name: str, encoder: SpeechEncoder, llm: TextLLM, options: Options = None
+    name: str | os.PathLike[str],
+    encoder: SpeechEncoder,
+    llm: TextLLM,
+    options: Options = None,
 ) -> SegmenterPair:
     """The segmenter that makes a connector's targets, and the one to do without text.
 
@@ -280,7 +284,7 @@ def segmenters(
     if is_trained_folder(name):
         chosen = load_segmenter(name, encoder, llm)
     else:
-        chosen = segmenter(name, encoder, llm, options)
+        chosen = segmenter(str(name), encoder, llm, options)
     if isinstance(chosen, TranscriptSegmenter):
         return {"forced": chosen, "predicted": None}
     if not isinstance(chosen, FrameSegmenter):

@@ -138,7 +138,7 @@ def test_frames_are_not_copied_on_their_way_to_the_connector(lm, monkeypatch):
 
     watch(lm.encoder, "forward", None)
     watch(lm.segmenters["predicted"], "segment_frames", 0)
-    watch(lm.connector, "states", 0)
+    watch(lm.connector, "encode", 0)
     lm.embed([noise(1.0), noise(1.5)])
     assert len(addresses) == 3 and len(set(addresses)) == 1
 
