@@ -10,9 +10,9 @@ HOW = """
   arecord -r 16000 -f S16_LE -d 5 | ssr transcribe -
   ssr transcribe talk.wav --no-lm-fusion        what is heard, and nothing guessed
 
-Text is that of the tokens whose embeddings are nearest to the vectors of speech, or,
-with --prompt, what the LLM writes after them (for an LLM tuned to transcribe). The LLM
-helps by what it expects (LM fusion), unless --no-lm-fusion says otherwise. Of many
+Text is that of the tokens whose embeddings are nearest to the vectors of speech; the
+LLM helps by what it expects (LM fusion), unless --no-lm-fusion is given. With --prompt
+it is what the LLM writes after the vectors (for an LLM tuned to transcribe). Of many
 files each line is path, tab, text. A file that cannot be read is named and left out;
 the exit status is then 1."""
 
@@ -65,9 +65,9 @@ def run(options):
     alone = len(paths) == 1
     lm = load_model(options)
     problems = Problems("transcribing", max_share=1.0)
-    embedded = read_speech(
-        lm, paths, options.batch_seconds, problems, options.lm_fusion
-    )
+    # An LLM that writes reads what it was tuned on: what the connector alone hears.
+    lm_fusion = options.lm_fusion and prompt is None
+    embedded = read_speech(lm, paths, options.batch_seconds, problems, lm_fusion)
     for batch in batches(item for item in embedded if item[1] is not None):
         texts = lm.transcribe(
             [speech for _, speech in batch],

@@ -323,7 +323,7 @@ class SpeechLM(nn.Module):
         wav: list[Any],
         prompt: str | None = None,
         alignment: Sequence[Alignment | None] | None = None,
-        lm_fusion: bool = True,
+        lm_fusion: bool | None = None,
         **options: Any,
     ) -> list[str]: ...
 
@@ -333,7 +333,7 @@ class SpeechLM(nn.Module):
         wav: Recording | Speech,
         prompt: str | None = None,
         alignment: Alignment | None = None,
-        lm_fusion: bool = True,
+        lm_fusion: bool | None = None,
         **options: Any,
     ) -> str: ...
 
@@ -342,7 +342,7 @@ class SpeechLM(nn.Module):
         wav: Any,
         prompt: str | None = None,
         alignment: Any = None,
-        lm_fusion: bool = True,
+        lm_fusion: bool | None = None,
         **options: Any,
     ) -> Any:
         """What was said.
@@ -358,9 +358,10 @@ class SpeechLM(nn.Module):
             write after vectors and text.
         alignment
             Of :meth:`embed`.
-        lm_fusion : bool
+        lm_fusion : bool or None
             Whether what the LLM expects is multiplied into what the connector hears:
-            fewer errors, but some of the text may be guessed.
+            fewer errors, but some of the text may be guessed. None does so without a
+            prompt; with one, the LLM reads what it was tuned on: the connector alone.
         **options
             Of :meth:`generate`, with a prompt.
 
@@ -371,6 +372,8 @@ class SpeechLM(nn.Module):
         single = not are_many(wav)
         wavs = [wav] if single else list(wav)
         alignments = [alignment] if single else alignment
+        if lm_fusion is None:
+            lm_fusion = prompt is None
         speeches = self.embed(wavs, alignments, lm_fusion=lm_fusion)
         if prompt is None:
             texts = [speech.text for speech in speeches]
