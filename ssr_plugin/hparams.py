@@ -8,7 +8,8 @@ import sys
 
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.comments import CommentedBase, TaggedScalar
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from ssr_plugin import shipped
 from ssr_plugin.files import atomic_path
@@ -358,9 +359,10 @@ def _flat(error):
 
 def _is_made(value):
     """Whether an object is made for a value, or for something in it."""
-    tag = getattr(value, "tag", None)
-    if tag is not None and str(tag.value or "").startswith("!"):
-        return True
+    if isinstance(value, CommentedBase | TaggedScalar):
+        tag = value.tag.value
+        if tag is not None and tag.startswith("!"):
+            return True
     if isinstance(value, dict):
         return any(map(_is_made, value.values()))
     return isinstance(value, list) and any(map(_is_made, value))
@@ -434,7 +436,8 @@ def _parse(key, words, defaults):
     except YAMLError as error:
         if isinstance(default, str):
             return text
-        problem = getattr(error, "problem", None) or _flat(error)
+        problem = error.problem if isinstance(error, MarkedYAMLError) else None
+        problem = problem or _flat(error)
         raise ValueError(f"--{key}: '{text}' is no YAML: {problem}") from error
     # What is to be text is text, though YAML may take it for a number or a date.
     if isinstance(default, str) and not isinstance(value, dict | list | None):

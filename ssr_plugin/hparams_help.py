@@ -6,6 +6,7 @@ import shutil
 import textwrap
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import TaggedScalar
 
 _HEAD = re.compile(r"#\s*-{3,}\s+(.*?)\s*-*\s*$")
 # A comment behind a value, in which a # may stand in quotes.
@@ -90,7 +91,7 @@ def _entries(tree, listed, above=""):
 
 def _default(value):
     """A value as a user may write it; a reference as it stands."""
-    if hasattr(value, "tag") and hasattr(value, "value"):
+    if isinstance(value, TaggedScalar):
         return str(value.value)
     if value is None or isinstance(value, bool):
         return {None: "null"}.get(value, str(value))

@@ -187,8 +187,14 @@ def test_prepare_helps(recipe):
         (["--number_of_epochs", "True"], "a whole number, such as 10, not True"),
         (["--lr", "fast"], "--lr: expected a number, such as 0.001, not 'fast'"),
         (["--resample", "no"], "--resample: expected True or False, not 'no'"),
-        (["--speeds", "1.1"], "--speeds: expected a list, such as [1.0], not 1.1"),
-        (["--speeds", "[fast]"], "--speeds: expected a list of numbers"),
+        (
+            ["--speed_perturbation", "1.1"],
+            "--speed_perturbation: expected a list, such as [1.0], not 1.1",
+        ),
+        (
+            ["--speed_perturbation", "[fast]"],
+            "--speed_perturbation: expected a list of numbers",
+        ),
         (["--connector", "[ssr]"], "--connector: expected text, such as 'ssr'"),
         (["--seed", "null"], "--seed: expected a whole number, such as 1234, not null"),
         (["--connector_options", "3"], "options in braces, {key: value}, not 3"),
@@ -251,8 +257,8 @@ def test_an_unknown_name_is_refused_with_the_like(words, says):
         ),
         (
             "finetune.yaml",
-            ["--tasks", "{mine: {templat: x}}"],
-            "--tasks.mine: there is no 'templat'; .*mean 'template'",
+            ["--templates", "{mine: {forma: x}}"],
+            "--templates.mine: there is no 'forma'; .*mean 'format'",
         ),
         (
             "segmenter.yaml",
@@ -318,7 +324,7 @@ def test_what_else_a_key_may_be_is_taken():
         ["--text_heldout", "null"],
         ["--text_source", "[a.txt, b.txt]"],
         ["--tuning_options.lora.target_modules", "[q_proj]"],
-        ["--tasks", "{mine: {template: '{speech}', share: 1}}"],
+        ["--templates", "{mine: {format: '{speech}', share: 1}}"],
     ):
         parse(*words, yaml="finetune.yaml")
     text = {"path": "wikitext", "column": "text"}
@@ -394,7 +400,7 @@ def nothing_loads(monkeypatch):
         ("distill", {"encoder_source": "/no/model"}, "encoder_source: '/no/model' is"),
         ("distill", {"llm_source": "/no/model"}, "llm_source: '/no/model' is neither"),
         ("distill", {"segmenter": "/no/segmenter"}, "no folder '/no/segmenter'"),
-        ("distill", {"segmenter": "char_ctc"}, "'char_ctc' must be trained first"),
+        ("distill", {"segmenter": "unity2"}, "'unity2' needs a transcript"),
         ("distill", {"output_folder": __file__ + "/x"}, "output_folder: cannot write"),
         ("distill", {"cache_folder": __file__ + "/x"}, "cache_folder: cannot write in"),
         ("distill", {"precision": "fp64"}, "precision: 'fp64' is none of auto"),

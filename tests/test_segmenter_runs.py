@@ -332,11 +332,58 @@ def error(overrides):
     return message
 
 
-def test_a_segmenter_by_name_must_be_trained_first(distill_run, tmp_path):
-    overrides = distill_run(tmp_path, "forced") | {"segmenter": "subword_ctc"}
-    message = error(overrides)
-    assert "'subword_ctc' must be trained first" in message
-    assert "hparams/segmenter.yaml --segmenter subword_ctc" in message
+# --- A segmenter that is trained first ---------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def first_run(distill_run, tmp_path_factory):
+    """Overrides of a connector's run that names a segmenter to be trained."""
+
+    def overrides(name):
+        folder = tmp_path_factory.mktemp(name)
+        training = {"number_of_epochs": 2, "batch_seconds": 4}
+        return distill_run(
+            folder,
+            "subword_ctc",
+            segmenter_options={"subword_ctc": TINY},
+            segmenter_training=training,
+            predicted_share=0,
+        ) | {"segmenter": "subword_ctc"}
+
+    return overrides
+
+
+def test_a_segmenter_that_is_named_is_trained_before_the_connector(first_run):
+    overrides = first_run("named")
+    metrics = train_connector(overrides)
+    assert {"valid", "valid predicted"} <= set(metrics)
+    folder = overrides["output_folder"]
+    told = json.loads((folder / "segmenter_training" / "metrics.json").read_text())
+    assert told["train"]["epochs"] == 2
+    lm = SpeechLM.from_pretrained(folder)
+    speech = lm.embed((torch.rand(16000) - 0.5, 16000))
+    assert speech.segmentation == "predicted"
+    before = (folder / "segmenter_training" / "segmenter.safetensors").stat().st_mtime
+    assert train_connector(overrides)["valid predicted"] == metrics["valid predicted"]
+    after = (folder / "segmenter_training" / "segmenter.safetensors").stat().st_mtime
+    assert after == before, "it was trained again"
+
+
+def test_a_run_killed_while_the_segmenter_is_trained_ends_like_an_unbroken_one(
+    first_run, killable
+):
+    expected = train_connector(first_run("unbroken"))
+    overrides = first_run("killed")
+    argv = runs.arguments(**overrides)
+    for name in (
+        "ssr_plugin.training.segmenter_brain:SegmenterBrain.fit_batch",
+        "ssr_plugin.training.distill_brain:DistillBrain.fit_batch",
+    ):
+        assert killable.run("librispeech", argv, place=name, count=3) == -9
+    assert killable.run("librispeech", argv) == 0
+    metrics = json.loads((overrides["output_folder"] / "metrics.json").read_text())
+    for split in ("valid", "valid predicted", "test-a predicted"):
+        assert metrics[split] == expected[split]
 
 
 def test_a_folder_without_a_segmenter_is_named(distill_run, tmp_path):
@@ -368,7 +415,7 @@ def test_a_rival_trains_on_fixed_segments_through_the_llm(distill_run, tmp_path)
     assert predicted["segments"] == "predicted"
     # 5 a second; the utterances have 49 frames.
     assert predicted["vectors_per_second"] == pytest.approx(5, rel=0.05)
-    assert predicted["lm_fusion_steps"] == 0
+    assert "lm_fusion" not in predicted
     assert metrics["test-a"]["segments"] == "forced"
     assert predicted["prompted_wer"] > 0
 

@@ -127,15 +127,20 @@ class DirectSSRConnector(Connector):
 def ssr_connector(
     input_size: int,
     llm: "TextLLM",
+    form: str = "token",
+    num_layers: int = 2,
+    context: str = "causal",
+    stack: int = 1,
+    dropout: float = 0.0,
     head: str = "vocabulary",
     gram_dropout: float = 0.0,
-    **encoder: Any,
+    num_pooling_heads: int = 12,
 ) -> Connector:
     """The SSR connector with the head that a YAML names.
 
     Arguments
     ---------
-    input_size, llm, **encoder
+    input_size, llm, form, num_layers, context, stack, dropout, num_pooling_heads
         Of :class:`SSRConnector`.
     head : str
         "vocabulary": :class:`SSRConnector`. "direct": :class:`DirectSSRConnector`.
@@ -160,6 +165,14 @@ def ssr_connector(
     """
     if head not in HEADS:
         raise ValueError(f"head: {head!r} is neither 'vocabulary' nor 'direct'")
+    encoder: dict[str, Any] = {
+        "form": form,
+        "num_layers": num_layers,
+        "context": context,
+        "stack": stack,
+        "dropout": dropout,
+        "num_pooling_heads": num_pooling_heads,
+    }
     if head == "direct":
         return DirectSSRConnector(input_size, llm, **encoder)
     return SSRConnector(input_size, llm, gram_dropout=gram_dropout, **encoder)

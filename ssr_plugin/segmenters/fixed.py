@@ -41,6 +41,7 @@ class FixedSegmenter(FrameSegmenter):
 
     Example
     -------
+    >>> import torch
     >>> from types import SimpleNamespace
     >>> llm = SimpleNamespace(tokenizer=None)
     >>> segmenter = FixedSegmenter(6, llm, frame_rate=50.0, vectors_per_second=12.5)

@@ -8,6 +8,7 @@ from ssr_plugin.nnet.dtypes import parse_dtype
 from ssr_plugin.nnet.precision import resolve_precision
 from ssr_plugin.problems import named
 from ssr_plugin.registry import get_registry
+from ssr_plugin.segmenters.base import FrameSegmenter
 from ssr_plugin.training.stage1_model import find_stage1
 from ssr_plugin.training.text_data import SELF
 
@@ -51,8 +52,14 @@ def check_inputs(settings):
     if "stage1" in settings:
         find_stage1(settings["stage1"])
     if "connector" in settings:
-        if not build.is_trainable(settings["segmenter"]):
-            build.is_trained_folder(settings["segmenter"])
+        name = settings["segmenter"]
+        if not build.is_trainable(name):
+            build.is_trained_folder(name)
+        elif not get_registry().segmenters.makes(name, FrameSegmenter):
+            raise ValueError(
+                f"segmenter: '{name}' needs a transcript, and cannot cut audio alone: "
+                f"train it with hparams/segmenter.yaml, as an aligner"
+            )
     elif "segmenter" in settings:
         # Here it is the one to be trained.
         get_registry().segmenters.get(settings["segmenter"])

@@ -38,7 +38,8 @@ def frames(lm, wav):
     """Features [1, T, D] of a recording, and its segments."""
     samples, _ = wav
     features, lengths = lm.encoder(torch.tensor(samples)[None], [len(samples)])
-    boundaries, starts, _ = pad_segments(lm.embedder.segment(features, lengths))
+    segmentations = lm.embedder.segment(features, lengths)
+    boundaries, starts, _ = pad_segments([x.segments for x in segmentations])
     return features, boundaries, starts
 
 
@@ -52,9 +53,9 @@ def same(one, other):
 def test_an_embedder_gives_what_the_connector_alone_hears(lm):
     speech = lm.embed(WAVS[0])
     features, boundaries, starts = frames(lm, WAVS[0])
-    states = lm.connector.states(features, boundaries, starts)
-    is_token = lm.connector.head.says_something(states)
-    heard = lm.connector(features, boundaries, starts)[0][is_token]
+    states = lm.connector.encode(features, boundaries, starts)
+    is_token = lm.connector.is_token(states)
+    heard = lm.connector(features, boundaries, starts).vectors[0][is_token]
     assert len(heard) > 0
     torch.testing.assert_close(speech.vectors, heard)
     assert not speech.lm_fusion
@@ -71,11 +72,11 @@ def test_an_embedder_runs_no_llm_unless_lm_fusion_is_asked_for(tiny_speech_lm_fo
 def test_lm_fusion_multiplies_in_what_the_llm_expects(lm):
     (heard, _), (fused, _) = lm.embed(WAVS), lm.embed(WAVS, lm_fusion=True)
     features, boundaries, starts = frames(lm, WAVS[0])
-    states = lm.connector.states(features, boundaries, starts)
-    states = states[lm.connector.head.says_something(states)]
+    states = lm.connector.encode(features, boundaries, starts)
+    states = states[lm.connector.is_token(states)]
     expected = fuse_with_lm(
         lm.llm,
-        lm.connector.head.score,
+        lm.connector.token_logits,
         states,
         [len(states)],
         LMFusion(**lm.settings["lm_fusion"]),
@@ -122,7 +123,8 @@ def test_an_embedder_takes_relative_lengths(lm):
     absolute = lm.embedder.segment(features, torch.tensor([40, 20]))
     relative = lm.embedder.segment(features, torch.tensor([1.0, 0.5]))
     for one, other in zip(absolute, relative, strict=True):
-        assert one.boundaries.tolist() == other.boundaries.tolist() != []
+        boundaries = one.segments.boundaries.tolist()
+        assert boundaries == other.segments.boundaries.tolist() != []
 
 
 # --- A tuned LLM, and threads ------------------------------------------------------

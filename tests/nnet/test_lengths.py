@@ -20,12 +20,12 @@ COUNTS, SHARES = torch.tensor([40, 10]), torch.tensor([1.0, 0.25])
 HPARAMS = SimpleNamespace(
     mean_swap=1.0, noise=0.1, time_masks=3.0, time_mask_frames=5, frame_dropout=0.1
 )
-LLM = SimpleNamespace(hidden_size=8)
+LLM = SimpleNamespace(hidden_size=8, tokenizer=None)
 
 
 def cut(lengths):
-    segments = FixedSegmenter(None, 50.0).segment_frames(FEATURES, lengths)
-    return torch.cat([torch.as_tensor(x.boundaries) for x in segments])
+    segments = FixedSegmenter(6, LLM, 50.0).segment_frames(FEATURES, lengths)
+    return torch.cat([torch.as_tensor(x.segments.boundaries) for x in segments])
 
 
 #: Each module and function that takes lengths, given these.
