@@ -1,7 +1,15 @@
 """Fixtures that tests and the docstrings' examples share: tiny models in folders."""
 
+import os
+
 import pytest
 import torch
+
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    # They share the cores, and so do the processes that they start.
+    threads = max((os.cpu_count() or 1) // workers, 1)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

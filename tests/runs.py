@@ -12,6 +12,7 @@ import logging
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,14 @@ MODULES = [
     "ssr_plugin.training.finetune_stage",
     "ssr_plugin.training.segmenter_stage",
 ]
+
+
+def clone_project(folder):
+    """Copies the project to a folder, as a clone has it; returns the folder."""
+    left_out = (".*_cache", "__pycache__", "*.egg-info", "build", "dist", "results")
+    ignored = shutil.ignore_patterns(*left_out, ".git", ".venv")
+    shutil.copytree(PROJECT, folder, ignore=ignored)
+    return folder
 
 
 def arguments(yaml="distill", /, **overrides):

@@ -2,14 +2,17 @@
 
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 
 import pytest
 
 from ssr_plugin import __version__, shipped
+
+import runs
 
 PROJECT = pathlib.Path(__file__).parents[1]
 # What lies about in a folder where somebody has worked. None of it may be in a wheel.
@@ -45,13 +48,7 @@ def test_in_a_checkout_the_files_are_at_the_top():
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A copy of the project, as a clone has it."""
-    folder = tmp_path_factory.mktemp("source") / "project"
-    left_out = (".*_cache", "__pycache__", "*.egg-info", "build", "dist", "results")
-    kept = shutil.ignore_patterns(*left_out, ".git", ".venv", "tests")
-    shutil.copytree(PROJECT, folder, ignore=kept)
-    (folder / "tests").mkdir()
-    shutil.copy(PROJECT / "tests" / "conftest.py", folder / "tests")
-    return folder
+    return runs.clone_project(tmp_path_factory.mktemp("source") / "project")
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +132,52 @@ def test_an_installed_wheel_finds_its_files_from_any_folder(site, expected, tmp_
     compiled = {name for name in shared if name.endswith(".pyc")}
     package = "ssr_plugin/share/"
     assert shared - compiled == {name for name in expected if name.startswith(package)}
+
+
+@pytest.fixture(scope="module")
+def ssr(wheel, tmp_path_factory):
+    """``ssr(*words)``: runs the command of an installed wheel, in a folder of its own.
+
+    The environment is a new one, which borrows the packages that the wheel needs.
+    """
+    folder = tmp_path_factory.mktemp("venv")
+    venv.create(folder / "venv", with_pip=False)
+    python = folder / "venv" / "bin" / "python"
+    pip("--python", str(python), "install", str(wheel))
+    (site,) = (folder / "venv").glob("lib/python*/site-packages")
+    # Not by PYTHONPATH, which would also lead to a checkout.
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
+    work = folder / "work"
+    work.mkdir()
+
+    def run(*words):
+        environment = {k: x for k, x in os.environ.items() if k != "PYTHONPATH"}
+        done = subprocess.run(
+            [python.with_name("ssr"), *words],
+            capture_output=True,
+            text=True,
+            cwd=work,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    run.python, run.folder = python, work
+    return run
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_trains_transcribes_and_evaluates_in_another_folder(ssr):
+    code = "import ssr_plugin; print(ssr_plugin.__file__)"
+    done = subprocess.run(
+        [ssr.python, "-c", code], capture_output=True, text=True, cwd=ssr.folder
+    )
+    assert "venv" in done.stdout, "it is not the wheel that is tried"
+    brief = ["--number_of_epochs", "1", "--segmenter_training", "{number_of_epochs: 1}"]
+    ssr("train", "distill.yaml", *brief, "--score_with_llm", "False")
+    assert (ssr.folder / "results" / "distill" / "speech_lm.json").is_file()
+    sample = shipped.folder() / "recipes" / "sample" / "corpus" / "dev-sample"
+    recordings = sorted(map(str, sample.rglob("*.opus")))[:2]
+    assert len(ssr("transcribe", *recordings).splitlines()) == 2
+    ssr("evaluate", "evaluate.yaml")
+    assert (ssr.folder / "results" / "evaluate" / "report.html").is_file()

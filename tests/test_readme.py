@@ -1,0 +1,55 @@
+"""The README, followed from top to bottom in one folder, as a new user does."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from readme import readme_commands, readme_python
+
+import runs
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A clone of the project in which nothing was run yet."""
+    return runs.clone_project(tmp_path_factory.mktemp("walk") / "project")
+
+
+def follow(project, command):
+    """Runs a command line in the clone, with its own code; returns what it prints."""
+    programs = pathlib.Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(project),
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+    }
+    shell = isinstance(command, str)
+    done = subprocess.run(
+        command,
+        shell=shell,
+        capture_output=True,
+        text=True,
+        cwd=project,
+        env=environment,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_all_commands_of_the_readme_work_in_order_in_one_folder(project):
+    commands = readme_commands()
+    assert "hparams/distill.yaml" in commands[0]
+    printed = {command: follow(project, command) for command in commands}
+    for command, text in printed.items():
+        if command.startswith("ssr "):
+            assert len(text.split()) > 3, f"{command} printed {text!r}"
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_works_after_its_commands(project):
+    blocks = readme_python()
+    assert any("SpeechLM" in block for block in blocks)
+    follow(project, [sys.executable, "-c", "\n".join(blocks)])
