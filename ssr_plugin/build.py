@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ssr_plugin.alignment.base import Aligner
     from ssr_plugin.connectors.base import Connector
     from ssr_plugin.encoders.encoder import SpeechEncoder
-    from ssr_plugin.evaluation.harness.benchmark import Task
+    from ssr_plugin.evaluation.harness.benchmark import Benchmark
     from ssr_plugin.llm.text_llm import TextLLM
     from ssr_plugin.tts.synthesizers import Synthesizer
 
@@ -321,22 +321,22 @@ def connector(
     return made
 
 
-def task(name: str, options: Options = None, **arguments: Any) -> Task:
-    """The evaluation task of that name.
+def benchmark(name: str, options: Options = None, **arguments: Any) -> Benchmark:
+    """The benchmark of that name.
 
     Arguments
     ---------
     name : str
     options : dict
-        Of each task, by name.
+        Of each benchmark, by name.
     **arguments
         What is not the user's to say.
 
     Returns
     -------
-    ssr_plugin.evaluation.harness.benchmark.Task
+    ssr_plugin.evaluation.harness.benchmark.Benchmark
     """
-    made: Task = _make(get_registry().tasks, name, options, **arguments)
+    made: Benchmark = _make(get_registry().benchmarks, name, options, **arguments)
     return made
 
 

@@ -32,7 +32,7 @@ _TARGETS = {
         "qformer": "connectors.qformer:QFormerConnector",
         "cif": "connectors.cif:CIFConnector",
     },
-    "tasks": {
+    "benchmarks": {
         "continuation": "evaluation.benchmarks.continuation:Continuation",
         "copa": "evaluation.benchmarks.copa:COPA",
         "mmlu": "evaluation.benchmarks.mmlu:MMLU",
@@ -45,6 +45,18 @@ _TARGETS = {
         "segments": "evaluation.benchmarks.segment_quality:SegmentQuality",
         "aligner": "evaluation.benchmarks.aligner_quality:AlignerQuality",
         "perplexity": "evaluation.benchmarks.text_perplexity:TextPerplexity",
+    },
+    "conditions": {
+        "none": "evaluation.harness.conditions:Nothing",
+        "written": "evaluation.harness.conditions:Written",
+        "text": "evaluation.harness.conditions:Text",
+        "cascade": "evaluation.harness.conditions:Cascade",
+        "predicted": "evaluation.harness.conditions:Predicted",
+        "forced": "evaluation.harness.conditions:Forced",
+        "predicted_lm_fusion": "evaluation.harness.conditions:PredictedLMFusion",
+        "forced_lm_fusion": "evaluation.harness.conditions:ForcedLMFusion",
+        "base": "evaluation.harness.conditions:Base",
+        "base_none": "evaluation.harness.conditions:BaseNothing",
     },
     "datasets": {
         "librispeech": "data.librispeech:LibriSpeech",
@@ -65,7 +77,8 @@ def setup(registry: Registry) -> None:
         "aligners": registry.aligners,
         "segmenters": registry.segmenters,
         "connectors": registry.connectors,
-        "tasks": registry.tasks,
+        "benchmarks": registry.benchmarks,
+        "conditions": registry.conditions,
         "datasets": registry.datasets,
         "synthesizers": registry.synthesizers,
     }

@@ -1,11 +1,11 @@
 """Named components: look one up by the name a YAML or a command line gives it.
 
-There are six tables, one for each kind of component: ``aligners``, ``segmenters``,
-``connectors``, ``datasets``, ``tasks`` and ``synthesizers``. Each kind has a base
-class, which says what a component of that kind must give. This package fills the tables
-in :func:`ssr_plugin.components.setup`; another installed package adds its own through
-the entry point group ``ssr_plugin.extensions``, whose target is a function
-``setup(registry)`` that does the same::
+There are seven tables, one for each kind of component: ``aligners``, ``segmenters``,
+``connectors``, ``datasets``, ``benchmarks``, ``conditions`` and ``synthesizers``. Each
+kind has a base class, which says what a component of that kind must give. This package
+fills the tables in :func:`ssr_plugin.components.setup`; another installed package adds
+its own through the entry point group ``ssr_plugin.extensions``, whose target is a
+function ``setup(registry)`` that does the same::
 
     # setup.cfg of the other package
     [options.entry_points]
@@ -179,7 +179,7 @@ def _name(component: Any) -> str:
 
 
 class Registry:
-    """The six tables of named components. An extension's ``setup`` receives one.
+    """The seven tables of named components. An extension's ``setup`` receives one.
 
     Example
     -------
@@ -192,7 +192,12 @@ class Registry:
         self.segmenters = Table("segmenter", "ssr_plugin.segmenters.base:Segmenter")
         self.connectors = Table("connector", "ssr_plugin.connectors.base:Connector")
         self.datasets = Table("data set", "ssr_plugin.data.datasets:DataSet")
-        self.tasks = Table("task", "ssr_plugin.evaluation.harness.benchmark:Task")
+        self.benchmarks = Table(
+            "benchmark", "ssr_plugin.evaluation.harness.benchmark:Benchmark"
+        )
+        self.conditions = Table(
+            "condition", "ssr_plugin.evaluation.harness.condition:Condition"
+        )
         self.synthesizers = Table(
             "synthesizer", "ssr_plugin.tts.synthesizers:Synthesizer"
         )

@@ -95,15 +95,15 @@ def test_an_extensions_components_train_transcribe_and_are_evaluated_by_name(
         "output_folder": tmp_path / "evaluation",
         "cache_folder": tmp_path / "cache",
         "test_splits": ["test-a"],
-        "tasks": ["mine"],
+        "benchmarks": ["mine"],
         "aligner": "files",
         "aligner_options": {"files": {"source": str(small_corpus / "words.jsonl")}},
     }
     command("-c", EVALUATE, *runs.arguments("evaluate", **settings))
     metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
-    columns = metrics["tasks"]["mine"]["columns"]
-    assert {"none", "text", "predicted", "forced"} <= set(columns)
-    assert 0 <= columns["predicted"]["accuracy"] <= 100
+    conditions = metrics["benchmarks"]["mine"]["conditions"]
+    assert {"none", "text", "predicted", "forced"} <= set(conditions)
+    assert 0 <= conditions["predicted"]["acc"] <= 100
 
 
 def readme_example():

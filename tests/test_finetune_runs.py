@@ -17,7 +17,7 @@ import runs
 
 # What may differ from run to run.
 OF_THE_PROCESS = {"wall_s", "audio_s_per_s", "peak_rss_mb"}
-SCORES = {"nll", "prompted_wer", "utterances"}
+SCORES = {"nll", "prompted_wer", "prompted_wer_whisper", "utterances"}
 FORCED_SCORES = {"speech_loss", "text_loss"}
 
 

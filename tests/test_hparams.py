@@ -267,13 +267,13 @@ def test_an_unknown_name_is_refused_with_the_like(words, says):
         ),
         (
             "evaluate.yaml",
-            ["--task_options.copa.max_item", 3],
-            "task_options: copa: there is no option 'max_item'; .*mean 'max_items'",
+            ["--benchmark_options.copa.max_item", 3],
+            "benchmark_options: copa: there is no option 'max_item'; .*'max_items'",
         ),
         (
             "evaluate.yaml",
-            ["--task_options.mmlu.shots", "many"],
-            "--task_options.mmlu.shots: expected a whole number",
+            ["--benchmark_options.mmlu.shots", "many"],
+            "--benchmark_options.mmlu.shots: expected a whole number",
         ),
     ],
 )
@@ -330,7 +330,7 @@ def test_what_else_a_key_may_be_is_taken():
     text = {"path": "wikitext", "column": "text"}
     job = parse("--text_source", text, yaml="finetune.yaml")
     assert job.settings["text_source"] == job.load()["text_source"] == text
-    parse("--task_options.copa.data", "/data", yaml="evaluate.yaml")
+    parse("--benchmark_options.copa.data", "/data", yaml="evaluate.yaml")
 
 
 # --- What is made of a line --------------------------------------------------------

@@ -26,6 +26,7 @@ SPLIT_KEYS = {
     "mse",
     "token_accuracy",
     "retrieval_wer",
+    "retrieval_wer_whisper",
     "nll",
     "vectors_per_second",
     "vectors_per_token",

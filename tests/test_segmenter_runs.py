@@ -25,6 +25,7 @@ BOUNDARY_KEYS = {
     "count_error",
     "segments_per_token",
     "hypothesis_wer",
+    "hypothesis_wer_whisper",
 }
 # What may differ from run to run.
 OF_THE_PROCESS = {"wall_s", "audio_s_per_s", "peak_rss_mb"}

@@ -1,5 +1,6 @@
 """``ssr speak``: a text set as recordings, for models to hear."""
 
+import pathlib
 from collections import Counter
 
 WHAT = "turn a text set into speech, for the evaluation to hear"
@@ -25,9 +26,11 @@ def add_arguments(parser):
     parser.add_argument(
         "source",
         metavar="SET",
-        help="a task's name, or a text file with one text a line",
+        help="a benchmark's name, or a text file with one text a line",
     )
-    parser.add_argument("data", nargs="?", metavar="DATA", help="the task's own files")
+    parser.add_argument(
+        "data", nargs="?", metavar="DATA", help="the benchmark's own files"
+    )
     parser.add_argument(
         "--output", metavar="FOLDER", required=True, help="where the speech goes"
     )
@@ -76,17 +79,56 @@ def add_arguments(parser):
 def run(options):
     """Speaks the texts and prints how many; what is left out is no problem."""
     from ssr_plugin import build
-    from ssr_plugin.tts.speak_texts import read_texts, speak
+    from ssr_plugin.registry import get_registry
+    from ssr_plugin.tts.speak_texts import speak
 
+    # What is wrong with a name or a set shows whatever programs there are.
+    get_registry().synthesizers.get(options.synthesizer)
     texts = read_texts(options.source, options.data, options.max_items)
-    own = {"command": options.synthesizer_command, "voices": options.voices}
-    own = {key: value for key, value in own.items() if value}
-    synthesizer = build.synthesizer(options.synthesizer, own)
-    given = {key: getattr(options, key) for key in _OPTIONS}
-    given = {key: value for key, value in given.items() if value is not None}
-    skipped = speak(texts, options.output, synthesizer, **given)
+    made_of = {"command": options.synthesizer_command, "voices": options.voices}
+    made_of = {key: value for key, value in made_of.items() if value}
+    synthesizer = build.synthesizer(options.synthesizer, made_of)
+    settings = {key: getattr(options, key) for key in _OPTIONS}
+    settings = {key: value for key, value in settings.items() if value is not None}
+    skipped = speak(texts, options.output, synthesizer, **settings)
     spoken = len(texts) - len(skipped)
     print(f"{options.output}: {spoken} spoken, {len(skipped)} left out")
     kinds = Counter(reason.partition(":")[0] for reason in skipped.values())
     for reason, count in kinds.most_common():
         print(f"  {count}: {reason}")
+
+
+def read_texts(source, data=None, max_items=None):
+    """What is to be spoken: of a benchmark, or of a text file.
+
+    Arguments
+    ---------
+    source : str
+        Name of a benchmark, or path of a file with one text a line.
+    data : path-like or None
+        Where the benchmark's files are.
+    max_items : int or None
+        Only so many, drawn at random but always the same.
+
+    Returns
+    -------
+    dict
+        Texts by id. A benchmark's examples are there, however few questions are.
+
+    Raises
+    ------
+    ValueError
+        If the benchmark has nothing that could be spoken.
+    """
+    from ssr_plugin import build
+    from ssr_plugin.evaluation.harness.text_benchmark import TextBenchmark
+    from ssr_plugin.registry import get_registry
+    from ssr_plugin.tts.speak_texts import read_lines
+
+    path = pathlib.Path(source)
+    if path.suffix == ".txt" or path.is_file():
+        return read_lines(path, max_items)
+    benchmark_class = get_registry().benchmarks.get(source)
+    if not issubclass(benchmark_class, TextBenchmark):
+        raise ValueError(f"the benchmark '{source}' has speech of its own")
+    return build.benchmark(source, {source: {"data": data}}).texts(max_items)

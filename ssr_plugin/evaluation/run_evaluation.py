@@ -1,4 +1,4 @@
-"""``ssr evaluate`` and every recipe's ``evaluate.py``: a model, tasks, a report."""
+"""``ssr evaluate`` and every recipe's ``evaluate.py``: model, benchmarks, report."""
 
 import logging
 import pathlib
@@ -10,6 +10,7 @@ import speechbrain as sb
 from ssr_plugin import build
 from ssr_plugin.alignment.cache import align
 from ssr_plugin.evaluation.harness.answering import answer_items
+from ssr_plugin.evaluation.harness.conditions import make_conditions, sort_conditions
 from ssr_plugin.evaluation.report import evaluation_report
 from ssr_plugin.files import check_writable, digest, file_identity
 from ssr_plugin.hparams import parse_command_line
@@ -23,12 +24,12 @@ logger = logging.getLogger(__name__)
 
 
 def main(dataset_class=None, argv=None, program="evaluate.py"):
-    """Evaluates a model on tasks and writes a report.
+    """Evaluates a model on benchmarks and writes a report.
 
     Arguments
     ---------
     dataset_class : type or None
-        A subclass of :class:`ssr_plugin.data.datasets.DataSet`, for tasks on a corpus.
+        A subclass of :class:`ssr_plugin.data.datasets.DataSet`, for those of a corpus.
         None takes the one that the registry has under the YAML's key ``dataset``.
     argv : list of str or None
         The YAML and overrides of its keys, by default those of the command line.
@@ -51,11 +52,13 @@ def main(dataset_class=None, argv=None, program="evaluate.py"):
     argv = sys.argv[1:] if argv is None else argv
     with told_in_a_line():
         job = parse_command_line(argv, program)
-        job.require("model", "task_options")
+        job.require("model", "benchmark_options")
         dataset_class = job.dataset_class(dataset_class)
-        # Before tasks, whose items may take long to align.
-        with named("model"):
-            model_settings(find_folder(job.settings["model"]))
+        # Before benchmarks, whose items may take long to align.
+        table = get_registry().benchmarks
+        if any(table.get(name).needs_model for name in job.settings["benchmarks"]):
+            with named("model"):
+                model_settings(find_folder(job.settings["model"]))
         for key in ("output_folder", "cache_folder"):
             check_writable(key, job.settings[key])
         sb.create_experiment_directory(job.settings["output_folder"])
@@ -65,7 +68,7 @@ def main(dataset_class=None, argv=None, program="evaluate.py"):
 
 
 def evaluate(hparams, run_opts, dataset_class, command):
-    """Runs all tasks, each in its turn, and writes the report after each.
+    """Runs all benchmarks, each in its turn, and writes the report after each.
 
     Arguments
     ---------
@@ -82,67 +85,74 @@ def evaluate(hparams, run_opts, dataset_class, command):
     dict
     """
     folder = pathlib.Path(hparams["output_folder"])
-    source = hparams["model"]
-    # Tasks first: what is wrong with them shows before a model is loaded.
-    tasks = [make_task(name, hparams, dataset_class) for name in hparams["tasks"]]
+    # Benchmarks first: what is wrong with them shows before a model is loaded.
+    benchmarks = [
+        make_benchmark(name, hparams, dataset_class) for name in hparams["benchmarks"]
+    ]
+    wanted = make_conditions(hparams["conditions"])
     align_all = make_align(hparams)
-    found = [(task, task.items(align_all)) for task in tasks]
-    lm = SpeechLM.from_pretrained(
-        source,
-        device=run_opts.get("device"),
-        dtype=hparams["llm_dtype"],
-        encoder_dtype=hparams["encoder_dtype"],
-        encoder_source=hparams["encoder_source"],
-        llm_source=hparams["llm_source"],
-    )
-    identity = digest(
-        model_identity(source),
-        [hparams["llm_dtype"], hparams["encoder_dtype"]],
-        [hparams["aligner"], hparams["aligner_options"]],
-    )
+    pairs = [(benchmark, benchmark.items(align_all)) for benchmark in benchmarks]
+    lm = None
+    if any(benchmark.needs_model for benchmark in benchmarks):
+        lm = load_model(hparams, run_opts)
+    aligner = [hparams["aligner"], hparams["aligner_options"]]
     metrics = {
-        "model": f"{source} (LLM {lm.llm.source}, encoder {lm.encoder.source})",
+        "model": describe_model(hparams["model"], lm),
         "command": command,
         "versions": evaluation_report.versions(),
-        "tasks": {},
+        "conditions": {},
+        "benchmarks": {},
     }
-    examples = []
-    for task, items in found:
-        columns, notes = task.columns(lm, items)
-        settings = task.settings()
+    shown, examples = set(), []
+    for benchmark, items in pairs:
+        identity = digest(
+            model_identity(hparams) if benchmark.needs_model else None,
+            aligner,
+            benchmark.settings(),
+        )
+        conditions, notes = benchmark.conditions(wanted, lm, items)
         records, problems = answer_items(
             lm,
             items,
-            columns,
+            [*conditions, *benchmark.partners(conditions, lm, items)],
             align_all,
-            path=folder / "answers" / f"{task.name}.jsonl",
-            identity=digest(identity, settings) if settings else identity,
-            title=task.name,
+            path=folder / "answers" / f"{benchmark.name}.jsonl",
+            identity=identity,
+            title=benchmark.name,
             max_skipped_share=hparams["max_skipped_share"],
-            answer=task.answer,
+            answer=benchmark.answer,
         )
-        if "cascade" in columns and not all("cascade" in r["read"] for r in records):
-            notes = [
-                *notes,
-                "no cascade column: the segmenter does not say what it hears",
-            ]
-        for title, figures in task.figures(records, columns, hparams["seed"]).items():
-            metrics["tasks"][title] = {
-                **figures,
-                "task": task.name,
-                "about": task.about,
-                "notes": [*task.notes, *notes],
+        shown |= {*conditions}
+        metrics["conditions"] = {
+            condition.name: {
+                "title": condition.title,
+                "segmentation": condition.segmentation,
+                "lm_fusion": condition.lm_fusion,
+            }
+            for condition in sort_conditions(shown)
+        }
+        summaries = benchmark.metrics(records, conditions, hparams["seed"])
+        for title, summary in summaries.items():
+            metrics["benchmarks"][title] = {
+                **summary,
+                "benchmark": benchmark.name,
+                "about": benchmark.about,
+                "notes": [
+                    *benchmark.notes,
+                    *notes,
+                    *unanswered_notes(records, conditions),
+                ],
                 "skipped": problems.reasons,
             }
-            show(title, metrics["tasks"][title])
-        examples += task.examples(items, records, hparams["num_shown"])
+            show(title, metrics["benchmarks"][title])
+        examples += benchmark.examples(items, records, hparams["num_shown"])
         evaluation_report.write_report(folder, metrics, examples)
     logger.info("Report, metrics and answers are in %s", folder)
     return metrics
 
 
-def make_task(name, hparams, dataset_class):
-    """The task of that name, with its options and what they have in common.
+def make_benchmark(name, hparams, dataset_class):
+    """The benchmark of that name, with its options and what they have in common.
 
     Arguments
     ---------
@@ -152,16 +162,57 @@ def make_task(name, hparams, dataset_class):
 
     Returns
     -------
-    ssr_plugin.evaluation.harness.benchmark.Task
+    ssr_plugin.evaluation.harness.benchmark.Benchmark
     """
-    given = {}
-    if get_registry().tasks.get(name).reads_corpus:
-        given = {
+    corpus = {}
+    if get_registry().benchmarks.get(name).reads_corpus:
+        corpus = {
             "dataset": dataset_class(hparams["data_folder"]),
             "splits": hparams["test_splits"],
             "seed": hparams["seed"],
         }
-    return build.task(name, hparams["task_options"], **given)
+    return build.benchmark(name, hparams["benchmark_options"], **corpus)
+
+
+def load_model(hparams, run_opts):
+    """The model that answers.
+
+    Arguments
+    ---------
+    hparams : dict
+    run_opts : dict
+
+    Returns
+    -------
+    ssr_plugin.inference.speech_lm.SpeechLM
+    """
+    return SpeechLM.from_pretrained(
+        hparams["model"],
+        device=run_opts.get("device"),
+        dtype=hparams["llm_dtype"],
+        encoder_dtype=hparams["encoder_dtype"],
+        encoder_source=hparams["encoder_source"],
+        llm_source=hparams["llm_source"],
+    )
+
+
+def describe_model(source, lm):
+    """A model in a line, for the report.
+
+    Arguments
+    ---------
+    source : str
+        Folder or hub id.
+    lm : ssr_plugin.inference.speech_lm.SpeechLM or None
+        None where none was needed.
+
+    Returns
+    -------
+    str
+    """
+    if lm is None:
+        return "none: no benchmark in use needs a model"
+    return f"{source} (LLM {lm.llm.source}, encoder {lm.encoder.source})"
 
 
 def make_align(hparams):
@@ -182,38 +233,59 @@ def make_align(hparams):
     return lambda items: align(items, aligner, folder, max_skipped_share=share)[0]
 
 
-def model_identity(source):
-    """What tells a model's files from those of another.
+def model_identity(hparams):
+    """What tells a model's answers from those of another.
 
     Arguments
     ---------
-    source : str
-        Folder or hub id.
+    hparams : dict
 
     Returns
     -------
     list
+        Of its files, and the precisions in which it is loaded.
     """
-    folder = find_folder(source)
+    folder = find_folder(hparams["model"])
     files = [folder / SETTINGS, *sorted(folder.glob("*.safetensors"))]
-    for part in ("segmenter", "tuned"):
-        files += sorted(path for path in (folder / part).glob("*") if path.is_file())
-    return [file_identity(path) for path in files if path.is_file()]
+    for name in ("segmenter", "tuned"):
+        files += sorted(path for path in (folder / name).glob("*") if path.is_file())
+    files = [file_identity(path) for path in files if path.is_file()]
+    return [files, hparams["llm_dtype"], hparams["encoder_dtype"]]
 
 
-def show(title, figures):
-    """Prints a task's figures in a line.
+def unanswered_notes(records, conditions):
+    """Why conditions are missing that a model could not give after all.
+
+    Arguments
+    ---------
+    records : list of dict
+        Of ``answer_items``.
+    conditions : list of Condition
+
+    Returns
+    -------
+    list of str
+    """
+    return [
+        f"no {condition.name}: {condition.why_unanswered}"
+        for condition in conditions
+        if not all(condition.name in record["conditions"] for record in records)
+    ]
+
+
+def show(title, summary):
+    """Prints a benchmark's figures in a line.
 
     Arguments
     ---------
     title : str
-    figures : dict
+    summary : dict
     """
-    name, unit = figures["measure"]["name"], figures["measure"]["unit"]
+    name, unit = summary["metric"]["name"], summary["metric"]["unit"]
     shown = "  ".join(
-        f"{column} {found[name]:.1f}"
-        for column, found in figures["columns"].items()
-        if found[name] is not None
+        f"{condition} {figures[name]:.1f}"
+        for condition, figures in summary["conditions"].items()
+        if figures[name] is not None
     )
     what = f"{name} in {unit}" if unit else name
-    logger.info("%s, %d items, %s: %s", title, figures["items"], what, shown)
+    logger.info("%s, %d items, %s: %s", title, summary["items"], what, shown)

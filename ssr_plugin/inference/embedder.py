@@ -326,8 +326,6 @@ class Embedder(nn.Module):
         table = self.llm.table()
         if self._norms is None or self._norms.device != table.device:
             self._norms = squared_norms(table)
-        can_fuse = isinstance(self.connector, VocabularyConnector)
-        fused = lm_fusion and self.lm_fusion.steps > 0 and can_fuse
         rate = self.encoder.frame_rate
         speeches = []
         for row, (each, keep) in enumerate(zip(segmentations, kept, strict=True)):
@@ -345,10 +343,17 @@ class Embedder(nn.Module):
                     segmentation="forced" if forced else "predicted",
                     hypothesis=each.hypothesis if len(cut) else None,
                     seconds=0.0,
-                    lm_fusion=fused,
+                    lm_fusion=lm_fusion and self.can_fuse,
                 )
             )
         return speeches
+
+    @property
+    def can_fuse(self) -> bool:
+        """Whether LM fusion changes anything: the connector must weigh tokens."""
+        return self.lm_fusion.steps > 0 and isinstance(
+            self.connector, VocabularyConnector
+        )
 
     def _spell(self, tokens: list[int]) -> str:
         text: str = self.llm.tokenizer.decode(tokens, skip_special_tokens=True)

@@ -4,7 +4,7 @@ Any two of them can be told apart with normal sight and without red, green or bl
 receptors, on white and on black; the tests measure it.
 """
 
-#: By the condition's name.
+#: By the condition's name; another package adds those of its own.
 CONDITION_COLOURS = {
     "none": "#7b7b7b",
     "written": "#d59bd7",
@@ -12,7 +12,9 @@ CONDITION_COLOURS = {
     "cascade": "#ff9d08",
     "predicted": "#bd4c04",
     "forced": "#10557a",
-    "untouched": "#3d8fff",
+    "predicted_lm_fusion": "#783020",
+    "forced_lm_fusion": "#6018b0",
+    "base": "#3d8fff",
 }
 _OTHER = "#b8b8b8"
 

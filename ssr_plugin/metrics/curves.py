@@ -62,6 +62,9 @@ FIGURES = {
     "count_error": _percent("segments too many or too few", high=None),
     "segments_per_token": Figure("segments found", "per token", least=0.1, low=0.0),
     "hypothesis_wer": _percent("WER of the hypothesis", high=None),
+    "hypothesis_wer_whisper": _percent(
+        "WER of the hypothesis, normalised as Whisper's", high=None
+    ),
 }
 
 

@@ -35,12 +35,12 @@ def resample_sums(values, clusters, seed=0, resamples=RESAMPLES):
     """
     values = np.asarray(values, dtype=float)
     names, members = np.unique(clusters, return_inverse=True)
-    own = np.zeros((len(names), values.shape[1]))
-    np.add.at(own, members, values)
+    totals = np.zeros((len(names), values.shape[1]))
+    np.add.at(totals, members, values)
     rng = np.random.default_rng(seed)
     sums = np.empty((resamples, values.shape[1]))
     for row in range(resamples):
-        sums[row] = own[rng.integers(len(names), size=len(names))].sum(0)
+        sums[row] = totals[rng.integers(len(names), size=len(names))].sum(0)
     return sums
 
 

@@ -21,7 +21,7 @@ def document_loss(llm, documents, longest):
     documents : list of list of int
         Tokens.
     longest : int
-        Most tokens that are read at once: of longer documents each such part is read
+        Most tokens that are read at once: of longer documents each such piece is read
         by itself.
 
     Returns
@@ -65,14 +65,14 @@ def document_losses(llm, documents, longest):
     """
     model = llm.load_model()
     device = llm.table().device
-    parts = [
+    pieces = [
         (i, torch.tensor(ids[first : first + longest]))
         for i, ids in enumerate(documents)
         for first in range(0, len(ids), longest)
     ]
-    parts.sort(key=lambda part: len(part[1]))
+    pieces.sort(key=lambda piece: len(piece[1]))
     losses = [0.0] * len(documents)
-    for group in split_groups(parts, lambda x: len(x[1]), _POSITIONS, padded=True):
+    for group in split_groups(pieces, lambda x: len(x[1]), _POSITIONS, padded=True):
         rows = [ids for _, ids in group]
         targets = pad_sequence(rows, batch_first=True, padding_value=-1).to(device)
         start = targets.new_full((len(rows), 1), llm.start_id)

@@ -1,12 +1,10 @@
 """Word error rate of what the LLM writes when it is asked what it heard."""
 
 import torch
-from speechbrain.utils.edit_distance import count_ops, op_table
-from speechbrain.utils.metric_stats import ErrorRateStats
 from torch.nn.utils.rnn import pad_sequence
 
-from ssr_plugin.alignment.record import sayable
 from ssr_plugin.llm.generation import transcribe
+from ssr_plugin.metrics.wer import WordErrorRate
 
 
 def transcript_limit(count):
@@ -29,34 +27,15 @@ def transcript_limit(count):
     return round(1.3 * count) + 5
 
 
-def word_errors(reference, hypothesis):
-    """Errors and words of a transcript; case and punctuation do not count.
-
-    Arguments
-    ---------
-    reference, hypothesis : str
-
-    Returns
-    -------
-    errors : int
-        Words that are wrong, missing or too many: the least that can be.
-    words : int
-        Of the reference.
+def first_line(text):
+    """The transcript in what an LLM wrote: its first line, as examples teach it.
 
     Example
     -------
-    >>> word_errors("THE CAT'S MAT", "The cat's hat, there.")
-    (2, 3)
+    >>> first_line("\\n the cat \\nand more")
+    'the cat'
     """
-    said, heard = (
-        [word for word in map(_letters, text.split()) if word]
-        for text in (reference, hypothesis)
-    )
-    return sum(count_ops(op_table(said, heard)).values()), len(said)
-
-
-def _letters(word):
-    return "".join(character for character, _ in sayable(word))
+    return text.strip().partition("\n")[0].strip()
 
 
 class PromptedWER:
@@ -67,30 +46,32 @@ class PromptedWER:
     llm : ssr_plugin.llm.text_llm.TextLLM
     prompt : str
         Text between speech and transcript.
+    language : str
+        Of :func:`ssr_plugin.metrics.wer.whisper_words`.
 
     Example
     -------
     >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
-    >>> words = PromptedWER(llm)
+    >>> prompted = PromptedWER(llm)
     >>> tokens = torch.tensor([29, 30])
-    >>> words.add(["a"], [llm.embed(tokens)], [tokens])
-    >>> words.summary() > 0
+    >>> prompted.add([llm.embed(tokens)], [tokens])
+    >>> prompted.summary()["prompted_wer"] > 0
     True
     """
 
-    def __init__(self, llm, prompt="\n"):
+    def __init__(self, llm, prompt="\n", language="en"):
         self.llm = llm
         self.prompt = prompt
-        self.words = ErrorRateStats()
-        self.count = 0
+        self.rate = WordErrorRate(language)
+        #: Of each utterance the reference and the first line that was written.
+        self.transcripts = []
 
-    def add(self, names, vectors, tokens):
+    def add(self, vectors, tokens):
         """Lets the LLM write what was said in some utterances.
 
         Arguments
         ---------
-        names : list of str
         vectors : list of torch.Tensor
             [M, H] of each utterance; M may be 0.
         tokens : list of torch.Tensor
@@ -104,12 +85,19 @@ class PromptedWER:
             max_new_tokens=[transcript_limit(len(x)) for x in vectors],
             prompt=self.prompt,
         )
-        said = [self.llm.tokenizer.decode(x) for x in tokens]
-        self.words.append(
-            names, [text.split() for text in written], [text.split() for text in said]
-        )
-        self.count += len(names)
+        for ids, text in zip(tokens, written, strict=True):
+            reference = self.llm.tokenizer.decode(ids).strip()
+            hypothesis = first_line(text)
+            self.transcripts.append((reference, hypothesis))
+            self.rate.add(reference, hypothesis)
 
     def summary(self):
-        """The WER over all utterances so far, %; None without any."""
-        return self.words.summarize()["error_rate"] if self.count else None
+        """The figures over all utterances so far.
+
+        Returns
+        -------
+        dict
+            "prompted_wer" and "prompted_wer_whisper"
+            (:mod:`ssr_plugin.metrics.wer`), %; None without any words.
+        """
+        return self.rate.summary("prompted_")

@@ -120,9 +120,9 @@ class ContinuationLoss:
             return dict.fromkeys((*CONTEXTS, "gain_kept"))
         # A cascade that some utterances lack would be divided by the tokens of all.
         losses = {
-            context: own
-            for context, own in self.losses.items()
-            if len(own) == len(self.counts)
+            context: values
+            for context, values in self.losses.items()
+            if len(values) == len(self.counts)
         }
         values = np.array([*losses.values(), self.counts]).T
         draws = resample_sums(values, range(len(values)))
@@ -130,18 +130,18 @@ class ContinuationLoss:
             dict(zip(losses, (sums[..., :-1] / sums[..., -1:]).T, strict=True))
             for sums in (values.sum(0), draws)
         )
-        found = {context: float(loss) for context, loss in nll.items()}
+        summary = {context: float(loss) for context, loss in nll.items()}
         kept, drawn = _kept(nll), _kept(likely)
-        found["gain_kept"] = _number(kept["speech"])
-        found["gain_kept_interval"] = interval(drawn["speech"])
+        summary["gain_kept"] = _number(kept["speech"])
+        summary["gain_kept_interval"] = interval(drawn["speech"])
         if "lm_fusion" in kept:
-            found["lm_fusion_kept"] = _number(kept["lm_fusion"])
-            found["lm_fusion_kept_interval"] = interval(drawn["lm_fusion"])
+            summary["lm_fusion_kept"] = _number(kept["lm_fusion"])
+            summary["lm_fusion_kept_interval"] = interval(drawn["lm_fusion"])
         if "cascade" in kept:
-            found["cascade_kept"] = _number(kept["cascade"])
-            found["ahead"] = _number(kept["speech"] - kept["cascade"])
-            found["ahead_interval"] = interval(drawn["speech"] - drawn["cascade"])
-        return found
+            summary["cascade_kept"] = _number(kept["cascade"])
+            summary["ahead"] = _number(kept["speech"] - kept["cascade"])
+            summary["ahead_interval"] = interval(drawn["speech"] - drawn["cascade"])
+        return summary
 
 
 def _kept(nll):

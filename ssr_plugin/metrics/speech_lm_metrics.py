@@ -58,10 +58,10 @@ class ListeningScores:
             self._listen("speech", vectors, tokens)
             self._listen("text", [self.llm.embed(ids) for ids in tokens], tokens)
             self.tokens += sum(map(len, tokens))
-        for own, first, ids in zip(vectors, firsts, tokens, strict=True):
-            self.continuation.add(own[first], ids)
+        for rows, first, ids in zip(vectors, firsts, tokens, strict=True):
+            self.continuation.add(rows[first], ids)
         if self.prompted is not None:
-            self.prompted.add(names, [self.ask(x) for x in vectors], tokens)
+            self.prompted.add([self.ask(x) for x in vectors], tokens)
         self.utterances += len(names)
 
     def _listen(self, kind, vectors, tokens):
@@ -82,8 +82,9 @@ class ListeningScores:
         dict
             Of forced segments "speech_loss" and "text_loss": nats per token, each
             given those before it as vectors or as the embeddings of the transcript;
-            "nll", as :meth:`ContinuationLoss.summary` gives it; "prompted_wer", in %;
-            "utterances". None where there is nothing to divide by.
+            "nll", as :meth:`ContinuationLoss.summary` gives it; "prompted_wer" and
+            "prompted_wer_whisper", in %; "utterances". None where there is nothing to
+            divide by.
         """
         figures = {}
         if self.forced:
@@ -91,5 +92,5 @@ class ListeningScores:
                 figures[f"{kind}_loss"] = total / self.tokens if self.tokens else None
         figures["nll"] = self.continuation.summary()
         if self.prompted is not None:
-            figures["prompted_wer"] = self.prompted.summary()
+            figures |= self.prompted.summary()
         return {**figures, "utterances": self.utterances}

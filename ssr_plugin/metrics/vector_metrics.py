@@ -2,8 +2,8 @@
 
 import torch
 import torch.nn.functional as F
-from speechbrain.utils.metric_stats import ErrorRateStats
 
+from ssr_plugin.metrics.wer import WordErrorRate
 from ssr_plugin.nnet.nearest import nearest_tokens, squared_norms
 
 
@@ -19,6 +19,8 @@ class ReadingMetrics:
     seen_tokens : torch.Tensor
         [V] bool: token types that the training data has. Accuracy is reported apart
         for the two kinds.
+    language : str
+        Of :func:`ssr_plugin.metrics.wer.whisper_words`.
 
     Example
     -------
@@ -33,12 +35,12 @@ class ReadingMetrics:
     50.0
     """
 
-    def __init__(self, tokenizer, table, seen_tokens):
+    def __init__(self, tokenizer, table, seen_tokens, language="en"):
         self.tokenizer = tokenizer
         self.table = table
         self.norms = squared_norms(table)
         self.seen_tokens = seen_tokens.to(table.device)
-        self.words = ErrorRateStats()
+        self.rate = WordErrorRate(language)
         self.readings = []
         self.utterances = 0
         self.seconds = 0.0
@@ -71,9 +73,9 @@ class ReadingMetrics:
             Length of its audio.
         """
         embeddings = self.table[tokens].float()
-        found = self.add_reading(name, vectors, tokens, seconds)
+        nearest = self.add_reading(name, vectors, tokens, seconds)
         vectors = vectors.float()
-        correct = found == tokens
+        correct = nearest == tokens
         seen = self.seen_tokens[tokens]
         cosine = F.cosine_similarity(vectors, embeddings, dim=-1)
         for key, values in (
@@ -101,16 +103,16 @@ class ReadingMetrics:
         torch.Tensor
             [M] int, the nearest tokens.
         """
-        found = nearest_tokens(vectors.float(), self.table, self.norms)
+        nearest = nearest_tokens(vectors.float(), self.table, self.norms)
         self.sums["tokens"] += len(tokens)
         self.utterances += 1
         self.seconds += seconds
         self.vectors += len(vectors)
         reference = self.tokenizer.decode(tokens, skip_special_tokens=False)
-        reading = self.tokenizer.decode(found, skip_special_tokens=False)
+        reading = self.tokenizer.decode(nearest, skip_special_tokens=False)
         self.readings.append((name, reference.strip(), reading.strip()))
-        self.words.append([name], [reading.split()], [reference.split()])
-        return found
+        self.rate.add(reference, reading)
+        return nearest
 
     def summary(self):
         """The figures over all utterances so far.
@@ -119,25 +121,25 @@ class ReadingMetrics:
         -------
         dict
             cosine; mse (squared distance, summed over dimensions); token_accuracy and
-            that of seen and unseen token types, and retrieval_wer, all in %;
+            that of seen and unseen token types, retrieval_wer and
+            retrieval_wer_whisper (:mod:`ssr_plugin.metrics.wer`), all in %;
             vectors_per_second (of audio); vectors_per_token; utterances. None where
             there is nothing to divide by.
         """
 
-        def ratio(above, below, factor=1.0):
-            return factor * above / below if below else None
+        def ratio(numerator, denominator, factor=1.0):
+            return factor * numerator / denominator if denominator else None
 
         sums = self.sums
         unseen = sums["scored"] - sums["seen"]
         unseen_correct = sums["correct"] - sums["seen_correct"]
-        words = self.words.summarize() if self.utterances else {}
         return {
             "cosine": ratio(sums["cosine"], sums["scored"]),
             "mse": ratio(sums["error"], sums["scored"]),
             "token_accuracy": ratio(sums["correct"], sums["scored"], 100),
             "token_accuracy_seen": ratio(sums["seen_correct"], sums["seen"], 100),
             "token_accuracy_unseen": ratio(unseen_correct, unseen, 100),
-            "retrieval_wer": words.get("error_rate"),
+            **self.rate.summary("retrieval_"),
             "vectors_per_second": ratio(self.vectors, self.seconds),
             "vectors_per_token": ratio(self.vectors, sums["tokens"]),
             "utterances": self.utterances,

@@ -15,6 +15,7 @@ _FUSED = (
     "token_accuracy_seen",
     "token_accuracy_unseen",
     "retrieval_wer",
+    "retrieval_wer_whisper",
 )
 
 
@@ -67,7 +68,7 @@ class VectorScorer(Scorer):
             add = metrics.add_reading if self.options.predicted else metrics.add
             add(name, vectors[kept], transcript, batch.seconds[row])
         if self.prompted is not None:
-            self.prompted.add([name], [rows["vectors"][kept]], [transcript])
+            self.prompted.add([rows["vectors"][kept]], [transcript])
         if self.continuation is not None:
             reference_starts = torch.as_tensor(reference.starts).to(self.device)
             first = first_half(starts, boundaries, reference_starts)
@@ -88,8 +89,8 @@ class VectorScorer(Scorer):
         dict
             What ``ReadingMetrics.summary`` gives; "lm_fusion", the same of vectors read
             with LM fusion, where that is asked for; "nll", what
-            ``ContinuationLoss.summary`` gives, None without the LLM; "prompted_wer",
-            %, where transcripts are asked for.
+            ``ContinuationLoss.summary`` gives, None without the LLM; "prompted_wer"
+            and "prompted_wer_whisper", %, where transcripts are asked for.
         """
         summary = self.metrics.summary()
         if self.fused is not None:
@@ -97,7 +98,7 @@ class VectorScorer(Scorer):
             summary["lm_fusion"] = {key: fused[key] for key in _FUSED}
         summary["nll"] = self.continuation and self.continuation.summary()
         if self.prompted is not None:
-            summary["prompted_wer"] = self.prompted.summary()
+            summary |= self.prompted.summary()
         return summary
 
     def readings(self):

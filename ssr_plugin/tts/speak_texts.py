@@ -11,13 +11,11 @@ import pathlib
 import soundfile
 from tqdm import tqdm
 
-from ssr_plugin import build
 from ssr_plugin.data.datasets import read_text
 from ssr_plugin.data.manifest import write_manifest
-from ssr_plugin.evaluation.harness.items import draw_names
+from ssr_plugin.data.subsets import draw_names
 from ssr_plugin.files import atomic_path, digest
 from ssr_plugin.problems import Problems
-from ssr_plugin.registry import get_registry
 from ssr_plugin.tts.synthesizers import SynthesisError
 from ssr_plugin.tts.text_normalization import MAX_WORDS, reads_badly, spoken_form
 from ssr_plugin.tts.verbalizing import verbalize
@@ -81,7 +79,7 @@ def speak(
     folder = pathlib.Path(folder)
     reasons = {name: reads_badly(text, max_words) for name, text in texts.items()}
     skipped = {name: reason for name, reason in reasons.items() if reason}
-    said = {n: verbalize(text) for n, text in texts.items() if n not in skipped}
+    spoken = {n: verbalize(text) for n, text in texts.items() if n not in skipped}
     settings = synthesizer.settings()
     problems = Problems(f"speaking with {synthesizer.name}", max_skipped_share)
 
@@ -90,29 +88,35 @@ def speak(
             int(digest(seed, name), 16) % len(synthesizer.voices)
         ]
         # Another text, voice or program makes another file.
-        made = digest(said[name], voice, settings["name"], settings["command"])
-        path = folder / "audio" / f"{name}-{made[:8]}.flac"
+        version = digest(spoken[name], voice, settings["name"], settings["command"])
+        path = folder / "audio" / f"{name}-{version[:8]}.flac"
         if not path.is_file():
-            samples = synthesizer.speak(said[name], voice, SAMPLE_RATE)
+            samples = synthesizer.speak(spoken[name], voice, SAMPLE_RATE)
             with atomic_path(path) as partial:
                 soundfile.write(partial, samples.numpy(), SAMPLE_RATE, format="FLAC")
         info = soundfile.info(path)
         wav = str(path.absolute())
-        return name, info.frames / info.samplerate, wav, voice, spoken_form(said[name])
+        return (
+            name,
+            info.frames / info.samplerate,
+            wav,
+            voice,
+            spoken_form(spoken[name]),
+        )
 
     rows = []
     with (
         concurrent.futures.ThreadPoolExecutor(num_workers) as pool,
-        tqdm(total=len(said), desc="speaking", unit="text", delay=1) as bar,
+        tqdm(total=len(spoken), desc="speaking", unit="text", delay=1) as bar,
     ):
-        running = {pool.submit(say, name): name for name in said}
+        running = {pool.submit(say, name): name for name in spoken}
         for future in concurrent.futures.as_completed(running):
             try:
                 rows.append(future.result())
             except SynthesisError as error:
                 problems.add(running[future], error)
             bar.update()
-    problems.check(len(said))
+    problems.check(len(spoken))
     skipped |= problems.reasons
     write_manifest(folder / MANIFEST, sorted(rows))
     with atomic_path(folder / SKIPPED) as partial:
@@ -120,38 +124,31 @@ def speak(
     return skipped
 
 
-def read_texts(source, data=None, max_items=None):
-    """What is to be spoken: of a task, or of a text file.
+def read_lines(path, max_items=None):
+    """The lines of a text file, each a text to be spoken.
 
     Arguments
     ---------
-    source : str
-        Name of a task, or path of a file with one text a line.
-    data : path-like or None
-        Where the task's files are.
+    path : path-like
     max_items : int or None
         Only so many, drawn at random but always the same.
 
     Returns
     -------
     dict
-        Texts by id. A task's examples are there, however few questions are.
+        Texts by id: the file's name and the line's number.
 
-    Raises
-    ------
-    ValueError
-        If the task has nothing that could be spoken.
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "my.txt"
+    >>> _ = path.write_text("One line.\\n\\nAnother.")
+    >>> read_lines(path)
+    {'my-00001': 'One line.', 'my-00003': 'Another.'}
     """
-    path = pathlib.Path(source)
-    if path.suffix == ".txt" or path.is_file():
-        lines = read_text(path).splitlines()
-        texts = {
-            f"{path.stem}-{number:05d}": line
-            for number, line in enumerate(lines, start=1)
-            if line.strip()
-        }
-        return {name: texts[name] for name in draw_names(texts, max_items)}
-    make = get_registry().tasks.get(source)
-    if not hasattr(make, "texts"):
-        raise ValueError(f"the task '{source}' has speech of its own")
-    return build.task(source, {source: {"data": data}}).texts(max_items)
+    path = pathlib.Path(path)
+    texts = {
+        f"{path.stem}-{number:05d}": line
+        for number, line in enumerate(read_text(path).splitlines(), start=1)
+        if line.strip()
+    }
+    return {name: texts[name] for name in draw_names(texts, max_items)}

@@ -104,9 +104,9 @@ class CommandSynthesizer(Synthesizer):
         with tempfile.TemporaryDirectory() as folder:
             wav = pathlib.Path(folder) / "speech.wav"
             filled = {"voice": voice, "wav": str(wav), "text": text}
-            line = [part.format(**filled) for part in self.command]
-            given = None if any("{text}" in x for x in self.command) else text
-            done = subprocess.run(line, input=given, capture_output=True, text=True)
+            line = [word.format(**filled) for word in self.command]
+            stdin = None if any("{text}" in x for x in self.command) else text
+            done = subprocess.run(line, input=stdin, capture_output=True, text=True)
             if done.returncode:
                 raise SynthesisError(
                     f"{shlex.join(line[:1])} failed: {done.stderr.strip()[-200:]}"

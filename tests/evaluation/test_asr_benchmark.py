@@ -1,6 +1,7 @@
 """Prompted ASR: what the LLM writes after speech, alone or after examples."""
 
 import pytest
+import torch
 
 from ssr_plugin import SpeechLM
 from ssr_plugin.alignment.cache import align
@@ -9,8 +10,10 @@ from ssr_plugin.data.datasets import DataSet, Utterance
 from ssr_plugin.evaluation.benchmarks import asr as asr_module
 from ssr_plugin.evaluation.benchmarks.asr import ASR
 from ssr_plugin.evaluation.harness.answering import answer_items
-from ssr_plugin.evaluation.harness.items import Spoken
-from ssr_plugin.metrics.prompted_wer import transcript_limit, word_errors
+from ssr_plugin.evaluation.harness.conditions import make_conditions
+from ssr_plugin.evaluation.harness.items import SpokenText
+from ssr_plugin.metrics.prompted_wer import PromptedWER, transcript_limit
+from ssr_plugin.metrics.wer import word_errors
 
 
 class Corpus(DataSet):
@@ -39,43 +42,70 @@ def lm(tiny_speech_lm_folder):
     return SpeechLM.from_pretrained(tiny_speech_lm_folder)
 
 
-def answer(lm, task, align_all, **options):
-    items = task.items(align_all)
-    columns, _ = task.columns(lm, items)
+WANTED = ["none", "text", "cascade", "predicted", "forced"]
+
+
+def answer(lm, asr, align_all, names=WANTED, **options):
+    items = asr.items(align_all)
+    conditions, _ = asr.conditions(make_conditions(names), lm, items)
     records, _ = answer_items(
-        lm, items, columns, align_all, answer=task.answer, **options
+        lm, items, conditions, align_all, answer=asr.answer, **options
     )
-    return items, columns, records
+    return items, conditions, records
+
+
+def errors(reference, transcript):
+    """As JSON has them."""
+    return {k: list(x) for k, x in word_errors(reference, transcript).items()}
 
 
 def test_what_is_written_is_what_the_model_generates(lm, corpus, align_all):
-    task = ASR(corpus, ["test-a"], max_items=4)
-    items, columns, records = answer(lm, task, align_all)
-    assert columns == ["text", "cascade", "predicted", "forced"]
+    asr = ASR(corpus, ["test-a"], max_items=4)
+    items, conditions, records = answer(lm, asr, align_all)
+    assert [x.name for x in conditions] == ["text", "cascade", "predicted", "forced"]
     for item, record in zip(items, records, strict=True):
-        (part,) = item.heard()
-        cuts = {"predicted": None, "forced": part.alignment}
-        for column, alignment in cuts.items():
-            speech = lm.embed(part.wav, alignment)
+        (content,) = item.recordings()
+        cuts = {"predicted": None, "forced": content.alignment}
+        for name, alignment in cuts.items():
+            speech = lm.embed(content.wav, alignment)
             limit = transcript_limit(len(speech))
             text = lm.generate([speech, "\n"], max_new_tokens=limit, do_sample=False)
-            assert record["written"][column] == text.strip()
-            errors = list(word_errors(part.text, text))
-            assert record["measured"][column]["wer"] == errors
-    assert any(record["written"]["forced"] for record in records)
+            found = record["conditions"][name]
+            assert found["transcript"] == text.strip()
+            assert found["metrics"] == errors(content.text, text)
+    assert any(record["conditions"]["forced"]["transcript"] for record in records)
+
+
+def test_its_wer_is_the_prompted_wer_that_stage_2_reports(lm, corpus, align_all):
+    asr = ASR(corpus, ["test-a"], language="de")
+    items, conditions, records = answer(lm, asr, align_all, ["forced"])
+    prompted = PromptedWER(lm.llm, language="de")
+    for item in items:
+        (content,) = item.recordings()
+        speech = lm.embed(content.wav, content.alignment)
+        tokens = lm.segmenters["forced"].tokenize(content.text)[0]
+        prompted.add([speech.vectors], [torch.tensor(tokens)])
+    figures = {
+        f"prompted_{title.split()[-1]}": summary["conditions"]["forced"]
+        for title, summary in asr.metrics(records, conditions, seed=0).items()
+    }
+    assert set(figures) == {"prompted_wer", "prompted_wer_whisper"}
+    for name, value in prompted.summary().items():
+        assert value > 0
+        assert figures[name][name.removeprefix("prompted_")] == pytest.approx(value)
 
 
 def test_examples_are_of_another_split_and_the_same_for_all(corpus, align_all):
-    task = ASR(corpus, ["test-a"], shots=2, shot_splits=["train*"])
-    items = task.items(align_all)
+    asr = ASR(corpus, ["test-a"], shots=2, shot_splits=["train*"])
+    items = asr.items(align_all)
     assert len(items) == 10
     heads = {item.context[:-3] for item in items}
-    ((before, one, between, told, end, *others),) = heads
+    ((before, one, between, transcript, end, *others),) = heads
     assert (before, between, end) == ("", "\n", "\n\n") and len(others) == 5
     assert "train-a" in one.wav and one.alignment.text == one.text
-    # Its transcript is read as text by all columns.
-    assert told == Spoken(one.text)
-    assert f"{one.alignment.id}" in task.notes[0]
+    # Its transcript is read as text in all conditions.
+    assert transcript == SpokenText(one.text)
+    assert f"{one.alignment.id}" in asr.notes[0]
     again = ASR(corpus, ["test-a"], shots=2, shot_splits=["train*"]).items(align_all)
     other = ASR(corpus, ["test-a"], shots=2, shot_splits=["train*"], seed=1)
     assert again == items and other.items(align_all) != items
@@ -92,15 +122,15 @@ def test_after_examples_the_prompt_is_what_a_user_would_write(
 
     monkeypatch.setattr(asr_module, "write", write)
     options = {"template": "say {speech} so {text}", "separator": " a "}
-    task = ASR(corpus, ["test-a"], shots=1, max_items=1, **options)
-    (item,) = task.items(align_all)
-    columns = ["predicted", "forced"]
-    answer_items(lm, [item], columns, align_all, answer=task.answer)
-    wavs = [part.wav for part in item.heard()]
-    cuts = {"predicted": None, "forced": [part.alignment for part in item.heard()]}
-    for column, found in zip(columns, asked, strict=True):
-        one, two = lm.embed(wavs, cuts[column])
-        text = f" so {item.heard()[0].text.lower()} a say "
+    asr = ASR(corpus, ["test-a"], shots=1, max_items=1, **options)
+    (item,) = asr.items(align_all)
+    names = ["predicted", "forced"]
+    answer_items(lm, [item], make_conditions(names), align_all, answer=asr.answer)
+    wavs = [content.wav for content in item.recordings()]
+    cuts = {"predicted": None, "forced": [x.alignment for x in item.recordings()]}
+    for name, found in zip(names, asked, strict=True):
+        one, two = lm.embed(wavs, cuts[name])
+        text = f" so {item.recordings()[0].text.lower()} a say "
         expected = lm.embed_prompts(["say ", one, text, two, " so "])
         assert found.allclose(expected, atol=1e-4)
 
@@ -113,26 +143,20 @@ def test_only_the_first_line_counts(lm, corpus, align_all, monkeypatch):
     )
     _, _, records = answer(lm, ASR(corpus, ["test-a"], max_items=2), align_all)
     for record in records:
-        assert set(record["written"].values()) == {"The CAT!"}
-        expected = list(word_errors(record["text"], "the cat"))
-        assert record["measured"]["text"]["wer"] == expected
-
-
-def test_words_are_counted_without_case_and_marks():
-    assert word_errors("THE CAT'S MAT", "the cats mat.") == (0, 3)
-    assert word_errors("A B C D", "a c e d f") == (3, 4)
-    assert word_errors("A B", "") == (2, 2)
+        answers = record["conditions"]
+        assert {x["transcript"] for x in answers.values()} == {"The CAT!"}
+        assert answers["text"]["metrics"] == errors(record["reference"], "the cat")
 
 
 def test_the_figure_is_that_of_all_words(corpus):
-    task = ASR(corpus, ["test-a"])
     records = [
-        {"cluster": name, "measured": {"text": {"wer": wer}}}
+        {"cluster": name, "conditions": {"text": {"metrics": {"wer": wer}}}}
         for name, wer in (("a", [1, 2]), ("b", [0, 8]))
     ]
-    (figures,) = task.figures(records, ["text"], seed=0).values()
-    assert figures["columns"]["text"]["wer"] == pytest.approx(10.0)
-    assert figures["columns"]["text"]["interval"] == pytest.approx([0.0, 50.0])
+    text = make_conditions(["text"])
+    (summary,) = ASR(corpus, ["test-a"]).metrics(records, text, seed=0).values()
+    assert summary["conditions"]["text"]["wer"] == pytest.approx(10.0)
+    assert summary["conditions"]["text"]["interval"] == pytest.approx([0.0, 50.0])
 
 
 def test_a_killed_run_goes_on(lm, corpus, align_all, tmp_path, monkeypatch):
@@ -141,14 +165,14 @@ def test_a_killed_run_goes_on(lm, corpus, align_all, tmp_path, monkeypatch):
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:6]))
     asked = []
-    task = ASR(corpus, ["test-a"])
-    whole = task.answer
+    asr = ASR(corpus, ["test-a"])
+    whole = asr.answer
     monkeypatch.setattr(
-        task,
+        asr,
         "answer",
         lambda lm, items, *rest: asked.append(items) or whole(lm, items, *rest),
     )
-    _, _, again = answer(lm, task, align_all, path=path)
+    _, _, again = answer(lm, asr, align_all, path=path)
     assert again == first
     assert {len(items) for items in asked} == {4}
 

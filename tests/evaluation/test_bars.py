@@ -11,16 +11,16 @@ from ssr_plugin.metrics.colours import condition_colour
 pytestmark = pytest.mark.filterwarnings("error")
 
 
-def draw(columns, name="wer", unit="%", title="task", chance=None):
+def draw(conditions, name="wer", unit="%", title="benchmark", chance=None):
     """The axes of a picture, after it was laid out."""
-    columns = {
-        column: {name: value, "interval": interval}
-        for column, (value, interval) in columns.items()
+    conditions = {
+        condition: {name: value, "interval": interval}
+        for condition, (value, interval) in conditions.items()
     }
-    figures = {"measure": {"name": name, "unit": unit}, "columns": columns}
+    summary = {"metric": {"name": name, "unit": unit}, "conditions": conditions}
     if chance is not None:
-        figures["chance"] = chance
-    figure = bars(figures, title)
+        summary["chance"] = chance
+    figure = bars(summary, title)
     FigureCanvasAgg(figure).draw()
     return figure.axes[0]
 
@@ -51,7 +51,7 @@ def test_values_above_100_below_0_and_wide_intervals_are_whole(value, interval):
 
 
 def test_all_shares_of_items_are_on_one_scale():
-    axes = draw({"text": (40.0, [35.0, 45.0])}, name="accuracy", chance=25.0)
+    axes = draw({"text": (40.0, [35.0, 45.0])}, name="acc", chance=25.0)
     low, high = axes.get_xlim()
     assert low == 0.0 and 100.0 <= high < 105.0
 

@@ -12,7 +12,7 @@ from ssr_plugin.evaluation.benchmarks.continuation import (
     group_utterances,
     halve,
 )
-from ssr_plugin.evaluation.harness.choice_rules import share_right
+from ssr_plugin.evaluation.harness.choice_metrics import share_right
 
 
 def align_evenly(items, seconds=10.0):
@@ -70,24 +70,26 @@ def test_a_word_that_spans_the_middle_leaves_no_halves():
 
 def test_every_end_is_right_once_and_wrong_three_times(corpus):
     items = Continuation(corpus, ["test*"]).items(align_evenly)
-    right = Counter(item.choices[item.answer].text for item in items)
+    right = Counter(item.choices[item.target].text for item in items)
     named = Counter((c.text, item.cluster) for item in items for c in item.choices)
     assert set(named.values()) == {4}
     assert sum(right.values()) == len(items) == len(named)
     for item in items:
-        whole = f"{item.context[0].text} {item.choices[item.answer].text}"
+        whole = f"{item.context[0].text} {item.choices[item.target].text}"
         assert whole == corpus.texts[item.id]
 
 
-def test_who_knows_only_how_likely_each_end_is_is_at_chance(corpus):
+def test_continuation_cannot_be_answered_by_how_likely_each_end_is(corpus):
     items = Continuation(corpus, ["test*"]).items(align_evenly)
     likely = {c.text: random.Random(c.text).random() for i in items for c in i.choices}
-    for ways in (2, 4):
-        won = [
-            share_right([likely[c.text] for c in item.choices], item.answer, ways)
+    for num_choices in (2, 4):
+        right = [
+            share_right(
+                [likely[c.text] for c in item.choices], item.target, num_choices
+            )
             for item in items
         ]
-        assert sum(won) / len(won) == pytest.approx(1 / ways)
+        assert sum(right) / len(right) == pytest.approx(1 / num_choices)
 
 
 def test_wrong_ends_come_from_other_chapters_and_are_of_like_length(corpus):
@@ -103,9 +105,9 @@ def test_wrong_ends_come_from_other_chapters_and_are_of_like_length(corpus):
 
 def test_few_chapters_are_no_hindrance(tmp_path):
     texts = {f"1-10-{i:04d}": f"the cat sat on the mat {i}" for i in range(9)}
-    task = Continuation(Corpus(tmp_path, texts), ["test-a"])
-    assert len(task.items(align_evenly)) == 8
-    assert "1 are left over" in task.notes[0]
+    continuation = Continuation(Corpus(tmp_path, texts), ["test-a"])
+    assert len(continuation.items(align_evenly)) == 8
+    assert "1 are left over" in continuation.notes[0]
 
 
 def test_the_seed_chooses_who_comes_together(corpus):
@@ -118,17 +120,18 @@ def test_the_seed_chooses_who_comes_together(corpus):
 
 
 def test_short_utterances_are_left_out_and_counted(corpus):
-    task = Continuation(corpus, ["test*"], min_words=9)
-    assert all(len(corpus.texts[i.id].split()) >= 9 for i in task.items(align_evenly))
+    continuation = Continuation(corpus, ["test*"], min_words=9)
+    items = continuation.items(align_evenly)
+    assert all(len(corpus.texts[item.id].split()) >= 9 for item in items)
     short = sum(len(text.split()) < 9 for text in corpus.texts.values())
-    assert f"of which {short} are shorter than 9 words" in task.notes[0]
+    assert f"of which {short} are shorter than 9 words" in continuation.notes[0]
 
 
 def test_the_audio_is_what_comes_before_the_cut(corpus):
     for item in Continuation(corpus, ["test*"]).items(align_evenly):
-        (part,) = item.context
-        assert part.seconds == part.alignment.duration < 10
-        assert part.wav == f"test-a/{item.id}.flac"
+        (content,) = item.context
+        assert content.seconds == content.alignment.duration < 10
+        assert content.wav == f"test-a/{item.id}.flac"
 
 
 def test_no_split_and_no_utterance_are_named(corpus):

@@ -49,17 +49,17 @@ def test_premise_and_alternative_are_put_together_to_one_sentence(folder):
     assert first.context[0].text == "my body cast a shadow over the grass"
     assert first.context[1:] == (" because",)
     assert first.choices == (" the sun was rising.", " the grass was cut.")
-    assert (first.answer, second.answer) == (0, 1)
+    assert (first.target, second.target) == (0, 1)
     assert second.context[0].text == "i was five minutes late"
     assert second.context[1] == " so"
 
 
 def test_what_is_spoken_is_the_premise(folder, speech):
-    task = COPA(folder, speech=speech)
-    items = task.items(align=None)
+    copa = COPA(folder, speech=speech)
+    items = copa.items(align=None)
     rows = read_manifest(speech / "manifest.csv")
     assert [item.context[0].wav for item in items] == [r["wav"] for r in rows.values()]
-    assert any("polly" in note for note in task.notes)
+    assert any("polly" in note for note in copa.notes)
 
 
 def test_what_was_not_spoken_is_left_out_and_counted(folder, speech):
@@ -67,9 +67,9 @@ def test_what_was_not_spoken_is_left_out_and_counted(folder, speech):
     kept = [(k, *r.values()) for k, r in rows.items() if k == "copa-dev-0"]
     write_manifest(speech / "manifest.csv", kept)
     (speech / "skipped.json").write_text('{"copa-dev-1": "symbols: %"}')
-    task = COPA(folder, speech=speech)
-    assert [item.id for item in task.items(align=None)] == ["copa-dev-0"]
-    assert "1 of 2 items were not spoken, 1 of them because they read" in task.notes[0]
+    copa = COPA(folder, speech=speech)
+    assert [item.id for item in copa.items(align=None)] == ["copa-dev-0"]
+    assert "1 of 2 items were not spoken, 1 of them because they read" in copa.notes[0]
 
 
 def test_speech_of_other_texts_is_refused(folder, speech):

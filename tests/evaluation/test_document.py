@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ssr_plugin.evaluation.report.clips import make_clip
 from ssr_plugin.evaluation.report.document import (
     Code,
-    Condition,
+    ConditionName,
     Heading,
     Paragraph,
     Picture,
@@ -111,7 +111,7 @@ def test_no_text_breaks_a_table_or_opens_a_tag(text):
 
 
 def test_a_condition_has_its_colour_on_the_page_and_its_name_in_markdown():
-    table = Table([Condition("forced"), "forced"], [])
+    table = Table([ConditionName("forced"), "forced"], [])
     page = to_html([table], "x")
     assert page.count(f"background: {condition_colour('forced')}") == 1
     assert to_markdown([table], ".").startswith("| forced | forced |\n")

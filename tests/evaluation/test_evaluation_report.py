@@ -3,59 +3,69 @@
 import pytest
 
 from ssr_plugin.cli import main
-from ssr_plugin.evaluation.harness.items import Item, Prompt, Spoken
-from ssr_plugin.evaluation.harness.measures import Measure
+from ssr_plugin.evaluation.harness.conditions import make_conditions
+from ssr_plugin.evaluation.harness.items import ChoiceItem, PromptItem, SpokenText
+from ssr_plugin.evaluation.harness.metric import Metric
 from ssr_plugin.evaluation.harness.records import Records
-from ssr_plugin.evaluation.harness.summary import summarise, summarise_measure
-from ssr_plugin.evaluation.report import evaluation_report
+from ssr_plugin.evaluation.harness.summary import summarise_choices, summarise_metric
+from ssr_plugin.evaluation.report import evaluation_report as report
 from ssr_plugin.evaluation.report.compare_runs import compare_runs
 from ssr_plugin.evaluation.report.document import Sound
-from ssr_plugin.evaluation.report.examples import show_won_and_lost, show_written
+from ssr_plugin.evaluation.report.examples import show_transcripts, show_won_and_lost
 from ssr_plugin.metrics.colours import condition_colour
 
 RIGHT, WRONG = [-1.0, -2.0], [-2.0, -1.0]
+
+
+def told_of(conditions):
+    """What ``metrics.json`` says of conditions."""
+    return {
+        x.name: {"title": x.title, "segmentation": x.segmentation} for x in conditions
+    }
 
 
 def make_run(folder, predicted, count=40):
     """An evaluation in which so many of the predicted answers are right."""
     items, records = [], []
     for i in range(count):
-        item = Item(str(i), (Spoken(f"THING {i}", "x.wav"),), (" a|b", " <c>"), 0)
-        items.append(item)
+        spoken = SpokenText(f"THING {i}", "x.wav")
+        items.append(ChoiceItem(str(i), (spoken,), (" a|b", " <c>"), 0))
         records.append(
             {
                 "key": str(i),
                 "id": str(i),
-                "answer": 0,
+                "target": 0,
                 "cluster": str(i),
-                "counts": {},
-                "sums": {
-                    "text": RIGHT,
-                    "cascade": RIGHT if i % 2 else WRONG,
-                    "predicted": RIGHT if i < predicted else WRONG,
+                "conditions": {
+                    "text": {"log_likelihoods": RIGHT},
+                    "cascade": {
+                        "log_likelihoods": RIGHT if i % 2 else WRONG,
+                        "readings": [f"thin {i}"],
+                    },
+                    "predicted": {
+                        "log_likelihoods": RIGHT if i < predicted else WRONG,
+                        "readings": [f"thing {i}"],
+                    },
                 },
-                "read": {"cascade": [f"thin {i}"], "predicted": [f"thing {i}"]},
             }
         )
-    columns = ["text", "cascade", "predicted"]
-    figures = {
-        **summarise(records, columns, rule="sum"),
-        "task": "toy",
-        "ways": None,
+    conditions = make_conditions(["text", "cascade", "predicted"])
+    summary = {
+        **summarise_choices(records, conditions, "acc"),
+        "benchmark": "toy",
         "about": "A toy.",
-        "rule": "sum",
-        "how": "The highest sum.",
         "notes": ["by hand"],
         "skipped": {"99": "no audio"},
     }
     metrics = {
         "model": "a model",
         "command": "evaluate.py x.yaml",
-        "versions": evaluation_report.versions(),
-        "tasks": {"toy": figures},
+        "versions": report.versions(),
+        "conditions": told_of(conditions),
+        "benchmarks": {"toy": summary},
     }
-    examples = show_won_and_lost("toy", items, records, "sum", 3)
-    evaluation_report.write_report(folder, metrics, examples)
+    examples = show_won_and_lost("toy", items, records, "acc", 3)
+    report.write_report(folder, metrics, examples)
     Records(folder / "answers" / "toy.jsonl").add(records)
     return folder
 
@@ -71,14 +81,19 @@ def test_items_won_and_lost_are_shown_with_what_was_heard(tmp_path):
 
 
 def test_what_an_item_and_its_choices_sound_like_can_be_played():
-    context = (Spoken("SHOWN", "a.wav"), "shown", Spoken("ASKED", "b.wav", seconds=2.0))
-    choices = (Spoken("ONE", "c.wav"), Spoken("TWO", "d.wav"))
-    item = Item("1", context, choices, 0)
-    record = {"id": "1", "answer": 0, "read": {}, "counts": {}}
-    record["sums"] = {"text": RIGHT, "forced": WRONG}
-    blocks = show_won_and_lost("toy", [item], [record], "sum", 3)
+    asked = SpokenText("ASKED", "b.wav", seconds=2.0)
+    context = (SpokenText("SHOWN", "a.wav"), "shown", asked)
+    choices = (SpokenText("ONE", "c.wav"), SpokenText("TWO", "d.wav"))
+    item = ChoiceItem("1", context, choices, 0)
+    answers = {"text": RIGHT, "forced": WRONG}
+    record = {
+        "id": "1",
+        "target": 0,
+        "conditions": {name: {"log_likelihoods": x} for name, x in answers.items()},
+    }
+    blocks = show_won_and_lost("toy", [item], [record], "acc", 3)
     sounds = [block for block in blocks if isinstance(block, Sound)]
-    # The first part is an example, as it stands before many items.
+    # The first content is an example, as it stands before many items.
     assert sounds == [
         Sound("b.wav", "heard", 2.0),
         Sound("c.wav", "choice 1"),
@@ -86,24 +101,26 @@ def test_what_an_item_and_its_choices_sound_like_can_be_played():
     ]
 
 
-def test_the_page_says_what_its_columns_are_and_shows_their_colours(tmp_path):
+def test_the_page_says_what_its_conditions_are_and_shows_their_colours(tmp_path):
     folder = make_run(tmp_path, predicted=30)
     assert (
-        "| text | its transcript, the best to hope for |"
+        "| text | the transcript as text, the best to hope for |"
         in (folder / "report.md").read_text()
     )
     page = (folder / "report.html").read_text()
-    for column in ("text", "cascade", "predicted"):
-        assert f"background: {condition_colour(column)}" in page
-    assert condition_colour("untouched") not in page
+    for name in ("text", "cascade", "predicted"):
+        assert f"background: {condition_colour(name)}" in page
+    assert condition_colour("base") not in page
 
 
 def test_a_table_says_how_sure_and_how_much_is_kept(tmp_path):
     lines = (make_run(tmp_path, predicted=30) / "report.md").read_text().splitlines()
-    head = next(line for line in lines if line.startswith("| task |"))
+    head = next(line for line in lines if line.startswith("| benchmark |"))
     row = lines[lines.index(head) + 2]
-    assert head == "| task | items | chance | text | cascade | predicted |"
-    assert row.startswith("| toy | 40 | 50 | 100.0 (100 to 100) | 50.0 (")
+    assert (
+        head == "| benchmark | metric | items | chance | text | cascade | predicted |"
+    )
+    assert row.startswith("| toy | acc | 40 | 50 | 100.0 (100 to 100) | 50.0 (")
     kept = next(line for line in lines if "share of the text's gain" in line)
     assert lines[lines.index(kept) + 2].startswith("| toy | 0.0 (")
     assert "| 50.0 (" in lines[lines.index(kept) + 2]
@@ -129,7 +146,7 @@ def test_a_comparison_tells_a_difference_and_how_sure_it_is(tmp_path, capsys):
     assert (tmp_path / "both" / "compare.html").is_file()
 
 
-WER = Measure("wer", "%", "Word errors.", factor=100)
+WER = Metric("wer", "%", "Word errors.", factor=100)
 
 
 def make_measured_run(folder, errors):
@@ -139,33 +156,33 @@ def make_measured_run(folder, errors):
             "key": str(i),
             "id": str(i),
             "cluster": str(i),
-            "text": f"TEXT {i}",
-            "written": {"forced": f"wrote {i}"},
-            "read": {"forced": [f"read {i}"]},
-            "measured": {"forced": {"wer": [errors, i + 1]}},
+            "reference": f"TEXT {i}",
+            "conditions": {
+                "forced": {
+                    "transcript": f"wrote {i}",
+                    "readings": [f"read {i}"],
+                    "metrics": {"wer": [errors, i + 1]},
+                }
+            },
         }
         for i in range(20)
     ]
     items = [
-        Prompt(str(i), (Spoken(f"TEXT {i}", "x.wav"),), f"TEXT {i}") for i in range(20)
+        PromptItem(str(i), (SpokenText(f"TEXT {i}", "x.wav"),), f"TEXT {i}")
+        for i in range(20)
     ]
-    figures = {
-        **summarise_measure(records, ["forced"], WER),
-        "task": "toy",
+    conditions = make_conditions(["forced"])
+    summary = {
+        **summarise_metric(records, conditions, WER),
+        "benchmark": "toy",
         "about": "A toy.",
-        "how": WER.says,
         "notes": [],
         "skipped": {},
     }
-    metrics = {
-        "model": "a model",
-        "command": "x",
-        "versions": evaluation_report.versions(),
-    }
-    metrics["tasks"] = {"toy wer": figures}
-    evaluation_report.write_report(
-        folder, metrics, show_written("toy", items, records, 3)
-    )
+    metrics = {"model": "a model", "command": "x", "versions": report.versions()}
+    metrics["conditions"] = told_of(conditions)
+    metrics["benchmarks"] = {"toy wer": summary}
+    report.write_report(folder, metrics, show_transcripts("toy", items, records, 3))
     Records(folder / "answers" / "toy.jsonl").add(records)
     return folder
 
@@ -182,7 +199,7 @@ def test_what_is_measured_has_a_table_of_its_own(tmp_path):
     assert (tmp_path / "pictures" / "toy_wer.png").is_file()
 
 
-def test_a_measure_is_compared_as_the_ratio_that_it_is(tmp_path, capsys):
+def test_a_metric_is_compared_as_the_ratio_that_it_is(tmp_path, capsys):
     one, two = (make_measured_run(tmp_path / str(n), n) for n in (2, 1))
     main(["compare", str(one), str(two)])
     lines = capsys.readouterr().out.splitlines()
@@ -202,8 +219,8 @@ def test_only_items_that_both_answered_are_compared(tmp_path):
         (None, "'.*two' holds no evaluation, since it has no metrics.json"),
         ("{", "'.*two' holds no evaluation, since its metrics.json cannot be read"),
         ('{"test": {}}', "two' holds .* since its metrics.json is of something else"),
-        ('{"model": "a", "tasks": [1]}', "its metrics.json is of something else"),
-        ('{"model": "a", "tasks": {}}', "have no task in common"),
+        ('{"model": "a", "benchmarks": [1]}', "its metrics.json is of something else"),
+        ('{"model": "a", "benchmarks": {}}', "have no benchmark in common"),
     ],
 )
 def test_what_cannot_be_compared_is_named_in_one_line(tmp_path, written, told):

@@ -5,7 +5,8 @@ import pytest
 from ssr_plugin import SpeechLM
 from ssr_plugin.evaluation.benchmarks.expresso import Expresso
 from ssr_plugin.evaluation.harness.answering import answer_items
-from ssr_plugin.evaluation.harness.items import Spoken
+from ssr_plugin.evaluation.harness.conditions import make_conditions
+from ssr_plugin.evaluation.harness.items import SpokenText
 
 STYLES = ["happy", "sad"]
 
@@ -49,9 +50,9 @@ def test_an_utterances_style_is_that_of_its_folder(folder):
     assert len(items) == 8
     for item in items:
         assert item.choices == (" happy", " sad")
-        assert f"/{item.choices[item.answer].strip()}/base/" in item.heard()[0].wav
+        assert f"/{item.choices[item.target].strip()}/base/" in item.recordings()[0].wav
         assert item.id.endswith(("00004", "00005"))
-    assert {item.answer for item in items} == {0, 1}
+    assert {item.target for item in items} == {0, 1}
 
 
 def test_emphasis_and_essentials_are_of_the_style_in_whose_folder_they_are(
@@ -66,9 +67,9 @@ def test_emphasis_and_essentials_are_of_the_style_in_whose_folder_they_are(
             text = "\tThe *cat* sat." if path.startswith("read") else ""
             with open(folder / path, "a") as file:
                 file.write(f"{name}{text}\n")
-    task = Expresso(folder, styles=["default", "happy"], shots=0)
-    items = task.items(align=None)
-    assert [item.id for item in items if item.answer == 0] == names
+    expresso = Expresso(folder, styles=["default", "happy"], shots=0)
+    items = expresso.items(align=None)
+    assert [item.id for item in items if item.target == 0] == names
 
 
 def test_the_prompt_ends_where_the_style_is_asked_for(folder):
@@ -76,12 +77,12 @@ def test_the_prompt_ends_where_the_style_is_asked_for(folder):
     before, heard, after = item.context
     assert (before, after) == ("Speech: ", "\nStyle:")
     # The stars mark emphasis, and what is not said tells of no style.
-    assert heard == Spoken("the cat sat four", heard.wav)
+    assert heard == SpokenText("the cat sat four", heard.wav)
 
 
 def test_examples_of_each_style_are_of_another_split_and_the_same_for_all(folder):
-    task = Expresso(folder, styles=STYLES, shots=2)
-    items = task.items(align=None)
+    expresso = Expresso(folder, styles=STYLES, shots=2)
+    items = expresso.items(align=None)
     (head,) = {item.context[:-3] for item in items}
     shown = [(head[i + 1], head[i + 2]) for i in range(0, len(head), 3)]
     assert len(shown) == 4
@@ -93,7 +94,7 @@ def test_examples_of_each_style_are_of_another_split_and_the_same_for_all(folder
     assert sorted(labels) == sorted(2 * [f"\nStyle: {x}\n\n" for x in STYLES])
     other = Expresso(folder, styles=STYLES, shots=2, seed=1).items(align=None)
     assert other[0].context != items[0].context
-    assert "4 utterances are happy" in task.notes
+    assert "4 utterances are happy" in expresso.notes
 
 
 def test_a_model_answers_it_and_hears_each_example_once(
@@ -109,15 +110,17 @@ def test_a_model_answers_it_and_hears_each_example_once(
         return embed_cuts(wavs, cuts, **options)
 
     monkeypatch.setattr(lm, "embed_cuts", listen)
-    records, _ = answer_items(lm, items, ["none", "text", "predicted"], align=None)
+    conditions = make_conditions(["none", "text", "predicted"])
+    records, _ = answer_items(lm, items, conditions, align=None)
     assert len(records) == 8 and len(heard) == 4 + 8
     for item, record in zip(items, records, strict=True):
         context = [
-            lm.embed(part.wav) if isinstance(part, Spoken) else part
-            for part in item.context
+            lm.embed(content.wav) if isinstance(content, SpokenText) else content
+            for content in item.context
         ]
         expected = lm.score(context, list(item.choices))
-        assert record["sums"]["predicted"] == pytest.approx(expected, abs=1e-4)
+        found = record["conditions"]["predicted"]["log_likelihoods"]
+        assert found == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize(

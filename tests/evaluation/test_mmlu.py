@@ -8,7 +8,7 @@ import pytest
 
 from ssr_plugin.data.manifest import write_manifest
 from ssr_plugin.evaluation.benchmarks.mmlu import MMLU
-from ssr_plugin.evaluation.harness.items import Spoken
+from ssr_plugin.evaluation.harness.items import SpokenText
 from ssr_plugin.tts.text_normalization import spoken_form
 
 LAW = (
@@ -39,21 +39,21 @@ def test_the_prompt_is_that_of_the_harness(folder):
         '\n\nWho said "no, never"?\nA. he\nB. she\nC. it, or not\nD. they\nAnswer:'
     )
     assert item.choices == (" A", " B", " C", " D")
-    assert item.answer == 2
+    assert item.target == 2
 
 
 def test_examples_of_the_subject_come_first(folder):
-    task = MMLU(folder, shots=5)
-    text = read(task.items(align=None)[0])
+    mmlu = MMLU(folder, shots=5)
+    text = read(mmlu.items(align=None)[0])
     assert text.count("Answer:") == 6
     assert "example 3\nA. a\nB. b\nC. c\nD. d\nAnswer: D\n\nexample 4" in text
     assert text.endswith("\nAnswer:")
-    assert "5 examples" in task.about
+    assert "5 examples" in mmlu.about
 
 
 def test_the_question_is_what_is_heard_and_nothing_else(folder):
     item = MMLU(folder, shots=1).items(align=None)[0]
-    (part,) = (part for part in item.context if isinstance(part, Spoken))
+    (part,) = (part for part in item.context if isinstance(part, SpokenText))
     assert part.written == 'Who said "no, never"?'
     assert part.text == "who said no never"
     assert MMLU(folder).texts()[item.id] == part.written
@@ -62,15 +62,15 @@ def test_the_question_is_what_is_heard_and_nothing_else(folder):
 def test_a_question_that_cannot_be_said_is_text_as_it_stands(folder):
     (folder / "test" / "anatomy_test.csv").write_text("Is 2 % of x^2 more?,1,2,3,4,A\n")
     item = MMLU(folder, subjects=["anatomy"]).items(align=None)[0]
-    (part,) = (part for part in item.context if isinstance(part, Spoken))
-    assert part.text == part.written == "Is 2 % of x^2 more?"
+    (spoken,) = (x for x in item.context if isinstance(x, SpokenText))
+    assert spoken.text == spoken.written == "Is 2 % of x^2 more?"
 
 
-def speak_all_but(task, folder, write_audio, *left_out):
+def speak_all_but(mmlu, folder, write_audio, *left_out):
     """A folder as ``ssr speak`` makes it."""
     rows = [
         (name, 0.5, str(write_audio(folder / f"{name}.wav")), "v", spoken_form(text))
-        for name, text in task.texts().items()
+        for name, text in mmlu.texts().items()
         if name not in left_out
     ]
     write_manifest(folder / "manifest.csv", rows)
@@ -82,26 +82,26 @@ def test_the_questions_of_examples_are_heard_where_they_were_spoken(
 ):
     lost = "mmlu-anatomy-dev-00001"
     speech = speak_all_but(MMLU(folder), tmp_path / "speech", write_audio, lost)
-    task = MMLU(folder, shots=3, speech=speech)
-    items = {item.id: item for item in task.items(align=None)}
-    heard = [part.text for part in items["mmlu-world_law-00000"].heard()]
+    mmlu = MMLU(folder, shots=3, speech=speech)
+    items = {item.id: item for item in mmlu.items(align=None)}
+    heard = [part.text for part in items["mmlu-world_law-00000"].recordings()]
     assert heard == ["example zero", "example one", "example two", "who said no never"]
-    heard = [part.text for part in items["mmlu-anatomy-00000"].heard()]
+    heard = [part.text for part in items["mmlu-anatomy-00000"].recordings()]
     assert heard == ["example zero", "example two", "who said no never"]
     # Read as the set writes them, they are what they would be as text.
     texts = MMLU(folder, shots=3).items(align=None)
     assert [read(items[item.id]) for item in texts] == [read(item) for item in texts]
-    assert "5 of 6 examples are heard, the rest is text" in task.notes
-    assert task.about.startswith("The questions are heard, with 3 examples")
+    assert "5 of 6 examples are heard, the rest is text" in mmlu.notes
+    assert mmlu.about.startswith("The questions are heard, with 3 examples")
 
 
 def test_examples_may_be_text_though_the_question_is_heard(
     folder, tmp_path, write_audio
 ):
     speech = speak_all_but(MMLU(folder), tmp_path / "speech", write_audio)
-    task = MMLU(folder, shots=3, speech=speech, spoken_shots=False)
-    assert [len(item.heard()) for item in task.items(align=None)] == [1] * 8
-    assert task.about.startswith("The question is heard")
+    mmlu = MMLU(folder, shots=3, speech=speech, spoken_shots=False)
+    assert [len(item.recordings()) for item in mmlu.items(align=None)] == [1] * 8
+    assert mmlu.about.startswith("The question is heard")
 
 
 def test_all_examples_are_spoken_however_few_questions_are(folder):
@@ -138,10 +138,8 @@ def test_too_few_examples_are_named(folder):
 def test_the_hubs_copy_gives_the_same_items(folder, monkeypatch):
     rows = {"dev": [], "test": []}
     for split in rows:
-        for subject, questions in MMLU(folder)._rows(split).items():
-            for text, choices, answer in questions:
-                row = {"question": text, "subject": subject, "choices": choices}
-                rows[split].append({**row, "answer": answer})
+        for docs in MMLU(folder)._docs_of(split).values():
+            rows[split] += [{k: doc[k] for k in doc if k != "number"} for doc in docs]
     hub = types.ModuleType("datasets")
     asked = []
 
@@ -158,7 +156,7 @@ def test_the_hubs_copy_gives_the_same_items(folder, monkeypatch):
 
 def test_without_folder_and_package_the_mend_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ValueError, match="pip install datasets"):
+    with pytest.raises(ValueError, match="pip install ssr-plugin.datasets"):
         MMLU("cais/mmlu").items(align=None)
 
 

@@ -1,4 +1,4 @@
-"""The command: a recipe's evaluate.py, from a model and tasks to a report."""
+"""The command: a recipe's evaluate.py, from a model and benchmarks to a report."""
 
 import base64
 import io
@@ -12,6 +12,7 @@ import soundfile
 
 from ssr_plugin.data.datasets import CSVDataSet
 from ssr_plugin.evaluation.run_evaluation import main
+from ssr_plugin.metrics.colours import condition_colour
 
 import runs
 
@@ -26,7 +27,7 @@ def settings(tmp_path, small_corpus, tiny_speech_lm_folder):
         "test_splits": ["train-a"],
         "aligner": "files",
         "aligner_options": {"files": {"source": str(small_corpus / "words.jsonl")}},
-        "task_options": {"continuation": {"min_words": 4}},
+        "benchmark_options": {"continuation": {"min_words": 4}},
     }
 
 
@@ -47,15 +48,17 @@ def test_a_report_tells_all(evaluate, settings):
     metrics = evaluate(settings)
     folder = settings["output_folder"]
     assert json.loads((folder / "metrics.json").read_text()) == metrics
-    figures = metrics["tasks"]["continuation 4-way"]
-    assert figures["columns"]["none"]["accuracy"] == pytest.approx(25.0)
-    assert figures["columns"]["forced"]["segments"] == "forced"
-    assert figures["columns"]["predicted"]["segments"] == "predicted"
-    for key in ("accuracy", "interval"):
-        assert figures["columns"]["text"][key] is not None
+    figures = metrics["benchmarks"]["continuation 4-way"]
+    assert figures["conditions"]["none"]["pmi"] == pytest.approx(25.0)
+    assert figures["conditions"]["forced"]["segmentation"] == "forced"
+    assert figures["conditions"]["predicted"]["segmentation"] == "predicted"
+    # What the LLM adds to what is heard is asked for by name.
+    assert not any(x["lm_fusion"] for x in metrics["conditions"].values())
+    for key in ("pmi", "interval"):
+        assert figures["conditions"]["text"][key] is not None
     # Its segmenter does not say what it hears.
-    assert "cascade" not in figures["columns"]
-    assert any("no cascade" in note for note in figures["notes"])
+    assert "cascade" not in figures["conditions"]
+    assert any("no cascade: the segmenter" in note for note in figures["notes"])
 
     text = (folder / "report.md").read_text()
     for said in ("continuation 2-way", "forced", "predicted", "evaluate.py", "torch"):
@@ -74,8 +77,8 @@ def test_the_page_needs_no_other_file(evaluate, settings):
 
 
 def test_items_of_the_page_can_be_played(evaluate, settings):
-    settings["tasks"] = ["asr"]
-    settings["task_options"]["asr"] = {"max_items": 5}
+    settings["benchmarks"] = ["asr"]
+    settings["benchmark_options"]["asr"] = {"max_items": 5}
     evaluate(settings)
     page = (settings["output_folder"] / "report.html").read_text()
     player = r'<audio controls [^>]*src="data:audio/mpeg;base64,(\S+)"'
@@ -111,34 +114,68 @@ def test_what_is_measured_of_a_corpus_is_reported_beside_choices(
     evaluate, settings, small_corpus, tmp_path, monkeypatch
 ):
     (tmp_path / "my.txt").write_text("the cat\n\na cat sat\n")
-    settings["tasks"] = ["continuation", "asr", "segments", "aligner", "perplexity"]
-    settings["task_options"] |= {
+    settings["benchmarks"] = [
+        "continuation",
+        "asr",
+        "segments",
+        "aligner",
+        "perplexity",
+    ]
+    settings["benchmark_options"] |= {
         "asr": {"max_items": 5, "shots": 1, "shot_splits": ["dev-a"]},
         "segments": {"max_items": 5},
         "aligner": {"reference": str(small_corpus / "words.jsonl")},
         "perplexity": {"data": str(tmp_path / "my.txt")},
     }
-    metrics = evaluate(settings)["tasks"]
-    assert set(metrics["asr wer"]["columns"]) == {"text", "predicted", "forced"}
+    metrics = evaluate(settings)["benchmarks"]
+    assert set(metrics["asr wer"]["conditions"]) == {"text", "predicted", "forced"}
     assert metrics["asr wer"]["items"] == 5
-    assert metrics["segments boundary_f1"]["columns"]["predicted"]["boundary_f1"] > 0
+    assert metrics["segments boundary_f1"]["conditions"]["predicted"]["boundary_f1"] > 0
     # Its own files are what it is compared with.
-    assert metrics["aligner wbe"]["columns"]["forced"]["wbe"] == 0
-    assert metrics["perplexity"]["columns"]["text"]["perplexity"] > 1
+    assert metrics["aligner wbe"]["conditions"]["forced"]["wbe"] == 0
+    assert metrics["perplexity"]["conditions"]["text"]["perplexity"] > 1
     text = (settings["output_folder"] / "report.md").read_text()
     assert "| asr wer, % | 5 |" in text and "| continuation 2-way |" in text
     monkeypatch.setattr("ssr_plugin.evaluation.harness.answering._answer", None)
-    assert evaluate(settings)["tasks"] == metrics
+    assert evaluate(settings)["benchmarks"] == metrics
+
+
+def test_a_condition_that_pmi_needs_is_answered_and_not_reported(evaluate, settings):
+    every = evaluate(settings)
+    settings["conditions"] = ["forced"]
+    metrics = evaluate(settings)
+    assert list(metrics["conditions"]) == ["forced"]
+    for title, summary in metrics["benchmarks"].items():
+        expected = every["benchmarks"][title]["conditions"]["forced"]
+        assert summary["conditions"]["forced"]["pmi"] == expected["pmi"]
+    answers = settings["output_folder"] / "answers" / "continuation.jsonl"
+    for line in answers.read_text().splitlines():
+        assert set(json.loads(line)["conditions"]) == {"none", "forced"}
+
+
+def test_a_benchmark_that_needs_no_model_loads_none(
+    evaluate, settings, small_corpus, monkeypatch
+):
+    monkeypatch.setattr("ssr_plugin.evaluation.run_evaluation.SpeechLM", None)
+    settings["model"] = "/no/such/model"
+    settings["benchmarks"] = ["aligner"]
+    settings["benchmark_options"] = {
+        "aligner": {"reference": str(small_corpus / "words.jsonl")}
+    }
+    metrics = evaluate(settings)
+    assert metrics["benchmarks"]["aligner wbe"]["conditions"]["forced"]["wbe"] == 0
+    assert metrics["model"].startswith("none")
 
 
 @pytest.mark.parametrize(
     "key, value, says",
     [
         ("model", "/no/such/model", "/no/such/model"),
-        ("tasks", ["continuatoin"], "did you mean 'continuation'"),
-        ("task_options", {"continuation": {"words": 3}}, "'words'"),
+        ("benchmarks", ["continuatoin"], "did you mean 'continuation'"),
+        ("benchmark_options", {"continuation": {"words": 3}}, "'words'"),
         ("test_splits", ["test-z"], "no split 'test-z'"),
         ("data_folder", "/no/such/data", "/no/such/data"),
+        ("conditions", ["forcd"], "did you mean 'forced'"),
         ("modell", "x", "did you mean '--model'"),
     ],
 )
@@ -158,7 +195,7 @@ def test_a_csv_is_a_corpus_too(settings, tmp_path, small_corpus):
     settings["data_folder"] = tmp_path / "data"
     with runs._restored():
         metrics = main(CSVDataSet, runs.arguments("evaluate", **settings))
-    assert metrics["tasks"]["continuation 2-way"]["items"] > 0
+    assert metrics["benchmarks"]["continuation 2-way"]["items"] > 0
 
 
 def test_of_several_processes_the_first_does_it_all(evaluate, settings, monkeypatch):
@@ -166,4 +203,16 @@ def test_of_several_processes_the_first_does_it_all(evaluate, settings, monkeypa
     assert evaluate(settings) == {}
     assert not settings["output_folder"].exists()
     monkeypatch.setenv("RANK", "0")
-    assert evaluate(settings)["tasks"]
+    assert evaluate(settings)["benchmarks"]
+
+
+def test_conditions_are_those_that_are_asked_for(evaluate, settings):
+    settings["conditions"] = ["forced_lm_fusion", "forced", "text"]
+    metrics = evaluate(settings)
+    names = ["text", "forced", "forced_lm_fusion"]
+    assert list(metrics["conditions"]) == names
+    assert [x["lm_fusion"] for x in metrics["conditions"].values()] == [0, 0, 1]
+    assert list(metrics["benchmarks"]["continuation 2-way"]["conditions"]) == names
+    page = (settings["output_folder"] / "report.html").read_text()
+    for name in names:
+        assert f"background: {condition_colour(name)}" in page

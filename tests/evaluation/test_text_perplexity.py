@@ -8,6 +8,7 @@ import torch
 from ssr_plugin import SpeechLM
 from ssr_plugin.evaluation.benchmarks.text_perplexity import TextPerplexity
 from ssr_plugin.evaluation.harness.answering import answer_items
+from ssr_plugin.evaluation.harness.conditions import make_conditions
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.llm.tuning import TunedLLM
 
@@ -25,12 +26,13 @@ def lm(tiny_speech_lm_folder):
     return SpeechLM.from_pretrained(tiny_speech_lm_folder)
 
 
-def figures_of(lm, task):
-    items = task.items(align=None)
-    columns, _ = task.columns(lm, items)
-    records, _ = answer_items(lm, items, columns, None, answer=task.answer)
-    figures = task.figures(records, columns, seed=0)
-    return {title: own["columns"] for title, own in figures.items()}
+def figures_of(lm, benchmark):
+    items = benchmark.items(align=None)
+    wanted = make_conditions(["none", "text", "forced", "base"])
+    conditions, _ = benchmark.conditions(wanted, lm, items)
+    records, _ = answer_items(lm, items, conditions, None, answer=benchmark.answer)
+    summaries = benchmark.metrics(records, conditions, seed=0)
+    return {title: summary["conditions"] for title, summary in summaries.items()}
 
 
 def loss_by_hand(llm, model, documents):
@@ -51,7 +53,7 @@ def test_it_is_that_of_all_tokens(lm, path):
     assert set(figures["perplexity"]) == {"text"}
     found = figures["perplexity"]["text"]
     assert found["perplexity"] == pytest.approx(math.exp(nats / tokens), rel=1e-4)
-    assert found["segments"] is None
+    assert found["segmentation"] is None
     low, high = found["interval"]
     assert low <= found["perplexity"] <= high
     size = sum(map(len, documents))
@@ -59,7 +61,7 @@ def test_it_is_that_of_all_tokens(lm, path):
     assert bits == pytest.approx(nats / math.log(2) / size, rel=1e-4)
 
 
-def test_a_tuned_llm_is_shown_beside_the_untouched(lm, path):
+def test_a_tuned_llm_is_shown_beside_the_base_model(lm, path):
     before = figures_of(lm, TextPerplexity(path))["perplexity"]["text"]
     tuned = TunedLLM(lm.llm, "full")
     with torch.no_grad():
@@ -70,7 +72,7 @@ def test_a_tuned_llm_is_shown_beside_the_untouched(lm, path):
         lm.encoder, lm.llm, lm.connector, dict(lm.segmenters), lm.settings, tuned
     )
     found = figures_of(after, TextPerplexity(path))["perplexity"]
-    assert found["untouched"]["perplexity"] == pytest.approx(before["perplexity"])
+    assert found["base"]["perplexity"] == pytest.approx(before["perplexity"])
     assert abs(found["text"]["perplexity"] - before["perplexity"]) > 0.1
 
 
@@ -84,7 +86,7 @@ def test_long_documents_are_read_in_parts(lm, path, tiny_llm_folder):
 
 
 def test_a_text_must_be_named(tmp_path):
-    with pytest.raises(ValueError, match="task_options, perplexity, data"):
+    with pytest.raises(ValueError, match="benchmark_options, perplexity, data"):
         TextPerplexity(None)
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(ValueError, match="no text in"):

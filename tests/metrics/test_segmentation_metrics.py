@@ -48,6 +48,7 @@ def test_equal_segments_are_without_fault(tiny_tokenizer):
         "count_error": 0.0,
         "segments_per_token": 1.0,
         "hypothesis_wer": 0.0,
+        "hypothesis_wer_whisper": 0.0,
     }
 
 

@@ -53,6 +53,7 @@ def test_perfect_vectors_score_perfectly():
         "token_accuracy_seen": 100.0,
         "token_accuracy_unseen": None,
         "retrieval_wer": 0.0,
+        "retrieval_wer_whisper": 0.0,
         "vectors_per_second": 1.5,
         "vectors_per_token": 1.0,
         "utterances": 1,

@@ -204,4 +204,9 @@ def test_of_predicted_segments_no_loss_by_token_is_told(llm):
     # As many vectors as the segmenter found, even none.
     vectors[0], firsts[0] = vectors[0][:0], firsts[0][:0]
     scores.add(names, vectors, firsts, tokens)
-    assert set(scores.summary()) == {"nll", "prompted_wer", "utterances"}
+    assert set(scores.summary()) == {
+        "nll",
+        "prompted_wer",
+        "prompted_wer_whisper",
+        "utterances",
+    }

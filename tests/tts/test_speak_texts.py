@@ -8,9 +8,10 @@ import soundfile
 
 from ssr_plugin import build
 from ssr_plugin.cli import main
+from ssr_plugin.cli.speak import read_texts
 from ssr_plugin.data.manifest import read_manifest
 from ssr_plugin.problems import TooManyProblems
-from ssr_plugin.tts.speak_texts import read_texts, speak
+from ssr_plugin.tts.speak_texts import speak
 from ssr_plugin.tts.synthesizers import CommandSynthesizer, SynthesisError
 from ssr_plugin.tts.text_normalization import reads_badly, spoken_form, transcript_of
 
@@ -213,7 +214,7 @@ def test_a_synthesiser_that_often_fails_ends_it(tmp_path, parrot):
         ssr_speak(tmp_path / "my.txt", tmp_path / "out", parrot)
 
 
-def test_a_task_is_spoken_by_its_ids(tmp_path):
+def test_a_benchmark_is_spoken_by_its_ids(tmp_path):
     row = {"premise": "It rained.", "choice1": "a", "choice2": "b", "label": 1}
     row |= {"question": "effect", "idx": 3}
     (tmp_path / "val.jsonl").write_text(json.dumps(row))
@@ -223,7 +224,7 @@ def test_a_task_is_spoken_by_its_ids(tmp_path):
 @pytest.mark.parametrize(
     "arguments, says",
     [
-        (["copaa", "data"], "unknown task 'copaa'.*copa"),
+        (["copaa", "data"], "unknown benchmark 'copaa'.*copa"),
         (["continuation", "data"], "speech of its own"),
         (["copa"], "data: name the folder of copa"),
         (["copa", "/no/such"], "no dev.jsonl"),

@@ -5,17 +5,19 @@ import dataclasses
 from ssr_plugin.alignment.compare_alignments import read_words
 from ssr_plugin.alignment.quality import match_words
 from ssr_plugin.alignment.writers import words
-from ssr_plugin.evaluation.harness.corpus_benchmark import CorpusTask
-from ssr_plugin.evaluation.harness.measures import Measure
+from ssr_plugin.evaluation.harness.conditions import Forced
+from ssr_plugin.evaluation.harness.corpus_benchmark import CorpusBenchmark
+from ssr_plugin.evaluation.harness.items import Item
+from ssr_plugin.evaluation.harness.metric import Metric
 
-WBE = Measure(
+WBE = Metric(
     "wbe",
     "ms",
     "Mean distance of word boundaries, starts and ends, of the words that both have. "
     "Lower is better.",
 )
 WITHIN_20, WITHIN_50 = (
-    Measure(
+    Metric(
         f"within_{most}_ms",
         "%",
         f"Word boundaries that lie at most {most} ms from the reference's. Higher is "
@@ -24,7 +26,7 @@ WITHIN_20, WITHIN_50 = (
     )
     for most in (20, 50)
 )
-MISSING = Measure(
+MISSING = Metric(
     "missing_words",
     "%",
     "Words of the reference that the aligner lacks. Lower is better.",
@@ -33,46 +35,36 @@ MISSING = Measure(
 
 
 @dataclasses.dataclass(frozen=True)
-class Aligned:
-    """An utterance's words, and when they were said.
+class AlignedItem(Item):
+    """An utterance's words, and when they were said; nothing is heard of it any more.
 
     Arguments
     ---------
-    id : str
+    id, context, cluster
+        Of :class:`ssr_plugin.evaluation.harness.items.Item`.
     judged, reference : tuple of (str, float, float)
         Word, start (s), end (s).
-    cluster : str or None
-        Of :class:`ssr_plugin.evaluation.harness.items.Item`.
     """
 
-    id: str
-    judged: tuple
-    reference: tuple
-    cluster: str | None = None
-
-    def heard(self):
-        """Nothing: it was aligned before."""
-        return []
-
-    def known(self):
-        """See :meth:`ssr_plugin.evaluation.harness.items.Item.known`."""
-        return {}
+    judged: tuple[tuple[str, float, float], ...] = ()
+    reference: tuple[tuple[str, float, float], ...] = ()
 
 
-class AlignerQuality(CorpusTask):
+class AlignerQuality(CorpusBenchmark):
     """Word boundaries of the aligner in use, against alignments made elsewhere.
 
     Arguments
     ---------
     dataset, splits, seed, max_items, max_skipped_share
-        Of :class:`CorpusTask`.
+        Of :class:`CorpusBenchmark`.
     reference : path-like
         Alignments by hand or of another aligner: file or folder of MFA TextGrids, CTM,
         JSON or Lhotse supervisions.
     """
 
     name = "aligner"
-    measures = (WBE, WITHIN_20, WITHIN_50, MISSING)
+    needs_model = False
+    metric_list = (WBE, WITHIN_20, WITHIN_50, MISSING)
     about = (
         "Word boundaries of the aligner that cuts forced segments, against the "
         "reference's. No model takes part."
@@ -83,12 +75,12 @@ class AlignerQuality(CorpusTask):
         if reference is None:
             raise ValueError(
                 "reference: name the alignments to compare with (in evaluate.yaml: "
-                "task_options, aligner, reference)"
+                "benchmark_options, aligner, reference)"
             )
         self.reference = reference
 
     def items(self, align):
-        """See :meth:`Task.items`."""
+        """See :meth:`Benchmark.items`."""
         reference = read_words(self.reference)
         rows = self.utterances()
         common = {name: row for name, row in rows.items() if name in reference}
@@ -105,23 +97,27 @@ class AlignerQuality(CorpusTask):
             f"the aligner gave {len(alignments)} of those"
         ]
         return [
-            Aligned(name, tuple(words(alignments[name])), tuple(reference[name]))
+            AlignedItem(
+                name,
+                judged=tuple(words(alignments[name])),
+                reference=tuple(reference[name]),
+            )
             for name in common
             if name in alignments
         ]
 
-    def columns(self, lm, items):
-        """See :meth:`Task.columns`."""
-        return ["forced"], []
+    def conditions(self, wanted, lm, items):
+        """See :meth:`Benchmark.conditions`: whatever is wanted, the aligner's words."""
+        return [Forced()], []
 
-    def answer(self, lm, items, column, heard, problems):
-        """See :meth:`Task.answer`."""
+    def answer(self, lm, items, condition, inputs, problems):
+        """See :meth:`Benchmark.answer`."""
         for item in items:
-            yield item, {"measured": measure_words(item.judged, item.reference)}
+            yield item, {"metrics": word_ratios(item.judged, item.reference)}
 
 
-def measure_words(judged, reference):
-    """An utterance's share in the measures of word boundaries.
+def word_ratios(judged, reference):
+    """An utterance's share in the metrics of word boundaries.
 
     Arguments
     ---------
@@ -131,24 +127,24 @@ def measure_words(judged, reference):
     Returns
     -------
     dict
-        By measure, what is above and below its line.
+        By metric, its numerator and denominator.
 
     Example
     -------
-    >>> found = measure_words([("HI", 0.10, 0.30)], [("hi", 0.11, 0.33), ("you", 1, 2)])
-    >>> found["wbe"], found["within_20_ms"], found["missing_words"]
+    >>> ratios = word_ratios([("HI", 0.10, 0.30)], [("hi", 0.11, 0.33), ("you", 1, 2)])
+    >>> ratios["wbe"], ratios["within_20_ms"], ratios["missing_words"]
     ([40.0, 2], [1, 2], [1, 2])
     """
     pairs = match_words(judged, reference)
     # To whole microseconds: 0.52 - 0.50 is more than 0.02 in binary.
-    apart = [
+    distances = [
         abs(round(1000 * (judged[i][end] - reference[j][end]), 3))
         for i, j in pairs
         for end in (1, 2)
     ]
     return {
-        WBE.name: [sum(apart), len(apart)],
-        WITHIN_20.name: [sum(x <= 20 for x in apart), len(apart)],
-        WITHIN_50.name: [sum(x <= 50 for x in apart), len(apart)],
+        WBE.name: [sum(distances), len(distances)],
+        WITHIN_20.name: [sum(x <= 20 for x in distances), len(distances)],
+        WITHIN_50.name: [sum(x <= 50 for x in distances), len(distances)],
         MISSING.name: [len(reference) - len(pairs), len(reference)],
     }

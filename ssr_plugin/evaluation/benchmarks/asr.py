@@ -2,26 +2,34 @@
 
 import random
 
-from ssr_plugin.evaluation.harness.conditions import fill_context, heard_by, reader
+from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.evaluation.harness.corpus_benchmark import (
-    CorpusTask,
+    CorpusBenchmark,
     as_spoken,
     choose_splits,
     read_utterances,
 )
 from ssr_plugin.evaluation.harness.item_scoring import find_fitting
-from ssr_plugin.evaluation.harness.items import Prompt, Spoken
-from ssr_plugin.evaluation.harness.measures import Measure
-from ssr_plugin.evaluation.report.examples import show_written
+from ssr_plugin.evaluation.harness.items import PromptItem, SpokenText
+from ssr_plugin.evaluation.harness.metric import Metric
+from ssr_plugin.evaluation.report.examples import show_transcripts
 from ssr_plugin.inference.speech import Speech
 from ssr_plugin.llm.generation import write
-from ssr_plugin.metrics.prompted_wer import transcript_limit, word_errors
+from ssr_plugin.metrics.prompted_wer import first_line, transcript_limit
+from ssr_plugin.metrics.wer import WER, WER_WHISPER, word_errors
 
-WER = Measure(
-    "wer",
+PLAIN = Metric(
+    WER,
     "%",
     "Words of the transcript that are wrong or missing, and those too many, in % of "
     "its words; case and punctuation do not count. Lower is better.",
+    factor=100,
+)
+WHISPER = Metric(
+    WER_WHISPER,
+    "%",
+    "The same with both texts normalised as Whisper's are (numbers, spellings, "
+    "contractions, fillers). Lower is better.",
     factor=100,
 )
 _FORM = "{speech}\n{text}"
@@ -29,13 +37,13 @@ _FORM = "{speech}\n{text}"
 _TOGETHER = 16
 
 
-class ASR(CorpusTask):
+class ASR(CorpusBenchmark):
     """Transcripts that the LLM writes after speech and a prompt, greedily.
 
     Arguments
     ---------
     dataset, splits, seed, max_items, max_skipped_share
-        Of :class:`CorpusTask`; the seed draws the examples.
+        Of :class:`CorpusBenchmark`; the seed draws the examples.
     template : str
         What the LLM reads and writes: ``{speech}`` and, at the end, ``{text}``.
     shots : int
@@ -45,6 +53,8 @@ class ASR(CorpusTask):
         Where they are drawn from: names or globs of other splits.
     separator : str
         What comes after each example.
+    language : str
+        Of :func:`ssr_plugin.metrics.wer.whisper_words`.
 
     Example
     -------
@@ -55,7 +65,7 @@ class ASR(CorpusTask):
     """
 
     name = "asr"
-    measures = (WER,)
+    metric_list = (PLAIN, WHISPER)
 
     def __init__(
         self,
@@ -65,6 +75,7 @@ class ASR(CorpusTask):
         shots=0,
         shot_splits=("train*", "dev*"),
         separator="\n\n",
+        language="en",
         **corpus,
     ):
         super().__init__(dataset, splits, **corpus)
@@ -78,34 +89,36 @@ class ASR(CorpusTask):
         self.shots = shots
         self.shot_splits = shot_splits
         self.separator = separator
+        self.language = language
 
     @property
     def about(self):
-        """See :class:`Task`."""
+        """See :class:`Benchmark`."""
         return (
             f"An utterance is heard and the LLM writes down what was said, greedily, "
             f"after {self.shots} spoken examples with their transcripts. Only the "
-            f"first line of what it writes counts. In the text columns it reads the "
+            f"first line of what it writes counts. As text it reads the "
             f"transcript, and is to write it again."
         )
 
     def items(self, align):
-        """See :meth:`Task.items`."""
+        """See :meth:`Benchmark.items`."""
         rows = self.utterances()
-        shown = self._draw_examples()
+        examples = self._draw_examples()
         self.notes = []
-        if shown:
-            self.notes = [f"the examples are {', '.join(shown)}"]
-        spoken = as_spoken(rows | shown, align)
+        if examples:
+            self.notes = [f"the examples are {', '.join(examples)}"]
+        spoken = as_spoken(rows | examples, align)
         head = []
-        for name in shown:
-            told = Spoken(spoken[name].text)
-            head += [self.before, spoken[name], self.between, told, self.separator]
+        for name in examples:
+            transcript = SpokenText(spoken[name].text)
+            head += [self.before, spoken[name], self.between]
+            head += [transcript, self.separator]
         return [
-            Prompt(
+            PromptItem(
                 name,
                 (*head, self.before, spoken[name], self.between),
-                text=spoken[name].text,
+                spoken[name].text,
             )
             for name in rows
         ]
@@ -118,44 +131,49 @@ class ASR(CorpusTask):
         both = sorted({*splits} & {*choose_splits(self.dataset, self.splits)})
         if both:
             raise ValueError(f"shot_splits: {', '.join(both)} is also in test_splits")
-        found = {}
+        rows: dict[str, AlignmentItem] = {}
         for split in splits:
-            found |= read_utterances(self.dataset, split, self.max_skipped_share)
-        if len(found) < self.shots:
+            rows |= read_utterances(self.dataset, split, self.max_skipped_share)
+        if len(rows) < self.shots:
             raise ValueError(
-                f"shots: {', '.join(splits)} has {len(found)} utterances, not "
+                f"shots: {', '.join(splits)} has {len(rows)} utterances, not "
                 f"{self.shots}"
             )
-        drawn = random.Random(f"asr {self.seed}").sample(sorted(found), self.shots)
-        return {name: found[name] for name in drawn}
+        drawn = random.Random(f"asr {self.seed}").sample(sorted(rows), self.shots)
+        return {name: rows[name] for name in drawn}
 
-    def answer(self, lm, items, column, heard, problems):
-        """See :meth:`Task.answer`."""
+    def settings(self):
+        """See :meth:`Benchmark.settings`."""
+        return {"language": self.language}
+
+    def answer(self, lm, items, condition, inputs, problems):
+        """See :meth:`Benchmark.answer`."""
         prompts = [
-            fill_context(lm, item, column, heard_by(heard, column, item))
+            condition.fill_context(lm, item, inputs.of(condition, item))
             for item in items
         ]
-        limits = [transcript_limit(len(_asked(prompt))) for prompt in prompts]
+        limits = [transcript_limit(len(_last_speech(prompt))) for prompt in prompts]
         embeds = lm.embed_prompts(prompts)
         lengths = [len(x) + limit for x, limit in zip(embeds, limits, strict=True)]
         fit = find_fitting(lm, items, lengths, problems)
-        with reader(lm, column) as llm:
-            texts = []
+        texts = []
+        with condition.reader(lm) as llm:
             for first in range(0, len(fit), _TOGETHER):
-                some = fit[first : first + _TOGETHER]
+                group = fit[first : first + _TOGETHER]
                 texts += write(
-                    llm, [embeds[i] for i in some], [limits[i] for i in some]
+                    llm, [embeds[i] for i in group], [limits[i] for i in group]
                 )
         for i, text in zip(fit, texts, strict=True):
-            text = text.strip().partition("\n")[0].strip()
-            errors = word_errors(items[i].text, text)
-            yield items[i], {"written": text, "measured": {WER.name: list(errors)}}
+            transcript = first_line(text)
+            errors = word_errors(items[i].reference, transcript, self.language)
+            ratios = {name: list(ratio) for name, ratio in errors.items()}
+            yield items[i], {"transcript": transcript, "metrics": ratios}
 
     def examples(self, items, records, count):
-        """See :meth:`Task.examples`."""
-        return show_written(self.name, items, records, count)
+        """See :meth:`Benchmark.examples`."""
+        return show_transcripts(self.name, items, records, count)
 
 
-def _asked(prompt):
-    """The speech that is to be written down: the last."""
-    return [part for part in prompt if isinstance(part, Speech)][-1]
+def _last_speech(prompt):
+    """The speech that is to be written down."""
+    return [content for content in prompt if isinstance(content, Speech)][-1]

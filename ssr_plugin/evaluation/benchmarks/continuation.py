@@ -12,17 +12,17 @@ themselves.
 import random
 
 from ssr_plugin.alignment.record import Alignment
-from ssr_plugin.evaluation.harness.choice_benchmark import ChoiceTask
+from ssr_plugin.evaluation.harness.choice_benchmark import ChoiceBenchmark
 from ssr_plugin.evaluation.harness.corpus_benchmark import (
     choose_splits,
     read_utterances,
 )
-from ssr_plugin.evaluation.harness.items import Item, Spoken
+from ssr_plugin.evaluation.harness.items import ChoiceItem, SpokenText
 
-_WAYS = 4
+_GROUP = 4
 
 
-class Continuation(ChoiceTask):
+class Continuation(ChoiceBenchmark):
     """Second halves of utterances, given their first.
 
     Arguments
@@ -36,8 +36,8 @@ class Continuation(ChoiceTask):
         Which utterances come together.
     max_skipped_share : float
         Of the utterances, that may lack audio or transcript.
-    rule : str or None
-        Of :class:`ChoiceTask`.
+    metric : str or None
+        Of :class:`ChoiceBenchmark`.
 
     Example
     -------
@@ -50,13 +50,13 @@ class Continuation(ChoiceTask):
     """
 
     name = "continuation"
-    rule = "gain"
-    ways = (2, _WAYS)
+    metric = "pmi"
+    num_choices = (2, _GROUP)
     reads_corpus = True
     about = (
         "The first half of an utterance is heard; the transcript of its second half is "
         "to be told from those of other utterances, of other chapters where there are. "
-        "After StoryCloze (arXiv 1604.01696). In all columns the audio is cut where "
+        "After StoryCloze (arXiv 1604.01696). In all conditions the audio is cut where "
         "the aligner finds the middle word to begin."
     )
 
@@ -67,9 +67,9 @@ class Continuation(ChoiceTask):
         min_words=6,
         seed=0,
         max_skipped_share=0.01,
-        rule=None,
+        metric=None,
     ):
-        super().__init__(rule)
+        super().__init__(metric)
         self.dataset = dataset
         self.splits = splits
         self.min_words = min_words
@@ -77,20 +77,20 @@ class Continuation(ChoiceTask):
         self.max_skipped_share = max_skipped_share
 
     def items(self, align):
-        """See :meth:`Task.items`."""
+        """See :meth:`Benchmark.items`."""
         chosen = choose_splits(self.dataset, self.splits)
         self.notes = []
         items = []
         for split in chosen:
-            items += self._of_split(split, align)
+            items += self._items_of(split, align)
         if not items:
             raise ValueError(
-                f"fewer than {_WAYS} utterances of {self.min_words} words or more in "
+                f"fewer than {_GROUP} utterances of {self.min_words} words or more in "
                 f"{', '.join(chosen)} of '{self.dataset.folder}'"
             )
         return items
 
-    def _of_split(self, split, align):
+    def _items_of(self, split, align):
         spoken = read_utterances(self.dataset, split, self.max_skipped_share)
         rows = {
             name: row
@@ -102,37 +102,38 @@ class Continuation(ChoiceTask):
         halves = {}
         for name in rows:
             if name in alignments:
-                found = halve(alignments[name])
-                if found is not None:
-                    halves[name] = found
+                pair = halve(alignments[name])
+                if pair is not None:
+                    halves[name] = pair
         groups = group_utterances(
             {name: len(second.split()) for name, (_, second) in halves.items()},
             {name: name.rpartition("-")[0] or name for name in halves},
             random.Random(f"{self.seed} {split}"),
         )
-        left = len(halves) - _WAYS * len(groups)
-        self.notes.append(
+        left = len(halves) - _GROUP * len(groups)
+        self.notes = [
+            *self.notes,
             f"{split}: {len(spoken)} utterances, of which {short} are shorter than "
             f"{self.min_words} words, {len(rows) - len(halves)} have no middle, and "
-            f"{left} are left over in making groups of {_WAYS}"
-        )
+            f"{left} are left over in making groups of {_GROUP}",
+        ]
         return [
-            Item(
+            ChoiceItem(
                 id=name,
                 context=(
-                    Spoken(
+                    SpokenText(
                         halves[name][0].text,
                         rows[name].wav,
                         seconds=halves[name][0].duration,
                         alignment=halves[name][0],
                     ),
                 ),
-                choices=tuple(Spoken(halves[other][1]) for other in group),
-                answer=place,
+                choices=tuple(SpokenText(halves[other][1]) for other in group),
+                target=index,
                 cluster="+".join(group),
             )
             for group in groups
-            for place, name in enumerate(group)
+            for index, name in enumerate(group)
         ]
 
 
@@ -192,11 +193,12 @@ def group_utterances(lengths, chapters, rng):
     >>> [sorted(group) for group in groups]
     [['a', 'c', 'e', 'g'], ['b', 'd', 'f', 'h']]
     """
-    if len(set(chapters.values())) < _WAYS:
+    if len(set(chapters.values())) < _GROUP:
         chapters = {name: name for name in chapters}
     names = sorted(lengths)
     rng.shuffle(names)
-    waiting, full = [], []
+    waiting: list[list[str]] = []
+    full: list[list[str]] = []
     for name in sorted(names, key=lengths.__getitem__):
         for group in waiting:
             if chapters[name] not in {chapters[other] for other in group}:
@@ -204,8 +206,8 @@ def group_utterances(lengths, chapters, rng):
                 break
         else:
             waiting.append([name])
-        full += [group for group in waiting if len(group) == _WAYS]
-        waiting = [group for group in waiting if len(group) < _WAYS]
+        full += [group for group in waiting if len(group) == _GROUP]
+        waiting = [group for group in waiting if len(group) < _GROUP]
     for group in full:
         rng.shuffle(group)
     return full

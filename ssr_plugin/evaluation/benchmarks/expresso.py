@@ -3,14 +3,14 @@
 import random
 
 from ssr_plugin.data.datasets import read_text
-from ssr_plugin.evaluation.harness.choice_benchmark import ChoiceTask
-from ssr_plugin.evaluation.harness.items import Item, Spoken, draw_names
+from ssr_plugin.evaluation.harness.choice_benchmark import ChoiceBenchmark
+from ssr_plugin.evaluation.harness.items import SpokenText
 from ssr_plugin.tts.text_normalization import transcript_of
 
 _SPLITS = ("train", "dev", "test")
 
 
-class Expresso(ChoiceTask):
+class Expresso(ChoiceBenchmark):
     """Styles of read speech (Expresso, Nguyen et al., arXiv 2308.05725).
 
     The layout: ``read_transcriptions.txt`` (id, tab, text), ``splits/<split>.txt`` (an
@@ -31,12 +31,10 @@ class Expresso(ChoiceTask):
         Whose utterances are heard.
     shot_split : str
         Whose utterances are examples.
-    max_items : int or None
-        Only so many, drawn at random but always the same.
     seed : int
         Which examples are drawn.
-    rule : str or None
-        Of :class:`ChoiceTask`.
+    max_items, metric
+        Of :class:`ChoiceBenchmark`.
     """
 
     name = "expresso"
@@ -50,9 +48,9 @@ class Expresso(ChoiceTask):
         shot_split="train",
         max_items=None,
         seed=0,
-        rule=None,
+        metric=None,
     ):
-        super().__init__(rule)
+        super().__init__(metric, max_items)
         self.data = self.find_data(data)
         self.styles = list(styles)
         if len(set(self.styles)) < 2:
@@ -62,45 +60,53 @@ class Expresso(ChoiceTask):
         self.shots = shots
         self.split = split
         self.shot_split = shot_split
-        self.max_items = max_items
         self.seed = seed
 
     @property
     def about(self):
-        """See :class:`Task`."""
+        """See :class:`Benchmark`."""
         return (
             f"An utterance is heard, after {self.shots} spoken examples of each of "
             f"{len(self.styles)} styles with the style's name; the names are the "
-            f"choices. The text columns show what words alone tell of the style. "
+            f"choices. Read as text, they show what words alone tell of the style. "
             f"Expresso, arXiv 2308.05725."
         )
 
-    def items(self, align):
-        """See :meth:`Task.items`."""
+    def docs(self):
+        """See :meth:`ChoiceBenchmark.docs`: each utterance with its style."""
         texts = self._texts()
-        shown = self._draw_examples(texts)
-        found = self._utterances(self.split, texts)
-        style_of = {name: style for style, own in found.items() for name in own}
-        if not style_of:
+        self._head = []
+        for spoken, style in self._draw_examples(texts):
+            self._head += ["Speech: ", spoken, f"\nStyle: {style}\n\n"]
+        by_style = self._utterances(self.split, texts)
+        self.notes = [
+            f"{len(own)} utterances are {style}" for style, own in by_style.items()
+        ]
+        docs = {
+            name: (spoken, style)
+            for style, own in by_style.items()
+            for name, spoken in own.items()
+        }
+        if not docs:
             raise ValueError(
                 f"data: {self.split} of '{self.data}' has no utterance of "
                 f"{', '.join(self.styles)}"
             )
-        head = []
-        for spoken, style in shown:
-            head += ["Speech: ", spoken, f"\nStyle: {style}\n\n"]
-        self.notes = [
-            f"{len(own)} utterances are {style}" for style, own in found.items()
-        ]
-        return [
-            Item(
-                name,
-                (*head, "Speech: ", found[style_of[name]][name], "\nStyle:"),
-                tuple(f" {style}" for style in self.styles),
-                self.styles.index(style_of[name]),
-            )
-            for name in draw_names(style_of, self.max_items)
-        ]
+        return docs
+
+    def doc_to_text(self, doc):
+        """See :meth:`ChoiceBenchmark.doc_to_text`."""
+        spoken, _ = doc
+        return *self._head, "Speech: ", spoken, "\nStyle:"
+
+    def doc_to_choice(self, doc):
+        """See :meth:`ChoiceBenchmark.doc_to_choice`."""
+        return [f" {style}" for style in self.styles]
+
+    def doc_to_target(self, doc):
+        """See :meth:`ChoiceBenchmark.doc_to_target`."""
+        _, style = doc
+        return self.styles.index(style)
 
     def _texts(self):
         """What is said, by id."""
@@ -111,22 +117,22 @@ class Expresso(ChoiceTask):
         return {name.strip(): text.strip() for name, _, text in rows if text.strip()}
 
     def _utterances(self, split, texts):
-        """Of each style the utterances of a split: Spoken by id."""
+        """Of each style the utterances of a split: SpokenText by id."""
         path = self.data / "splits" / f"{split}.txt"
         if not path.is_file():
             raise ValueError(f"data: there is no {path} (splits: {', '.join(_SPLITS)})")
         names = {
             line.split()[0] for line in read_text(path).splitlines() if line.strip()
         }
-        found = {}
+        by_style = {}
         for style in self.styles:
             wavs = self.data.glob(f"audio_48khz/read/*/{style}/base/*.wav")
-            found[style] = {
-                wav.stem: Spoken(transcript_of(texts[wav.stem]), str(wav))
+            by_style[style] = {
+                wav.stem: SpokenText(transcript_of(texts[wav.stem]), str(wav))
                 for wav in sorted(wavs)
                 if wav.stem in names and wav.stem in texts
             }
-        return found
+        return by_style
 
     def _draw_examples(self, texts):
         """Spoken examples, each with its style."""

@@ -1,20 +1,18 @@
 """MMLU: questions of 57 subjects, each with four answers."""
 
-import csv
 import fnmatch
-import io
 from collections import defaultdict
 
-from ssr_plugin.data.datasets import read_text
-from ssr_plugin.evaluation.harness.items import Item, is_heard
-from ssr_plugin.evaluation.harness.text_benchmark import TextTask
+from ssr_plugin.evaluation.harness.items import Content, has_audio
+from ssr_plugin.evaluation.harness.set_files import read_csv_rows, read_hub_rows
+from ssr_plugin.evaluation.harness.text_benchmark import TextBenchmark
 
 _LETTERS = "ABCD"
 # The split that examples are from.
-_SHOWN = "dev"
+_EXAMPLES = "dev"
 
 
-class MMLU(TextTask):
+class MMLU(TextBenchmark):
     """Massive Multitask Language Understanding (Hendrycks et al., arXiv 2009.03300).
 
     The layout: ``<split>/<subject>_<split>.csv`` without a header (question, four
@@ -34,8 +32,8 @@ class MMLU(TextTask):
     subjects : list of str
         Names or globs.
     split : str
-    speech, max_items, rule
-        Of :class:`TextTask`.
+    speech, max_items, metric
+        Of :class:`TextBenchmark`.
 
     Example
     -------
@@ -43,7 +41,7 @@ class MMLU(TextTask):
     >>> (folder / "test").mkdir()
     >>> _ = (folder / "test" / "law_test.csv").write_text("Who?,he,she,it,they,C\\n")
     >>> (item,) = MMLU(folder).items(align=None)
-    >>> item.id, item.choices[item.answer]
+    >>> item.id, item.choices[item.target]
     ('mmlu-law-00000', ' C')
     >>> print(item.context[0] + item.context[1].written + item.context[2])
     The following are multiple choice questions (with answers) about law.
@@ -67,20 +65,21 @@ class MMLU(TextTask):
         split="test",
         speech=None,
         max_items=None,
-        rule=None,
+        metric=None,
     ):
-        super().__init__(data, speech, max_items, rule)
+        super().__init__(data, speech, max_items, metric)
         if not 0 <= shots <= 5:
             raise ValueError(f"shots: {shots} is not between 0 and 5")
         self.shots = shots
         self.spoken_shots = spoken_shots
         self.subjects = list(subjects)
         self.split = split
-        self._read = {}
+        self._read, self._heads = {}, {}
+        self._recorded = None
 
     @property
     def about(self):
-        """See :class:`Task`."""
+        """See :class:`Benchmark`."""
         questions = (
             "questions are" if self.shots and self._are_heard() else "question is"
         )
@@ -94,109 +93,109 @@ class MMLU(TextTask):
         """Whether questions of examples are."""
         return self.spoken_shots and self.speech is not None
 
-    def questions(self):
-        """See :meth:`TextTask.questions`."""
+    def docs(self):
+        """See :meth:`ChoiceBenchmark.docs`."""
         return {
-            f"mmlu-{subject}-{number:05d}": (subject, row)
-            for subject, rows in self._rows(self.split).items()
-            for number, row in enumerate(rows)
+            f"mmlu-{doc['subject']}-{doc['number']:05d}": doc
+            for docs in self._docs_of(self.split).values()
+            for doc in docs
         }
 
-    def shown(self):
-        """See :meth:`TextTask.shown`."""
-        if self.data.is_dir() and not (self.data / _SHOWN).is_dir():
+    def fewshot_docs(self):
+        """See :meth:`TextBenchmark.fewshot_docs`."""
+        if self.data.is_dir() and not (self.data / _EXAMPLES).is_dir():
             return {}
         return {
-            f"mmlu-{subject}-{_SHOWN}-{number:05d}": (subject, row)
-            for subject, rows in self._rows(_SHOWN).items()
-            for number, row in enumerate(rows)
+            _example_name(doc): doc
+            for docs in self._docs_of(_EXAMPLES).values()
+            for doc in docs
         }
 
     def items(self, align):
-        """See :meth:`Task.items`."""
-        self._heads = {}
-        self._recorded = None
+        """See :meth:`Benchmark.items`."""
         items = super().items(align)
         if self._recorded is not None and self.shots:
-            parts = [part for head in self._heads.values() for part in head]
-            used = sum(is_heard(part) for part in parts)
+            heads = self._heads.values()
+            used = sum(has_audio(content) for head in heads for content in head)
             count = self.shots * len(self._heads)
-            self.notes.append(f"{used} of {count} examples are heard, the rest is text")
+            note = f"{used} of {count} examples are heard, the rest is text"
+            self.notes = [*self.notes, note]
         return items
 
-    def written(self, question):
-        """See :meth:`TextTask.written`."""
-        _, (text, *_) = question
-        return text
+    def text_to_speak(self, doc):
+        """See :meth:`TextBenchmark.text_to_speak`."""
+        return doc["question"]
 
-    def item(self, name, question, spoken):
-        """See :meth:`TextTask.item`."""
-        subject, (_, answers, answer) = question
-        if subject not in self._heads:
-            self._heads[subject] = self._head(subject)
-        return Item(
-            name,
-            (*self._heads[subject], spoken, _options(answers)),
-            tuple(f" {letter}" for letter in _LETTERS),
-            answer,
-        )
+    def doc_to_text(self, doc):
+        """See :meth:`ChoiceBenchmark.doc_to_text`."""
+        return *self._head(doc["subject"]), doc["spoken"], _options(doc["choices"])
+
+    def doc_to_choice(self, doc):
+        """See :meth:`ChoiceBenchmark.doc_to_choice`."""
+        return [f" {letter}" for letter in _LETTERS]
+
+    def doc_to_target(self, doc):
+        """See :meth:`ChoiceBenchmark.doc_to_target`."""
+        return doc["answer"]
 
     def _head(self, subject):
         """What comes before each question of a subject."""
-        topic = subject.replace("_", " ")
-        head = [
-            f"The following are multiple choice questions (with answers) about "
-            f"{topic}.\n\n"
-        ]
-        for name, row in self._examples(subject).items():
-            text, others, right = row
-            wav = self._example_wav(name)
-            heard = text if wav is None else self.spoken((subject, row), wav)
-            head += [heard, f"{_options(others)} {_LETTERS[right]}\n\n"]
-        return head
+        if subject not in self._heads:
+            head: list[Content] = [
+                f"The following are multiple choice questions (with answers) about "
+                f"{subject.replace('_', ' ')}.\n\n"
+            ]
+            for doc in self._examples(subject):
+                wav = self._example_wav(_example_name(doc))
+                head += [
+                    doc["question"] if wav is None else self.spoken(doc, wav),
+                    f"{_options(doc['choices'])} {_LETTERS[doc['answer']]}\n\n",
+                ]
+            self._heads[subject] = head
+        return self._heads[subject]
 
     def _example_wav(self, name):
         """The recording of an example's question, if it is to be heard."""
         if not self._are_heard():
             return None
         if self._recorded is None:
-            self._recorded = self.recordings(self.shown())
+            self._recorded = self.recordings(self.fewshot_docs())
         return self._recorded[name]["wav"] if name in self._recorded else None
 
     def _examples(self, subject):
-        """The examples of a subject by id."""
+        """The examples of a subject that come before its questions."""
         if not self.shots:
-            return {}
-        rows = self._rows(_SHOWN).get(subject, [])
-        if len(rows) < self.shots:
+            return []
+        docs = self._docs_of(_EXAMPLES).get(subject, [])
+        if len(docs) < self.shots:
             raise ValueError(
-                f"shots: '{self.data}' has {len(rows)} examples of {subject}, not "
+                f"shots: '{self.data}' has {len(docs)} examples of {subject}, not "
                 f"{self.shots}"
             )
-        return {
-            f"mmlu-{subject}-{_SHOWN}-{number:05d}": row
-            for number, row in enumerate(rows[: self.shots])
-        }
+        return docs[: self.shots]
 
-    def _rows(self, split):
-        """Question, answers and the right one's place, by subject."""
+    def _docs_of(self, split):
+        """The documents of a split by subject, read once."""
         if split not in self._read:
             self._read[split] = self._read_split(split)
         return self._read[split]
 
     def _read_split(self, split):
         read = self._read_folder if self.data.is_dir() else self._read_hub
-        rows = {
-            subject: found
-            for subject, found in read(split).items()
+        docs = {
+            subject: [
+                {"subject": subject, "number": number, **doc}
+                for number, doc in enumerate(own)
+            ]
+            for subject, own in read(split).items()
             if any(fnmatch.fnmatch(subject, pattern) for pattern in self.subjects)
         }
-        if not rows:
+        if not docs:
             raise ValueError(
                 f"subjects: nothing in '{self.data}', {split}, is one of "
                 f"{', '.join(self.subjects)}"
             )
-        return rows
+        return docs
 
     def _read_folder(self, split):
         paths = sorted((self.data / split).glob(f"*_{split}.csv"))
@@ -207,41 +206,40 @@ class MMLU(TextTask):
         return {path.stem.removesuffix(f"_{split}"): _read_csv(path) for path in paths}
 
     def _read_hub(self, split):
-        name = str(self.data)
-        try:
-            import datasets
-        except ImportError as error:
-            raise ValueError(
-                f"data: there is no folder '{name}', and no package 'datasets' to "
-                f"fetch a data set of that name: pip install datasets"
-            ) from error
-        try:
-            table = datasets.load_dataset(name, "all", split=split)
-        except Exception as error:
-            raise ValueError(
-                f"data: '{name}' is neither a folder nor a data set that the Hugging "
-                f"Face hub gives: {error}"
-            ) from error
-        found = defaultdict(list)
-        for row in table:
-            question = row["question"], list(row["choices"]), int(row["answer"])
-            found[row["subject"]].append(question)
-        return dict(found)
+        docs = defaultdict(list)
+        for row in read_hub_rows(str(self.data), "all", split):
+            docs[row["subject"]].append(
+                {
+                    "question": row["question"],
+                    "choices": list(row["choices"]),
+                    "answer": int(row["answer"]),
+                }
+            )
+        return dict(docs)
+
+
+def _example_name(doc):
+    return f"mmlu-{doc['subject']}-{_EXAMPLES}-{doc['number']:05d}"
 
 
 def _read_csv(path):
-    rows = []
-    table = csv.reader(io.StringIO(read_text(path), newline=""))
-    for number, row in enumerate(table, start=1):
+    docs = []
+    for number, row in read_csv_rows(path):
         if len(row) != 6 or row[5].strip() not in _LETTERS:
             raise ValueError(
                 f"{path}, row {number}: {len(row)} cells where a question, four "
                 f"answers and a letter should be"
             )
-        rows.append((row[0].strip(), row[1:5], _LETTERS.index(row[5].strip())))
-    return rows
+        docs.append(
+            {
+                "question": row[0].strip(),
+                "choices": row[1:5],
+                "answer": _LETTERS.index(row[5].strip()),
+            }
+        )
+    return docs
 
 
-def _options(answers):
-    lines = [f"{x}. {text}" for x, text in zip(_LETTERS, answers, strict=True)]
+def _options(choices):
+    lines = [f"{x}. {text}" for x, text in zip(_LETTERS, choices, strict=True)]
     return "\n" + "\n".join(lines) + "\nAnswer:"

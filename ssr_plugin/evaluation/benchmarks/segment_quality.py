@@ -2,105 +2,125 @@
 
 import numpy as np
 
-from ssr_plugin.evaluation.harness.conditions import heard_by
-from ssr_plugin.evaluation.harness.corpus_benchmark import CorpusTask, as_spoken
-from ssr_plugin.evaluation.harness.items import Prompt
-from ssr_plugin.evaluation.harness.measures import Measure
-from ssr_plugin.metrics.prompted_wer import word_errors
+from ssr_plugin.evaluation.harness.conditions import Cascade, Forced
+from ssr_plugin.evaluation.harness.corpus_benchmark import CorpusBenchmark, as_spoken
+from ssr_plugin.evaluation.harness.items import PromptItem
+from ssr_plugin.evaluation.harness.metric import Metric
 from ssr_plugin.metrics.segmentation_metrics import NEAR, compare_starts
+from ssr_plugin.metrics.wer import WER, WER_WHISPER, word_errors
 
-MAE = Measure(
+MAE = Metric(
     "boundary_mae",
     "ms",
     "From each forced segment's start to the nearest that was found. Lower is better.",
 )
-F1 = Measure(
+F1 = Metric(
     "boundary_f1",
     "%",
     f"Of starts: found and forced ones that pair within {NEAR:.0f} ms, each once, in % "
     f"of all found and forced. Higher is better.",
     factor=100,
 )
-COUNT = Measure(
+COUNT = Metric(
     "count_error",
     "%",
     "By how many segments each utterance has too many or too few, in % of its tokens. "
     "Lower is better.",
     factor=100,
 )
-RATE = Measure("segments_per_second", "", "Segments of a second of audio.")
-READING = Measure(
-    "reading_wer",
+RATE = Metric("segments_per_second", "", "Segments of a second of audio.")
+READING = Metric(
+    f"reading_{WER}",
     "%",
     "WER of the text that the vectors read as by themselves, or, as cascade, of the "
     "segmenter's hypothesis; case and punctuation do not count. Lower is better.",
     factor=100,
 )
+READING_WHISPER = Metric(
+    f"reading_{WER_WHISPER}",
+    "%",
+    "The same with both texts normalised as Whisper's are. Lower is better.",
+    factor=100,
+)
 
 
-class SegmentQuality(CorpusTask):
+class SegmentQuality(CorpusBenchmark):
     """Segments found in audio alone, against forced ones, as the LLM is given them.
 
     Arguments
     ---------
     dataset, splits, seed, max_items, max_skipped_share
-        Of :class:`CorpusTask`.
+        Of :class:`CorpusBenchmark`.
+    language : str
+        Of :func:`ssr_plugin.metrics.wer.whisper_words`.
     """
 
     name = "segments"
-    measures = (MAE, F1, COUNT, RATE, READING)
+    metric_list = (MAE, F1, COUNT, RATE, READING, READING_WHISPER)
     about = (
         "Segments of whole utterances as they reach the LLM: those that the connector "
         "takes for no token are left out. The predicted are measured against the "
         "forced, which are cut by the aligner's times."
     )
 
+    def __init__(self, dataset, splits, language="en", **corpus):
+        super().__init__(dataset, splits, **corpus)
+        self.language = language
+
+    def settings(self):
+        """See :meth:`Benchmark.settings`."""
+        return {"language": self.language}
+
     def items(self, align):
-        """See :meth:`Task.items`."""
+        """See :meth:`Benchmark.items`."""
         spoken = as_spoken(self.utterances(), align)
-        return [Prompt(name, (x,), text=x.text) for name, x in spoken.items()]
+        return [PromptItem(name, (x,), x.text) for name, x in spoken.items()]
 
-    def columns(self, lm, items):
-        """See :meth:`Task.columns`."""
-        columns, notes = super().columns(lm, items)
-        heard = ("cascade", "predicted", "forced")
-        return [column for column in columns if column in heard], notes
+    def takes(self, condition):
+        """See :meth:`Benchmark.takes`."""
+        return condition.listens
 
-    def answer(self, lm, items, column, heard, problems):
-        """See :meth:`Task.answer`."""
+    def partners(self, conditions, lm, items):
+        """See :meth:`Benchmark.partners`: forced segments are the reference."""
+        return [] if Forced.name in (x.name for x in conditions) else [Forced()]
+
+    def answer(self, lm, items, condition, inputs, problems):
+        """See :meth:`Benchmark.answer`."""
         for item in items:
-            (found,) = heard_by(heard, column, item)
-            text = found.hypothesis or "" if column == "cascade" else found.text
-            measured = {READING.name: list(word_errors(item.text, text))}
-            if column != "cascade":
-                measured[RATE.name] = [len(found), found.seconds]
-            if column == "predicted":
-                (reference,) = heard_by(heard, "forced", item)
-                measured |= measure_segments(found.starts, reference.starts)
-            yield item, {"measured": measured}
+            (speech,) = inputs.of(condition, item)
+            errors = word_errors(
+                item.reference, condition.reading(speech), self.language
+            )
+            ratios = {f"reading_{name}": list(x) for name, x in errors.items()}
+            if not isinstance(condition, Cascade):
+                ratios[RATE.name] = [len(speech), speech.seconds]
+                if condition.segmentation == "predicted":
+                    (reference,) = inputs.of(Forced(), item)
+                    ratios |= boundary_ratios(speech.starts, reference.starts)
+            yield item, {"metrics": ratios}
 
 
-def measure_segments(found, reference):
-    """An utterance's share in the measures of segments.
+def boundary_ratios(starts, reference):
+    """An utterance's share in the metrics of segments.
 
     Arguments
     ---------
-    found, reference : list of float
+    starts, reference : list of float
         Starts of predicted and forced segments, s.
 
     Returns
     -------
     dict
-        By measure, what is above and below its line.
+        By metric, its numerator and denominator.
 
     Example
     -------
-    >>> measure_segments([0.25, 0.5, 0.75], [0.28125, 0.5])
+    >>> boundary_ratios([0.25, 0.5, 0.75], [0.28125, 0.5])
     {'boundary_mae': [31.25, 2], 'boundary_f1': [4, 5], 'count_error': [1, 2]}
     """
-    near, apart = compare_starts(np.array(found), np.array(reference))
+    near, distances = compare_starts(np.array(starts), np.array(reference))
     return {
-        MAE.name: [sum(apart), len(apart)],
-        F1.name: [2 * near, len(found) + len(reference)],
-        COUNT.name: [abs(len(found) - len(reference)), len(reference)],
+        MAE.name: [sum(distances), len(distances)],
+        F1.name: [2 * near, len(starts) + len(reference)],
+        COUNT.name: [abs(len(starts) - len(reference)), len(reference)],
     }

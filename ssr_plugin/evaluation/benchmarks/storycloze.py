@@ -1,16 +1,16 @@
 """Spoken StoryCloze: which ending belongs to the story that is heard."""
 
 import dataclasses
+import pathlib
 import re
 from collections import defaultdict
 
 from ssr_plugin.data.audio_headers import audio_files
 from ssr_plugin.data.datasets import read_text
-from ssr_plugin.evaluation.harness.choice_benchmark import ChoiceTask
-from ssr_plugin.evaluation.harness.items import Item, Spoken
+from ssr_plugin.evaluation.harness.choice_benchmark import ChoiceBenchmark
+from ssr_plugin.evaluation.harness.items import SpokenText
 from ssr_plugin.tts.text_normalization import transcript_of
 
-_PARTS = ("mutual", "correct", "incorrect")
 # A story with its right, or its wrong ending: <number>_<id>_correct, or <id>_correct.
 _WHOLE = re.compile(r"(?:.*_)?([^_]+)_(mutual|correct|incorrect)")
 #: What is heard in each form: the story, and the endings.
@@ -23,7 +23,7 @@ FORMS = {
 }
 
 
-class StoryCloze(ChoiceTask):
+class StoryCloze(ChoiceBenchmark):
     """Spoken StoryCloze, in the layouts of slp-rl.
 
     The layout, in a folder or its sub-folders, is that of slamkit's tasks across
@@ -44,8 +44,8 @@ class StoryCloze(ChoiceTask):
         endings), "S" (both are heard), "T->S" (the story is text, its endings are
         heard), "T" (nothing is heard); or "whole" (stories are heard from start to end,
         one with either ending, and scored whole, as speech alone always was).
-    rule : str or None
-        Of :class:`ChoiceTask`.
+    max_items, metric
+        Of :class:`ChoiceBenchmark`.
 
     Example
     -------
@@ -59,10 +59,10 @@ class StoryCloze(ChoiceTask):
     """
 
     name = "sstorycloze"
-    rule = "mean"
+    metric = "acc_norm"
 
-    def __init__(self, data, form="S->T", rule=None):
-        super().__init__(rule)
+    def __init__(self, data, form="S->T", max_items=None, metric=None):
+        super().__init__(metric, max_items)
         self.data = self.find_data(data)
         if form not in FORMS:
             raise ValueError(f"form: '{form}' is none of {', '.join(FORMS)}")
@@ -70,7 +70,7 @@ class StoryCloze(ChoiceTask):
 
     @property
     def about(self):
-        """See :class:`Task`."""
+        """See :class:`Benchmark`."""
         story, ending = FORMS[self.form]
         what = f"the story is {'heard' if story else 'text'}; its ending"
         if self.form == "whole":
@@ -87,69 +87,87 @@ class StoryCloze(ChoiceTask):
             f"in slp-rl/slamkit."
         )
 
-    def items(self, align):
-        """See :meth:`Task.items`."""
-        items, self.notes = {}, []
-        for folder in (self.data, *self.data.glob("*/")):
-            if not folder.is_dir():
-                continue
-            if self.form == "whole":
-                items |= self._whole_stories(folder)
-                continue
-            wavs = {path.stem: str(path) for path in audio_files(folder)}
-            for path in folder.glob("*_mutual.txt"):
-                name = path.stem.removesuffix("_mutual")
-                place = (folder.relative_to(self.data) / name).as_posix()
-                items[place] = self._item(place, folder / name, wavs)
-        if not items and self.form == "whole":
+    def docs(self):
+        """See :meth:`ChoiceBenchmark.docs`: the context, and both endings."""
+        read = self._whole_stories if self.form == "whole" else self._stories
+        folders = (self.data, *sorted(self.data.glob("*/")))
+        docs = {
+            (folder.relative_to(self.data) / name).as_posix(): doc
+            for folder in folders
+            if folder.is_dir()
+            for name, doc in read(folder).items()
+        }
+        if not docs and self.form == "whole":
             raise ValueError(
                 f"data: there is no pair of <id>_correct.wav and <id>_incorrect.wav in "
                 f"'{self.data}'"
             )
-        if not items:
+        if not docs:
             raise ValueError(
                 f"data: there is no <id>_mutual.txt in '{self.data}'; the release of "
                 f"whole stories does not tell where the ending begins, and is for the "
                 f"form whole alone"
             )
-        return [items[place] for place in sorted(items)]
+        return docs
 
-    def _item(self, place, stem, wavs):
-        story, ending = FORMS[self.form]
-        heard, right, wrong = (
-            _read_part(stem.with_name(f"{stem.name}_{part}"), wavs if spoken else None)
-            for part, spoken in zip(_PARTS, (story, ending, ending), strict=True)
-        )
-        written = _read_text(stem.with_name(f"{stem.name}_{_PARTS[0]}"))
-        heard = dataclasses.replace(heard, written=written)
-        return Item(place, (heard,), (right, wrong), answer=0)
+    def doc_to_text(self, doc):
+        """See :meth:`ChoiceBenchmark.doc_to_text`."""
+        return doc["story"]
+
+    def doc_to_choice(self, doc):
+        """See :meth:`ChoiceBenchmark.doc_to_choice`: the right ending comes first."""
+        return doc["endings"]
+
+    def _stories(self, folder):
+        """The documents of a folder of stories in three parts, by name."""
+        story_heard, ending_heard = FORMS[self.form]
+        wavs = {path.stem: str(path) for path in audio_files(folder)}
+        docs = {}
+        for path in folder.glob("*_mutual.txt"):
+            name = path.stem.removesuffix("_mutual")
+            story, *endings = (
+                _read_segment(folder / f"{name}_{segment}", wavs if heard else None)
+                for segment, heard in (
+                    ("mutual", story_heard),
+                    ("correct", ending_heard),
+                    ("incorrect", ending_heard),
+                )
+            )
+            story = dataclasses.replace(
+                story, written=_read_text(folder / f"{name}_mutual")
+            )
+            docs[name] = {"story": [story], "endings": endings}
+        return docs
 
     def _whole_stories(self, folder):
-        """The items of a folder of whole stories."""
-        stories = defaultdict(dict)
+        """The documents of a folder of whole stories, by name."""
+        stories: dict[str, dict[str, pathlib.Path]] = defaultdict(dict)
         for path in audio_files(folder):
             if match := _WHOLE.fullmatch(path.stem):
                 name, ending = match.groups()
-                place = (folder.relative_to(self.data) / name).as_posix()
                 if ending == "mutual":
                     raise ValueError(f"form: {path} is a part, not a whole story")
-                if ending in stories[place]:
+                if ending in stories[name]:
                     raise ValueError(f"{path}: story {name} has two {ending} endings")
-                stories[place][ending] = path
-        lost = sum(len(own) < 2 for own in stories.values())
+                stories[name][ending] = path
+        lost = sum(len(paths) < 2 for paths in stories.values())
         if lost:
-            self.notes.append(f"{lost} recordings without a partner")
+            self.notes = [*self.notes, f"{lost} recordings without a partner"]
         return {
-            place: Item(place, (), tuple(_whole(own[x]) for x in _PARTS[1:]), answer=0)
-            for place, own in stories.items()
-            if len(own) == 2
+            name: {
+                "story": [],
+                "endings": [_whole_story(paths[x]) for x in ("correct", "incorrect")],
+            }
+            for name, paths in stories.items()
+            if len(paths) == 2
         }
 
 
-def _whole(path):
+def _whole_story(path):
     """A story with its ending, and what is said if that lies beside it."""
-    told = path.with_suffix(".txt")
-    return Spoken(transcript_of(read_text(told)) if told.is_file() else "", str(path))
+    transcript = path.with_suffix(".txt")
+    text = transcript_of(read_text(transcript)) if transcript.is_file() else ""
+    return SpokenText(text, str(path))
 
 
 def _read_text(path):
@@ -160,11 +178,11 @@ def _read_text(path):
     return " ".join(read_text(path).split())
 
 
-def _read_part(path, wavs):
+def _read_segment(path, wavs):
     """A part of a story, with its recording if there is a choice of some."""
     if wavs is not None and path.name not in wavs:
         raise ValueError(f"data: there is no {path}.wav, a recording")
-    return Spoken(transcript_of(_read_text(path)), wavs and wavs[path.name])
+    return SpokenText(transcript_of(_read_text(path)), wavs and wavs[path.name])
 
 
 class TopicStoryCloze(StoryCloze):
@@ -172,7 +190,7 @@ class TopicStoryCloze(StoryCloze):
 
     Arguments
     ---------
-    data, form, rule
+    data, form, max_items, metric
         Of :class:`StoryCloze`.
     """
 

@@ -2,20 +2,22 @@
 
 import math
 
+from ssr_plugin.data.subsets import draw_names
 from ssr_plugin.data.text_files import read_documents
-from ssr_plugin.evaluation.harness.conditions import reader
-from ssr_plugin.evaluation.harness.items import Prompt, draw_names
-from ssr_plugin.evaluation.harness.measured_benchmark import MeasuredTask
-from ssr_plugin.evaluation.harness.measures import Measure
+from ssr_plugin.evaluation.harness.conditions import Base, Text
+from ssr_plugin.evaluation.harness.item_scoring import context_length
+from ssr_plugin.evaluation.harness.items import PromptItem
+from ssr_plugin.evaluation.harness.measured_benchmark import MeasuredBenchmark
+from ssr_plugin.evaluation.harness.metric import Metric
 from ssr_plugin.metrics.perplexity import document_losses
 
-PERPLEXITY = Measure(
+PERPLEXITY = Metric(
     "perplexity",
     "",
     "Of the LLM's tokens, each document by itself. Lower is better.",
     exponential=True,
 )
-BITS = Measure(
+BITS = Metric(
     "bits_per_byte",
     "",
     "Bits that the LLM needs for a byte of UTF-8: comparable among LLMs of different "
@@ -23,7 +25,7 @@ BITS = Measure(
 )
 
 
-class TextPerplexity(MeasuredTask):
+class TextPerplexity(MeasuredBenchmark):
     """The LLM's loss on text, before and after it was tuned.
 
     Arguments
@@ -35,21 +37,21 @@ class TextPerplexity(MeasuredTask):
         Only so many documents, drawn at random but always the same.
     longest : int
         Most tokens that the LLM reads at once, if it can so many: of longer documents
-        each such part is read by itself.
+        each such piece is read by itself.
 
     Example
     -------
     >>> path = getfixture("tmp_path") / "a.txt"
     >>> _ = path.write_text("one\\n\\ntwo\\n")
-    >>> [item.text for item in TextPerplexity(path).items(align=None)]
+    >>> [item.reference for item in TextPerplexity(path).items(align=None)]
     ['one', 'two']
     """
 
     name = "perplexity"
-    measures = (PERPLEXITY, BITS)
+    metric_list = (PERPLEXITY, BITS)
     about = (
-        "Each document, or part of a long one, is read by itself after the LLM's start "
-        "token. Nothing is heard."
+        "Each document, or piece of a long one, is read by itself after the LLM's "
+        "start token. Nothing is heard."
     )
 
     def __init__(self, data, max_items=None, longest=1024):
@@ -58,40 +60,39 @@ class TextPerplexity(MeasuredTask):
         self.longest = longest
 
     def settings(self):
-        """See :meth:`Task.settings`."""
+        """See :meth:`Benchmark.settings`."""
         return {"longest": self.longest}
 
     def items(self, align):
-        """See :meth:`Task.items`."""
+        """See :meth:`Benchmark.items`."""
         source = self.data if isinstance(self.data, list | dict) else str(self.data)
         documents = {
             f"{number:06d}": document
             for number, document in enumerate(read_documents(source, "data"), start=1)
         }
         return [
-            Prompt(name, (), documents[name])
+            PromptItem(name, reference=documents[name])
             for name in draw_names(documents, self.max_items)
         ]
 
-    def columns(self, lm, items):
-        """See :meth:`Task.columns`."""
-        return ["text"] if lm.tuned is None else ["text", "untouched"], []
+    def takes(self, condition):
+        """See :meth:`Benchmark.takes`."""
+        return condition.name in (Text.name, Base.name)
 
-    def answer(self, lm, items, column, heard, problems):
-        """See :meth:`Task.answer`."""
+    def answer(self, lm, items, condition, inputs, problems):
+        """See :meth:`Benchmark.answer`."""
         tokenizer = lm.llm.tokenizer
-        most = getattr(lm.llm.config, "max_position_embeddings", None)
         # The start token comes first.
-        longest = min(self.longest, (most or self.longest + 1) - 1)
+        longest = min(self.longest, (context_length(lm) or self.longest + 1) - 1)
         documents = [
-            tokenizer(item.text, add_special_tokens=False, verbose=False).input_ids
+            tokenizer(item.reference, add_special_tokens=False, verbose=False).input_ids
             for item in items
         ]
-        with reader(lm, column) as llm:
+        with condition.reader(lm) as llm:
             losses = document_losses(llm, documents, longest)
         for item, ids, loss in zip(items, documents, losses, strict=True):
-            measured = {
+            ratios = {
                 PERPLEXITY.name: [loss, len(ids)],
-                BITS.name: [loss / math.log(2), len(item.text.encode())],
+                BITS.name: [loss / math.log(2), len(item.reference.encode())],
             }
-            yield item, {"measured": measured}
+            yield item, {"metrics": ratios}

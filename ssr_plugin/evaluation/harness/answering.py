@@ -1,19 +1,20 @@
-"""An LLM answers the items of a task, each in several columns."""
+"""An LLM answers the items of a benchmark, each in several conditions."""
 
 import dataclasses
 
 from tqdm import tqdm
 
-from ssr_plugin.evaluation.harness.audio_inputs import align_parts, hear_parts
-from ssr_plugin.evaluation.harness.choice_rules import NOTHING
-from ssr_plugin.evaluation.harness.conditions import SEGMENTS, heard_by
+from ssr_plugin.evaluation.harness.audio_inputs import (
+    align_recordings,
+    embed_recordings,
+)
 from ssr_plugin.evaluation.harness.item_scoring import score_items
 from ssr_plugin.evaluation.harness.records import Records
 from ssr_plugin.files import digest, file_identity
 from ssr_plugin.problems import Problems
 
 # Raised when the same items are to be answered in another way than before.
-_FORMAT = 2
+_FORMAT = 3
 # Items that are heard, then scored, together; what a killed run may lose.
 _BATCH = 32
 
@@ -21,7 +22,7 @@ _BATCH = 32
 def answer_items(
     lm,
     items,
-    columns,
+    conditions,
     align,
     path=None,
     identity="",
@@ -29,19 +30,21 @@ def answer_items(
     max_skipped_share=0.01,
     answer=score_items,
 ):
-    """Answers all items in all columns.
+    """Answers all items in all conditions.
 
-    Items that cannot be heard or aligned are left out of all columns, counted and
+    Items that cannot be heard or aligned are left out of all conditions, counted and
     named. Those that a former call answered are not answered again.
 
     Arguments
     ---------
-    lm : ssr_plugin.inference.speech_lm.SpeechLM
-    items : list of Item or Prompt
-    columns : list of str
-        Of :meth:`ssr_plugin.evaluation.harness.benchmark.Task.columns`.
+    lm : ssr_plugin.inference.speech_lm.SpeechLM or None
+        None where the benchmark needs no model.
+    items : list of Item
+    conditions : list of Condition
+        Of :meth:`ssr_plugin.evaluation.harness.benchmark.Benchmark.conditions`, and
+        its partners.
     align : callable
-        As :meth:`ssr_plugin.evaluation.harness.benchmark.Task.items` is given it.
+        As :meth:`ssr_plugin.evaluation.harness.benchmark.Benchmark.items` is given it.
     path : path-like or None
         JSON lines in which answers are kept.
     identity : str
@@ -51,14 +54,15 @@ def answer_items(
     max_skipped_share : float
         Of the items, that may be left out.
     answer : callable
-        Of :meth:`ssr_plugin.evaluation.harness.benchmark.Task.answer`.
+        Of :meth:`ssr_plugin.evaluation.harness.benchmark.Benchmark.answer`.
 
     Returns
     -------
     records : list of dict
         Of each item answered, in their order: "id", "cluster", what the item says of
-        itself ("answer"), and by column "read" (as what the spoken parts are read) and
-        what ``answer`` gives ("counts" and "sums").
+        itself (:meth:`Item.to_record`), and under "conditions", by name, what
+        ``answer`` gives and, of those that listen, "readings": as what text each
+        recording is read.
     problems : ssr_plugin.problems.Problems
 
     Raises
@@ -69,23 +73,25 @@ def answer_items(
     Example
     -------
     >>> from ssr_plugin import SpeechLM
-    >>> from ssr_plugin.evaluation.harness.items import Item, Spoken
+    >>> from ssr_plugin.evaluation.harness.conditions import make_conditions
+    >>> from ssr_plugin.evaluation.harness.items import ChoiceItem, SpokenText
     >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
-    >>> item = Item("1", (Spoken("the cat"),), (" sat", " the"), answer=0)
-    >>> (record,), _ = answer_items(lm, [item], ["none", "text"], align=None)
-    >>> len(record["sums"]["text"]), record["counts"]["text"]
-    (2, [1, 1])
+    >>> item = ChoiceItem("1", (SpokenText("the cat"),), (" sat", " the"), target=0)
+    >>> conditions = make_conditions(["none", "text"])
+    >>> (record,), _ = answer_items(lm, [item], conditions, align=None)
+    >>> sorted(record["conditions"]), record["conditions"]["text"]["num_tokens"]
+    (['none', 'text'], [1, 1])
     """
     problems = Problems(f"answering {title}", max_skipped_share)
     alignments = {}
-    if "forced" in columns:
-        alignments = align_parts(items, align, problems)
+    if any(condition.segmentation == "forced" for condition in conditions):
+        alignments = align_recordings(items, align, problems)
     keys = {}
     for item in items:
         if item.id in keys:
             raise ValueError(f"two items have the id '{item.id}'")
         try:
-            keys[item.id] = _key(item, columns, identity)
+            keys[item.id] = _key(item, conditions, identity)
         except FileNotFoundError as error:
             keys[item.id] = None
             problems.add(item.id, f"no audio file '{error.filename}'")
@@ -98,8 +104,8 @@ def answer_items(
     with tqdm(total=len(to_do), desc=title, unit="item", delay=1) as bar:
         for first in range(0, len(to_do), _BATCH):
             batch = to_do[first : first + _BATCH]
-            answers = _answer(lm, batch, columns, alignments, problems, answer)
-            kept.add([{"key": keys[answer["id"]], **answer} for answer in answers])
+            records = _answer(lm, batch, conditions, alignments, problems, answer)
+            kept.add([{"key": keys[record["id"]], **record} for record in records])
             bar.update(len(batch))
     problems.check(len(items))
     answered = [
@@ -111,50 +117,38 @@ def answer_items(
     return [kept[key] for key in answered], problems
 
 
-def _key(item, columns, identity):
+def _key(item, conditions, identity):
     """A name for an item's answers: another one where any of it has changed."""
-    files = [part.wav and file_identity(part.wav) for part in item.heard()]
-    return digest(_FORMAT, identity, columns, dataclasses.asdict(item), files)
+    names = [condition.name for condition in conditions]
+    files = [file_identity(content.wav) for content in item.recordings()]
+    return digest(_FORMAT, identity, names, dataclasses.asdict(item), files)
 
 
-def _answer(lm, items, columns, alignments, problems, answer):
+def _answer(lm, items, conditions, alignments, problems, answer):
     """The records of some items, without those that turn out to be problems."""
-    heard = hear_parts(lm, items, columns, alignments, problems)
+    inputs = embed_recordings(lm, items, conditions, alignments, problems)
     items = [item for item in items if item.id not in problems.reasons]
     records = {
         item.id: {
             "id": item.id,
-            **item.known(),
+            **item.to_record(),
             "cluster": item.cluster or item.id,
-            "read": {},
+            "conditions": {},
         }
         for item in items
     }
-    for column in [*columns, *_hidden(columns)]:
-        own = items
-        if column == "cascade":
-            own = [x for x in items if all(map(_spells, heard_by(heard, column, x)))]
-        if not own:
+    for condition in conditions:
+        answerable = [
+            item
+            for item in items
+            if condition.can_answer(item, inputs.of(condition, item))
+        ]
+        if not answerable:
             continue
-        for item, found in answer(lm, own, column, heard, problems):
-            record = records[item.id]
-            for key, value in found.items():
-                record.setdefault(key, {})[column] = value
-            if column in SEGMENTS:
-                record["read"][column] = [
-                    speech.hypothesis or "" if column == "cascade" else speech.text
-                    for speech in heard_by(heard, column, item)
-                ]
+        for item, answers in answer(lm, answerable, condition, inputs, problems):
+            readings = [condition.reading(x) for x in inputs.of(condition, item)]
+            records[item.id]["conditions"][condition.name] = {
+                **answers,
+                **({"readings": readings} if condition.listens else {}),
+            }
     return [r for name, r in records.items() if name not in problems.reasons]
-
-
-def _hidden(columns):
-    """What is needed beside some columns, though it is not shown."""
-    if "none" not in columns:
-        return []
-    return [NOTHING[column] for column in columns if column in NOTHING]
-
-
-def _spells(speech):
-    """Whether the segmenter said what it heard, if only that it was nothing."""
-    return speech.hypothesis is not None or not len(speech)

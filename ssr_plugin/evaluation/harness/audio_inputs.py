@@ -1,110 +1,163 @@
-"""What is heard in the spoken parts of items: each recording is read once."""
+"""What is heard in the recordings of items.
+
+Each is encoded once for all conditions, and once more where some have LM fusion.
+"""
 
 import dataclasses
 
 from ssr_plugin.alignment.base import AlignmentItem
+from ssr_plugin.alignment.record import Alignment
 from ssr_plugin.data.audio import read_audio
-from ssr_plugin.evaluation.harness.conditions import SEGMENTS
+from ssr_plugin.evaluation.harness.items import SpokenText
 
 
-def align_parts(items, align, problems):
-    """The alignment of each part that is heard.
+class SpeechInputs:
+    """What a model hears in the recordings of items, by the way they are cut.
 
     Arguments
     ---------
-    items : list of Item or Prompt
+    by_cut : dict
+        By (segmentation, lm_fusion): by item's id a list of Speech, one for each of
+        :meth:`Item.recordings`.
+
+    Example
+    -------
+    >>> from ssr_plugin.evaluation.harness.conditions import Cascade, Text
+    >>> from ssr_plugin.evaluation.harness.items import PromptItem
+    >>> inputs = SpeechInputs({("predicted", False): {"1": ["a speech"]}})
+    >>> inputs.of(Cascade(), PromptItem("1")), inputs.of(Text(), PromptItem("1"))
+    (['a speech'], [])
+    """
+
+    def __init__(self, by_cut=None):
+        self._by_cut = by_cut or {}
+
+    def of(self, condition, item):
+        """What a condition hears of an item.
+
+        Arguments
+        ---------
+        condition : ssr_plugin.evaluation.harness.condition.Condition
+        item : ssr_plugin.evaluation.harness.items.Item
+
+        Returns
+        -------
+        list of Speech
+            One of each of :meth:`Item.recordings`; none where the condition does not
+            listen.
+        """
+        if not condition.listens:
+            return []
+        return self._by_cut[condition.segmentation, condition.lm_fusion][item.id]
+
+
+def align_recordings(items, align, problems):
+    """The alignment of each recording of some items.
+
+    Arguments
+    ---------
+    items : list of Item
     align : callable
-        As :meth:`ssr_plugin.evaluation.harness.benchmark.Task.items` is given it.
+        As :meth:`ssr_plugin.evaluation.harness.benchmark.Benchmark.items` is given it.
     problems : ssr_plugin.problems.Problems
-        Where items are noted that have a part without alignment.
+        Where items are noted that have a recording without alignment.
 
     Returns
     -------
     dict
-        By part; a part that several items share is aligned once.
+        By recording (:func:`_sound`); one that several items share is aligned once.
     """
-    found, names = {}, {}
+    alignments: dict[SpokenText, Alignment] = {}
+    names: dict[SpokenText, str] = {}
     for item in items:
-        for place, part in enumerate(map(_sounds, item.heard())):
-            if part.alignment is not None:
-                found[part] = part.alignment
+        for index, sound in enumerate(map(_sound, item.recordings())):
+            if sound.alignment is not None:
+                alignments[sound] = sound.alignment
             else:
-                names.setdefault(part, f"{item.id}/{place}")
+                names.setdefault(sound, f"{item.id}/{index}")
     if names:
-        rows = [AlignmentItem(name, x.wav, x.text) for x, name in names.items()]
-        made = align(rows)
-        found |= {part: made[name] for part, name in names.items() if name in made}
+        by_name = align(
+            [AlignmentItem(x, str(sound.wav), sound.text) for sound, x in names.items()]
+        )
+        alignments |= {
+            sound: by_name[name] for sound, name in names.items() if name in by_name
+        }
     for item in items:
-        if not all(part in found for part in map(_sounds, item.heard())):
-            problems.add(item.id, "a spoken part has no alignment")
-    return found
+        if not all(sound in alignments for sound in map(_sound, item.recordings())):
+            problems.add(item.id, "a recording has no alignment")
+    return alignments
 
 
-def hear_parts(lm, items, columns, alignments, problems):
-    """What a model hears in the spoken parts of some items.
+def embed_recordings(lm, items, conditions, alignments, problems):
+    """What a model hears in the recordings of some items.
 
     Arguments
     ---------
     lm : ssr_plugin.inference.speech_lm.SpeechLM
-    items : list of Item or Prompt
-    columns : list of str
+    items : list of Item
+    conditions : list of ssr_plugin.evaluation.harness.condition.Condition
         For which it is heard.
     alignments : dict
-        Of :func:`align_parts`; used where a column is forced.
+        Of :func:`align_recordings`; used where a condition is forced.
     problems : ssr_plugin.problems.Problems
-        Where items are noted of which a part cannot be heard.
+        Where items are noted of which a recording cannot be heard.
 
     Returns
     -------
-    dict
-        By "predicted" and "forced", as the columns need them: by item's id a list of
-        Speech, one of each of :meth:`Item.heard`. Encoded once, whatever is needed.
+    SpeechInputs
+        As the conditions need them.
     """
-    needed = {SEGMENTS[column] for column in columns if column in SEGMENTS}
-    ways = [way for way in ("predicted", "forced") if way in needed]
-    if not ways:
-        return {}
-    parts = list(dict.fromkeys(_sounds(x) for item in items for x in item.heard()))
-    cuts = [
-        [alignments[part] if way == "forced" else None for way in ways]
-        for part in parts
-    ]
-    found = dict(zip(parts, _embed(lm, parts, cuts), strict=True)) if parts else {}
-    heard = {way: {} for way in ways}
-    for item in items:
-        own = [found[_sounds(part)] for part in item.heard()]
-        wrong = [speech for speech in own if isinstance(speech, ValueError)]
-        if wrong:
-            problems.add(item.id, wrong[0])
-            continue
-        for place, way in enumerate(ways):
-            heard[way][item.id] = [speech[place] for speech in own]
-    return heard
+    cuts = dict.fromkeys((c.segmentation, c.lm_fusion) for c in conditions if c.listens)
+    sounds = list(dict.fromkeys(_sound(x) for item in items for x in item.recordings()))
+    by_cut: dict[tuple, dict[str, list]] = {cut: {} for cut in cuts}
+    for lm_fusion in dict.fromkeys(fusion for _, fusion in cuts):
+        segmentations = [x for x, fusion in cuts if fusion == lm_fusion]
+        wanted = [
+            [alignments[sound] if x == "forced" else None for x in segmentations]
+            for sound in sounds
+        ]
+        embedded = _embed(lm, sounds, wanted, lm_fusion) if sounds else []
+        speech = dict(zip(sounds, embedded, strict=True))
+        for item in items:
+            speeches = [speech[_sound(content)] for content in item.recordings()]
+            errors = [x for x in speeches if isinstance(x, ValueError)]
+            if errors:
+                if item.id not in problems.reasons:
+                    problems.add(item.id, errors[0])
+                continue
+            for index, segmentation in enumerate(segmentations):
+                by_item = by_cut[segmentation, lm_fusion]
+                by_item[item.id] = [x[index] for x in speeches]
+    return SpeechInputs(by_cut)
 
 
-def _sounds(part):
-    """A part without what does not sound."""
-    return dataclasses.replace(part, written=None)
+def _sound(content):
+    """A recording without what does not sound."""
+    return dataclasses.replace(content, written=None)
 
 
-def _embed(lm, parts, cuts):
-    """Each part in all its cuts, or the error that there was."""
+def _embed(lm, sounds, alignments, lm_fusion):
+    """Of each recording all of its cuts, or the error that there was."""
     try:
-        return lm.embed_cuts([read_part(lm, part) for part in parts], cuts)
+        waveforms = [read_recording(lm, sound) for sound in sounds]
+        return lm.embed_cuts(waveforms, alignments, lm_fusion=lm_fusion)
     except ValueError as error:
-        if len(parts) == 1:
+        if len(sounds) == 1:
             return [error]
-    # One bad part never breaks the others.
-    return [_embed(lm, [part], [own])[0] for part, own in zip(parts, cuts, strict=True)]
+    # One bad recording never breaks the others.
+    return [
+        _embed(lm, [sound], [cuts], lm_fusion)[0]
+        for sound, cuts in zip(sounds, alignments, strict=True)
+    ]
 
 
-def read_part(lm, part):
-    """The audio of a part of an item.
+def read_recording(lm, content):
+    """The audio of a content of an item.
 
     Arguments
     ---------
     lm : ssr_plugin.inference.speech_lm.SpeechLM
-    part : Spoken
+    content : SpokenText
 
     Returns
     -------
@@ -114,7 +167,7 @@ def read_part(lm, part):
         That of the encoder, Hz.
     """
     rate = lm.encoder.sample_rate
-    samples = read_audio(part.wav, rate)
-    if part.seconds is not None:
-        samples = samples[: round(part.seconds * rate)]
+    samples = read_audio(content.wav, rate)
+    if content.seconds is not None:
+        samples = samples[: round(content.seconds * rate)]
     return samples, rate

@@ -1,14 +1,28 @@
-"""What every task is: a set of items, how they are answered, and figures of it."""
+"""What every benchmark is: a set of items, how they are answered, and its metrics."""
 
 import abc
 import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ssr_plugin.alignment.base import AlignmentItem
+from ssr_plugin.alignment.record import Alignment
+from ssr_plugin.evaluation.harness.audio_inputs import SpeechInputs
+from ssr_plugin.evaluation.harness.condition import Condition
+from ssr_plugin.evaluation.harness.conditions import choose_conditions
+from ssr_plugin.evaluation.harness.items import Item
+from ssr_plugin.inference.speech_lm import SpeechLM
+from ssr_plugin.problems import Problems
+
+#: Aligns utterances: those that cannot be aligned are missing in what it gives, by id.
+Align = Callable[[list[AlignmentItem]], Mapping[str, Alignment]]
 
 
-class Task(abc.ABC):
-    """Yields items from a set's own files. A subclass is registered by name.
+class Benchmark(abc.ABC):
+    """Makes items of a set's own files. A subclass is registered by name.
 
-    Most are a :class:`ssr_plugin.evaluation.harness.choice_benchmark.ChoiceTask`, or a
-    :class:`ssr_plugin.evaluation.harness.measured_benchmark.MeasuredTask`.
+    Most are a :class:`ssr_plugin.evaluation.harness.choice_benchmark.ChoiceBenchmark`,
+    or a :class:`ssr_plugin.evaluation.harness.measured_benchmark.MeasuredBenchmark`.
 
     Attributes
     ----------
@@ -17,6 +31,8 @@ class Task(abc.ABC):
     reads_corpus : bool
         Whether its items come from a prepared corpus; it then takes ``dataset``,
         ``splits`` and ``seed``.
+    needs_model : bool
+        Whether a model answers. Where no benchmark in use needs one, none is loaded.
     about : str
         What is heard, what is scored and where it comes from, in a sentence or two,
         for the report.
@@ -26,11 +42,16 @@ class Task(abc.ABC):
     """
 
     name: str
-    reads_corpus = False
-    about: str
-    notes = ()
+    reads_corpus: bool = False
+    needs_model: bool = True
+    notes: Sequence[str] = ()
 
-    def find_data(self, data):
+    @property
+    def about(self) -> str:
+        """See above; most subclasses give a plain string in its place."""
+        raise NotImplementedError
+
+    def find_data(self, data: str | pathlib.Path | None) -> pathlib.Path:
         """The folder that a user names, or an error that says how to name it.
 
         Arguments
@@ -49,16 +70,16 @@ class Task(abc.ABC):
         if data is None:
             raise ValueError(
                 f"data: name the folder of {self.name} (in evaluate.yaml: "
-                f"task_options, {self.name}, data)"
+                f"benchmark_options, {self.name}, data)"
             )
         return pathlib.Path(data)
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """What changes answers and is in no item, JSON-able."""
         return {}
 
     @abc.abstractmethod
-    def items(self, align):
+    def items(self, align: Align) -> list[Item]:
         """The items, always the same and in the same order.
 
         Arguments
@@ -69,74 +90,118 @@ class Task(abc.ABC):
 
         Returns
         -------
-        list of Item or Prompt
+        list of Item
         """
 
-    @abc.abstractmethod
-    def columns(self, lm, items):
-        """Which columns a model can give.
+    def takes(self, condition: Condition) -> bool:
+        """Whether a condition makes sense here."""
+        return True
+
+    def conditions(
+        self, wanted: Iterable[Condition], lm: SpeechLM | None, items: Sequence[Item]
+    ) -> tuple[list[Condition], list[str]]:
+        """The conditions that are reported.
 
         Arguments
         ---------
-        lm : ssr_plugin.inference.speech_lm.SpeechLM
-        items : list of Item or Prompt
+        wanted : list of Condition
+            Those that the user asks for.
+        lm : ssr_plugin.inference.speech_lm.SpeechLM or None
+            None where the benchmark needs no model.
+        items : list of Item
 
         Returns
         -------
-        columns : list of str
+        conditions : list of Condition
+            Those of them that it takes, and the model can be asked in.
         notes : list of str
             Why others are missing.
         """
+        if lm is None:
+            raise ValueError(f"{self.name} needs a model")
+        return choose_conditions([x for x in wanted if self.takes(x)], lm, items)
+
+    def partners(
+        self,
+        conditions: Sequence[Condition],
+        lm: SpeechLM | None,
+        items: Sequence[Item],
+    ) -> list[Condition]:
+        """Conditions that the reported ones are measured by, answered and not reported.
+
+        Arguments
+        ---------
+        conditions : list of Condition
+            Of :meth:`conditions`.
+        lm, items
+            As there.
+
+        Returns
+        -------
+        list of Condition
+        """
+        return []
 
     @abc.abstractmethod
-    def answer(self, lm, items, column, heard, problems):
-        """Answers some items in a column, together.
+    def answer(
+        self,
+        lm: SpeechLM,
+        items: Sequence[Item],
+        condition: Condition,
+        inputs: SpeechInputs,
+        problems: Problems,
+    ) -> Iterator[tuple[Item, dict[str, Any]]]:
+        """Answers some items in a condition, together.
 
         Arguments
         ---------
         lm : ssr_plugin.inference.speech_lm.SpeechLM
-        items : list of Item or Prompt
+        items : list of Item
             One or more.
-        column : str
-        heard : dict
-            Of :func:`ssr_plugin.evaluation.harness.audio_inputs.hear_parts`.
+        condition : Condition
+        inputs : ssr_plugin.evaluation.harness.audio_inputs.SpeechInputs
+            What is heard of them.
         problems : ssr_plugin.problems.Problems
             Where items are noted that cannot be answered.
 
         Yields
         ------
-        item : Item or Prompt
+        item : Item
             The others.
-        found : dict
+        answer : dict
             JSON-able, for its record.
         """
 
     @abc.abstractmethod
-    def figures(self, records, columns, seed):
-        """The figures of what was answered.
+    def metrics(
+        self, records: Sequence[dict], conditions: Sequence[Condition], seed: int
+    ) -> dict[str, dict[str, Any]]:
+        """The metrics of what was answered.
 
         Arguments
         ---------
         records : list of dict
             Of ``answer_items``; at least one.
-        columns : list of str
+        conditions : list of Condition
+            Those that are reported.
         seed : int
             Of the bootstrap.
 
         Returns
         -------
         dict
-            By title, in a word or two: of ``summarise`` or ``summarise_measure``
-            (:mod:`ssr_plugin.evaluation.harness.summary`), with "how", a sentence that
-            tells how to read them.
+            By title, in a word or two: of ``summarise_choices`` or ``summarise_metric``
+            (:mod:`ssr_plugin.evaluation.harness.summary`).
         """
 
-    def examples(self, items, records, count):
+    def examples(
+        self, items: Sequence[Item], records: Sequence[dict], count: int
+    ) -> list[Any]:
         """Some items and how they were answered, for the report.
 
         Arguments
         ---------
-        items : list of Item or Prompt
+        items : list of Item
         records : list of dict
         count : int
             How many of each kind.

@@ -1,58 +1,125 @@
-"""Tasks in which an LLM chooses what follows."""
+"""Benchmarks in which an LLM chooses what follows."""
 
-from ssr_plugin.evaluation.harness.benchmark import Task
-from ssr_plugin.evaluation.harness.choice_rules import RULES
-from ssr_plugin.evaluation.harness.conditions import choose_columns
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ssr_plugin.data.subsets import draw_names
+from ssr_plugin.evaluation.harness.benchmark import Benchmark
+from ssr_plugin.evaluation.harness.choice_metrics import CHOICE_METRICS
+from ssr_plugin.evaluation.harness.conditions import make_conditions
 from ssr_plugin.evaluation.harness.item_scoring import score_items
-from ssr_plugin.evaluation.harness.summary import summarise
+from ssr_plugin.evaluation.harness.items import ChoiceItem, Content
+from ssr_plugin.evaluation.harness.summary import summarise_choices
 from ssr_plugin.evaluation.report.examples import show_won_and_lost
 
 
-class ChoiceTask(Task):
+class ChoiceBenchmark(Benchmark):
     """A set of items with choices, of which one is right.
+
+    A subclass gives the documents of its set (:meth:`docs`), and of each its text,
+    choices and target, as a task of the LM Evaluation Harness does.
 
     Arguments
     ---------
-    rule : str or None
-        Another rule of ``choice_rules.RULES`` than the task's own.
+    metric : str or None
+        Another one of ``choice_metrics.CHOICE_METRICS`` than the benchmark's own:
+        "acc", "acc_norm" or "pmi".
+    max_items : int or None
+        Only so many, drawn at random but always the same.
 
     Attributes
     ----------
-    ways : tuple of (int or None)
-        Among how many choices the right one is to be found, each way reported apart;
+    num_choices : tuple of (int or None)
+        Among how many choices the right one is to be found, each number reported apart;
         None is all. Fewer are as if drawn at random: the mean over all draws.
     """
 
-    rule = "sum"
-    ways: tuple[int | None, ...] = (None,)
+    metric: str = "acc"
+    num_choices: tuple[int | None, ...] = (None,)
 
-    def __init__(self, rule=None):
-        self.rule = self.rule if rule is None else rule
-        if self.rule not in RULES:
-            raise ValueError(f"rule: '{rule}' is none of {', '.join(RULES)}")
+    def __init__(self, metric: str | None = None, max_items: int | None = None):
+        self.metric = self.metric if metric is None else metric
+        if self.metric not in CHOICE_METRICS:
+            raise ValueError(
+                f"metric: '{metric}' is none of {', '.join(CHOICE_METRICS)}"
+            )
+        self.max_items = max_items
 
-    def columns(self, lm, items):
-        """See :meth:`Task.columns`."""
-        return choose_columns(lm, items)
+    # --- What a subclass declares ----------------------------------------------------
 
-    def answer(self, lm, items, column, heard, problems):
-        """See :meth:`Task.answer`."""
-        return score_items(lm, items, column, heard, problems)
+    def docs(self) -> Mapping[str, Any]:
+        """The documents of the set.
 
-    def figures(self, records, columns, seed):
-        """See :meth:`Task.figures`."""
-        found = {}
-        for ways in self.ways:
-            title = self.name if ways is None else f"{self.name} {ways}-way"
-            found[title] = {
-                **summarise(records, columns, self.rule, ways, seed),
-                "ways": ways,
-                "rule": self.rule,
-                "how": f"A choice has the highest {self.rule}: {RULES[self.rule]}; of "
-                f"n that tie each counts 1/n.",
-            }
-        return found
+        Returns
+        -------
+        dict
+            By id whatever the subclass makes of them.
+        """
+        raise NotImplementedError
+
+    def doc_to_text(self, doc: Any) -> Sequence[Content]:
+        """What the LLM reads before it chooses."""
+        raise NotImplementedError
+
+    def doc_to_choice(self, doc: Any) -> Sequence[Content]:
+        """What it chooses among."""
+        raise NotImplementedError
+
+    def doc_to_target(self, doc: Any) -> int:
+        """Which choice is right; the first, unless a subclass says otherwise."""
+        return 0
+
+    def doc_to_cluster(self, doc: Any) -> str | None:
+        """Of :class:`ssr_plugin.evaluation.harness.items.Item`."""
+        return None
+
+    # --- What comes of it ------------------------------------------------------------
+
+    def items(self, align):
+        """See :meth:`Benchmark.items`."""
+        self.notes = []
+        docs = self.docs()
+        return [self.item(name, docs[name]) for name in self.draw(docs)]
+
+    def item(self, name: str, doc: Any) -> ChoiceItem:
+        """A document as an item."""
+        return ChoiceItem(
+            name,
+            tuple(self.doc_to_text(doc)),
+            tuple(self.doc_to_choice(doc)),
+            self.doc_to_target(doc),
+            cluster=self.doc_to_cluster(doc),
+        )
+
+    def draw(self, names) -> list[str]:
+        """The ids that are used."""
+        return draw_names(names, self.max_items)
+
+    def partners(self, conditions, lm, items):
+        """See :meth:`Benchmark.partners`: those that ``pmi`` takes off."""
+        names = {x.unconditional for x in conditions} - {x.name for x in conditions}
+        reasons = {x: x.why_unavailable(lm, items) for x in make_conditions(names)}
+        for condition, reason in reasons.items():
+            if reason is not None and self.metric == "pmi":
+                raise ValueError(
+                    f"metric: pmi takes off what '{condition.name}' gives, and {reason}"
+                )
+        return [condition for condition, reason in reasons.items() if reason is None]
+
+    def answer(self, lm, items, condition, inputs, problems):
+        """See :meth:`Benchmark.answer`."""
+        return score_items(lm, items, condition, inputs, problems)
+
+    def metrics(self, records, conditions, seed):
+        """See :meth:`Benchmark.metrics`."""
+        summaries = {}
+        for number in self.num_choices:
+            title = self.name if number is None else f"{self.name} {number}-way"
+            summaries[title] = summarise_choices(
+                records, conditions, self.metric, number, seed
+            )
+        return summaries
 
     def examples(self, items, records, count):
-        """See :meth:`Task.examples`."""
-        return show_won_and_lost(self.name, items, records, self.rule, count)
+        """See :meth:`Benchmark.examples`."""
+        return show_won_and_lost(self.name, items, records, self.metric, count)

@@ -1,6 +1,6 @@
-"""The columns of a report: one item, its spoken parts read in different ways.
+"""The conditions of an evaluation that come with this package.
 
-| column | the spoken part is |
+| condition | what is spoken is |
 |---|---|
 | ``none`` | left out: what the choices alone tell |
 | ``written`` | the text as the set writes it, with case and marks |
@@ -8,48 +8,224 @@
 | ``cascade`` | the segmenter's own hypothesis, as text |
 | ``predicted`` | vectors, of segments found in the audio alone |
 | ``forced`` | vectors, of segments cut with the help of the reference transcript |
-| ``untouched`` | as ``text``, read by the LLM as it was before it was tuned |
+| ``predicted_lm_fusion`` | as ``predicted``, with what the LLM expects multiplied in |
+| ``forced_lm_fusion`` | as ``forced``, with what the LLM expects multiplied in |
+| ``base`` | as ``text``, read by the LLM as it was before it was tuned |
+| ``base_none`` | left out, read by the LLM as it was before it was tuned |
 
-All but ``written`` are read in the very same way, token for token, so that they differ
-in nothing but what stands for speech.
-
-A part of the context that has no audio, in an item that has some elsewhere, is read as
-its transcript by the columns that listen.
+An extension's own is added to the registry's table ``conditions``.
 """
 
-import contextlib
+from collections.abc import Iterable, Sequence
 
-import torch
-
-from ssr_plugin.evaluation.harness.items import Spoken, is_heard
-from ssr_plugin.inference.speech import Speech
-from ssr_plugin.llm.tokens import tokenize_inside
-
-#: In the order in which they are shown.
-COLUMNS = (
-    "none",
-    "written",
-    "text",
-    "cascade",
-    "predicted",
-    "forced",
-    "untouched",
+from ssr_plugin.evaluation.harness.condition import (
+    Condition,
+    transcript_input,
+    transcript_tokens,
 )
-#: Those that listen to audio, and how their segments are made.
-SEGMENTS = {"cascade": "predicted", "predicted": "predicted", "forced": "forced"}
+from ssr_plugin.evaluation.harness.items import Item, SpokenText
+from ssr_plugin.inference.speech_lm import SpeechLM
+from ssr_plugin.registry import get_registry
 
 
-def choose_columns(lm, items):
-    """The columns that a model can give of some items.
+class Nothing(Condition):
+    """The spoken content of the context is left out."""
+
+    name = "none"
+    title = "left out: what the choices alone tell"
+    order = 0
+
+    def why_unavailable(self, lm, items):
+        """See :meth:`Condition.why_unavailable`."""
+        if not any(_spoken_context(item) for item in items):
+            return "nothing is said before the choices"
+        return super().why_unavailable(lm, items)
+
+    def content_input(self, lm, content, speech):
+        """See :meth:`Condition.content_input`."""
+        return transcript_input(lm, "")
+
+
+class Written(Condition):
+    """The text as the set writes it."""
+
+    name = "written"
+    title = "the text as the set writes it"
+    order = 10
+
+    def why_unavailable(self, lm, items):
+        """See :meth:`Condition.why_unavailable`."""
+        spoken = (content for item in items for content in _spoken_context(item))
+        if not any(content.written is not None for content in spoken):
+            return "the set has the transcript alone"
+        return super().why_unavailable(lm, items)
+
+    def content_input(self, lm, content, speech):
+        """See :meth:`Condition.content_input`."""
+        return content.text if content.written is None else content.written
+
+
+class Text(Condition):
+    """The reference transcript, as the tokens that the connector was taught by."""
+
+    name = "text"
+    title = "the transcript as text, the best to hope for"
+    order = 20
+
+
+class Cascade(Condition):
+    """The segmenter's own hypothesis, as text."""
+
+    name = "cascade"
+    title = "the segmenter's own hypothesis, as text"
+    order = 30
+    segmentation = "predicted"
+    uses_transcripts = False
+    why_unanswered = "the segmenter does not say what it hears"
+
+    def can_answer(self, item, speech):
+        """See :meth:`Condition.can_answer`: the segmenter must say what it hears."""
+        return all(x.hypothesis is not None or not len(x) for x in speech)
+
+    def content_input(self, lm, content, speech):
+        """See :meth:`Condition.content_input`."""
+        return transcript_input(
+            lm, content.text if speech is None else self.reading(speech)
+        )
+
+    def choice_input(self, lm, choice, speech):
+        """See :meth:`Condition.choice_input`."""
+        if speech is None:
+            return super().choice_input(lm, choice, None)
+        return transcript_tokens(lm, self.reading(speech)), None
+
+    def reading(self, speech):
+        """See :meth:`Condition.reading`."""
+        return speech.hypothesis or ""
+
+
+class Predicted(Condition):
+    """Vectors of segments that are found in the audio alone.
+
+    A choice that is heard is scored by the tokens that its vectors read as.
+    """
+
+    name = "predicted"
+    title = "vectors, segments found in the audio alone"
+    order = 40
+    segmentation = "predicted"
+    uses_transcripts = False
+
+    def choice_input(self, lm, choice, speech):
+        """See :meth:`Condition.choice_input`."""
+        if speech is None:
+            return super().choice_input(lm, choice, None)
+        return speech.tokens, speech.vectors
+
+
+class Forced(Condition):
+    """Vectors of segments that are cut with the help of the transcript.
+
+    A choice that is heard is scored by the tokens of its transcript.
+    """
+
+    name = "forced"
+    title = "vectors, segments cut with the help of the reference transcript"
+    order = 50
+    segmentation = "forced"
+
+
+class PredictedLMFusion(Predicted):
+    """As ``predicted``, with LM fusion."""
+
+    name = "predicted_lm_fusion"
+    title = "as predicted, what the LLM expects multiplied into what is heard"
+    order = 60
+    lm_fusion = True
+
+
+class ForcedLMFusion(Forced):
+    """As ``forced``, with LM fusion."""
+
+    name = "forced_lm_fusion"
+    title = "as forced, what the LLM expects multiplied into what is heard"
+    order = 70
+    lm_fusion = True
+
+
+class Base(Text):
+    """As ``text``, read by the LLM as it was before it was tuned."""
+
+    name = "base"
+    title = "the transcript as text, read by the LLM before it was tuned"
+    order = 80
+    base_model = True
+    unconditional = "base_none"
+
+
+class BaseNothing(Nothing):
+    """As ``none``, read by the LLM as it was before it was tuned."""
+
+    name = "base_none"
+    title = "left out, read by the LLM before it was tuned"
+    order = 90
+    base_model = True
+    unconditional = "base_none"
+
+
+def _spoken_context(item):
+    """The spoken contents of an item's context."""
+    return [content for content in item.context if isinstance(content, SpokenText)]
+
+
+def make_conditions(names: Iterable[str]) -> list[Condition]:
+    """Conditions by their names.
 
     Arguments
     ---------
-    lm : ssr_plugin.inference.speech_lm.SpeechLM
-    items : list of Item or Prompt
+    names : list of str
 
     Returns
     -------
-    columns : list of str
+    list of Condition
+        In the order in which they are shown.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+
+    Example
+    -------
+    >>> [condition.name for condition in make_conditions(["forced", "text"])]
+    ['text', 'forced']
+    """
+    table = get_registry().conditions
+    return sort_conditions({name: table.get(name)() for name in names}.values())
+
+
+def sort_conditions(conditions: Iterable[Condition]) -> list[Condition]:
+    """Conditions in the order in which they are shown, each name once."""
+    by_name = {condition.name: condition for condition in conditions}
+    return sorted(
+        by_name.values(), key=lambda condition: (condition.order, condition.name)
+    )
+
+
+def choose_conditions(
+    conditions: Iterable[Condition], lm: SpeechLM, items: Sequence[Item]
+) -> tuple[list[Condition], list[str]]:
+    """The conditions in which a model can be asked about some items.
+
+    Arguments
+    ---------
+    conditions : list of Condition
+    lm : ssr_plugin.inference.speech_lm.SpeechLM
+    items : list of Item
+
+    Returns
+    -------
+    conditions : list of Condition
     notes : list of str
         Why others are missing.
 
@@ -58,183 +234,15 @@ def choose_columns(lm, items):
     ValueError
         If there are none.
     """
-    contexts = [p for item in items for p in item.context if isinstance(p, Spoken)]
-    columns, notes = {"text"}, []
-    if contexts:
-        columns.add("none")
-    if any(part.written is not None for part in contexts):
-        columns.add("written")
-    if lm.tuned is not None:
-        columns.add("untouched")
-    if not all(item.heard() for item in items):
-        notes.append("nothing to hear: the set is read as text alone")
-    else:
-        columns.add("forced")
-        if "predicted" in lm.segmenters:
-            columns |= {"cascade", "predicted"}
+    available: list[Condition] = []
+    missing: dict[str, list[str]] = {}
+    for condition in conditions:
+        reason = condition.why_unavailable(lm, items)
+        if reason is None:
+            available.append(condition)
         else:
-            notes.append(
-                "no predicted columns: this model has no segmenter for audio alone"
-            )
-    choices = [x for item in items for x in getattr(item, "choices", ())]
-    if any(isinstance(choice, Spoken) and not choice.text for choice in choices):
-        columns &= {"cascade", "predicted"}
-        notes.append(
-            "no text and no forced columns: the set does not tell all that is said"
-        )
-    if not columns:
-        raise ValueError(f"no column is left: {'; '.join(notes)}")
-    return [column for column in COLUMNS if column in columns], notes
-
-
-def heard_by(heard, column, item):
-    """What a column hears of an item.
-
-    Arguments
-    ---------
-    heard : dict
-        Of :func:`ssr_plugin.evaluation.harness.audio_inputs.hear_parts`.
-    column : str
-    item : Item or Prompt
-
-    Returns
-    -------
-    list of Speech
-        One of each of :meth:`Item.heard`; none where the column does not listen.
-
-    Example
-    -------
-    >>> from ssr_plugin.evaluation.harness.items import Prompt
-    >>> heard = {"predicted": {"1": ["a speech"]}}
-    >>> item = Prompt("1", ())
-    >>> heard_by(heard, "cascade", item), heard_by(heard, "text", item)
-    (['a speech'], [])
-    """
-    return heard[SEGMENTS[column]][item.id] if column in SEGMENTS else []
-
-
-@contextlib.contextmanager
-def reader(lm, column):
-    """The LLM that reads a column, in the block.
-
-    Arguments
-    ---------
-    lm : ssr_plugin.inference.speech_lm.SpeechLM
-    column : str
-
-    Yields
-    ------
-    ssr_plugin.llm.text_llm.TextLLM or ssr_plugin.llm.tuning.TunedLLM
-    """
-    if lm.tuned is None:
-        yield lm.llm
-    elif column.startswith("untouched"):
-        with lm.tuned.base_model() as llm:
-            yield llm
-    else:
-        yield lm.tuned
-
-
-def fill_context(lm, item, column, spoken):
-    """A prompt: an item's context as a column reads it.
-
-    Arguments
-    ---------
-    lm : ssr_plugin.inference.speech_lm.SpeechLM
-    item : Item or Prompt
-    column : str
-    spoken : list of Speech
-        What was heard in each of :meth:`Item.heard`, of the column's segments; not used
-        where the column does not listen.
-
-    Returns
-    -------
-    list of (str or Speech)
-
-    Example
-    -------
-    >>> from ssr_plugin import SpeechLM
-    >>> from ssr_plugin.evaluation.harness.items import Item
-    >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
-    >>> item = Item("1", (Spoken("THE CAT"), " sat"), (" a", " b"), answer=0)
-    >>> [part.text for part in fill_context(lm, item, "text", [])[:1]]
-    ['THE CAT']
-    >>> lm.embed_prompts(fill_context(lm, item, "none", [])).shape
-    torch.Size([2, 16])
-    """
-    waiting = iter(spoken)
-    prompt = []
-    for part in item.context:
-        if isinstance(part, str):
-            prompt.append(part)
-        elif column == "written":
-            prompt.append(part.text if part.written is None else part.written)
-        elif column in ("none", "untouched none"):
-            prompt.append(as_speech(lm, ""))
-        elif column in ("text", "untouched") or not is_heard(part):
-            prompt.append(as_speech(lm, part.text))
-        elif column == "cascade":
-            prompt.append(as_speech(lm, next(waiting).hypothesis or ""))
-        else:
-            prompt.append(next(waiting))
-    return prompt
-
-
-def as_speech(lm, text):
-    """A text in the place of speech: the embeddings of a transcript's tokens.
-
-    Arguments
-    ---------
-    lm : ssr_plugin.inference.speech_lm.SpeechLM
-    text : str
-        May be empty.
-
-    Returns
-    -------
-    Speech
-        Without times.
-    """
-    tokens = transcript_tokens(lm, text)
-    vectors = lm.llm.embed(torch.tensor(tokens, dtype=torch.long, device=lm.device))
-    return Speech(vectors, tokens, text, [], [], "none", None, 0.0)
-
-
-def transcript_tokens(lm, text):
-    """A transcript's tokens, as the connector was taught to read them."""
-    return lm.segmenters["forced"].tokenize(text)[0] if text.strip() else []
-
-
-def fill_choices(lm, item, column, spoken):
-    """The tokens by which an item's choices are scored, and how a column reads them.
-
-    A choice that is heard is scored as the column hears it: by the tokens of its
-    transcript (forced) or those nearest to its vectors (predicted), each given the
-    vectors before it; or by the hypothesis, as text (cascade).
-
-    Arguments
-    ---------
-    lm, item, column, spoken
-        Of :func:`fill_context`.
-
-    Returns
-    -------
-    tokens : list of list of int
-        Of each choice; none where nothing was heard.
-    vectors : list of (torch.Tensor or None)
-        [K, H] where a choice is read as vectors.
-    """
-    waiting = iter(spoken[len(spoken) - sum(map(is_heard, item.choices)) :])
-    tokens, vectors = [], []
-    for choice in item.choices:
-        heard = next(waiting) if column in SEGMENTS and is_heard(choice) else None
-        if column == "cascade" and heard is not None:
-            tokens.append(transcript_tokens(lm, heard.hypothesis or ""))
-            heard = None
-        elif column == "predicted" and heard is not None:
-            tokens.append(heard.tokens)
-        elif isinstance(choice, Spoken):
-            tokens.append(transcript_tokens(lm, choice.text))
-        else:
-            tokens.append(tokenize_inside(lm.llm.tokenizer, choice))
-        vectors.append(None if heard is None else heard.vectors)
-    return tokens, vectors
+            missing.setdefault(reason, []).append(condition.name)
+    notes = [f"no {', '.join(names)}: {reason}" for reason, names in missing.items()]
+    if not available:
+        raise ValueError(f"no condition is left: {'; '.join(notes)}")
+    return available, notes

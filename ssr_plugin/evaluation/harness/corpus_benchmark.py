@@ -1,9 +1,10 @@
-"""Utterances of a prepared corpus, for tasks that are made of them."""
+"""Utterances of a prepared corpus, for benchmarks that are made of them."""
 
 from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.data.splits import select_splits
-from ssr_plugin.evaluation.harness.items import Spoken, draw_names
-from ssr_plugin.evaluation.harness.measured_benchmark import MeasuredTask
+from ssr_plugin.data.subsets import draw_names
+from ssr_plugin.evaluation.harness.items import SpokenText
+from ssr_plugin.evaluation.harness.measured_benchmark import MeasuredBenchmark
 from ssr_plugin.problems import Problems
 
 
@@ -69,7 +70,7 @@ def read_utterances(dataset, split, max_skipped_share):
     return rows
 
 
-class CorpusTask(MeasuredTask):
+class CorpusBenchmark(MeasuredBenchmark):
     """Something that is measured of each utterance of a corpus.
 
     Arguments
@@ -107,39 +108,39 @@ class CorpusTask(MeasuredTask):
         ValueError
             If there are none, or two splits have one of the same id.
         """
-        found = {}
+        rows: dict[str, AlignmentItem] = {}
         splits = choose_splits(self.dataset, self.splits)
         for split in splits:
-            rows = read_utterances(self.dataset, split, self.max_skipped_share)
-            both = sorted(found.keys() & rows.keys())
+            more = read_utterances(self.dataset, split, self.max_skipped_share)
+            both = sorted(rows.keys() & more.keys())
             if both:
                 raise ValueError(f"splits: '{both[0]}' is in two of {self.splits}")
-            found |= rows
-        if not found:
+            rows |= more
+        if not rows:
             raise ValueError(
                 f"there is no utterance in {', '.join(splits)} of "
                 f"'{self.dataset.folder}'"
             )
-        return {name: found[name] for name in draw_names(found, self.max_items)}
+        return {name: rows[name] for name in draw_names(rows, self.max_items)}
 
 
 def as_spoken(rows, align):
-    """Utterances as parts of items, aligned by their own ids.
+    """Utterances as contents of items, aligned by their own ids.
 
     Arguments
     ---------
     rows : dict
         AlignmentItem by id.
     align : callable
-        Of :meth:`ssr_plugin.evaluation.harness.benchmark.Task.items`.
+        Of :meth:`ssr_plugin.evaluation.harness.benchmark.Benchmark.items`.
 
     Returns
     -------
     dict
-        Spoken by id; without alignment where there is none.
+        SpokenText by id; without alignment where there is none.
     """
     alignments = align(list(rows.values()))
     return {
-        name: Spoken(row.text, str(row.wav), alignment=alignments.get(name))
+        name: SpokenText(row.text, str(row.wav), alignment=alignments.get(name))
         for name, row in rows.items()
     }

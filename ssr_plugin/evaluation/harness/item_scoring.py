@@ -1,68 +1,67 @@
 """Choices of items, scored by an LLM."""
 
-from ssr_plugin.evaluation.harness.conditions import (
-    fill_choices,
-    fill_context,
-    heard_by,
-    reader,
-)
 from ssr_plugin.llm.choices import score_choices
 
 
-def score_items(lm, items, column, heard, problems):
-    """Log-likelihoods of the choices of some items in a column.
+def score_items(lm, items, condition, inputs, problems):
+    """Log-likelihoods of the choices of some items in a condition.
 
     Arguments
     ---------
     lm : ssr_plugin.inference.speech_lm.SpeechLM
-    items : list of Item
-    column : str
-    heard : dict
-        Of :func:`ssr_plugin.evaluation.harness.audio_inputs.hear_parts`.
+    items : list of ChoiceItem
+    condition : ssr_plugin.evaluation.harness.condition.Condition
+    inputs : ssr_plugin.evaluation.harness.audio_inputs.SpeechInputs
     problems : ssr_plugin.problems.Problems
         Where items are noted that the LLM cannot read.
 
     Yields
     ------
-    item : Item
-    found : dict
-        "counts", of each choice's tokens, and "sums", each choice's log-likelihood
-        (nats; None where nothing was heard).
+    item : ChoiceItem
+    answer : dict
+        "log_likelihoods", each choice's (nats; None where nothing was heard);
+        "num_tokens" of each; "unconditional", the condition that ``pmi`` takes off.
     """
-    spoken = [heard_by(heard, column, item) for item in items]
-    pairs = list(zip(items, spoken, strict=True))
-    embeds = lm.embed_prompts([fill_context(lm, i, column, x) for i, x in pairs])
-    filled = [fill_choices(lm, i, column, x) for i, x in pairs]
+    speech = [inputs.of(condition, item) for item in items]
+    pairs = list(zip(items, speech, strict=True))
+    embeds = lm.embed_prompts([condition.fill_context(lm, i, x) for i, x in pairs])
+    choices = [condition.fill_choices(lm, i, x) for i, x in pairs]
     lengths = [
-        len(embed) + max(map(len, own))
-        for embed, (own, _) in zip(embeds, filled, strict=True)
+        len(embed) + max(len(tokens) for tokens, _ in filled)
+        for embed, filled in zip(embeds, choices, strict=True)
     ]
     fit = find_fitting(lm, items, lengths, problems)
     # Of those in which something is said.
-    tokens = [[ids for ids in filled[i][0] if ids] for i in fit]
-    vectors = [[v for x, v in zip(*filled[i], strict=True) if x] for i in fit]
-    with reader(lm, column) as llm:
+    spoken = [[(ids, v) for ids, v in choices[i] if ids] for i in fit]
+    with condition.reader(lm) as llm:
         scores = score_choices(
-            llm.load_model(), llm.embed, [embeds[i] for i in fit], tokens, vectors
+            llm.load_model(),
+            llm.embed,
+            [embeds[i] for i in fit],
+            [[ids for ids, _ in filled] for filled in spoken],
+            [[vectors for _, vectors in filled] for filled in spoken],
         )
     for i, sums in zip(fit, scores, strict=True):
-        own, left = filled[i][0], iter(sums)
+        remaining = iter(sums)
         yield (
             items[i],
             {
-                "counts": [*map(len, own)],
-                "sums": [next(left) if x else None for x in own],
+                "log_likelihoods": [
+                    next(remaining) if tokens else None for tokens, _ in choices[i]
+                ],
+                "num_tokens": [len(tokens) for tokens, _ in choices[i]],
+                "unconditional": condition.unconditional,
             },
         )
 
 
 def find_fitting(lm, items, lengths, problems):
-    """Places of the items that the LLM can read; the others are noted.
+    """Indices of the items that the LLM can read; the others are noted.
 
     Arguments
     ---------
     lm : ssr_plugin.inference.speech_lm.SpeechLM
-    items : list of Item or Prompt
+    items : list of Item
     lengths : list of int
         Positions that each takes.
     problems : ssr_plugin.problems.Problems
@@ -71,11 +70,21 @@ def find_fitting(lm, items, lengths, problems):
     -------
     list of int
     """
-    most = getattr(lm.llm.config, "max_position_embeddings", None)
-    places = []
+    most = context_length(lm)
+    indices = []
     for i, (item, length) in enumerate(zip(items, lengths, strict=True)):
         if most is None or length <= most:
-            places.append(i)
+            indices.append(i)
         elif item.id not in problems.reasons:
             problems.add(item.id, f"{length} tokens, of which the LLM takes {most}")
-    return places
+    return indices
+
+
+def context_length(lm):
+    """Most positions that a model's LLM reads; None where its configuration is silent.
+
+    Arguments
+    ---------
+    lm : ssr_plugin.inference.speech_lm.SpeechLM
+    """
+    return getattr(lm.llm.config, "max_position_embeddings", None)

@@ -1,14 +1,14 @@
-"""What a task is made of: items, each a context, and what may follow it."""
+"""What a benchmark is made of: items, each a context, and what may follow it."""
 
 import dataclasses
-import random
+from typing import Any, TypeGuard
 
 from ssr_plugin.alignment.record import Alignment
 
 
 @dataclasses.dataclass(frozen=True)
-class Spoken:
-    """A part of an item that is heard, or could be.
+class SpokenText:
+    """A text in an item that is spoken, or could be.
 
     Arguments
     ---------
@@ -20,7 +20,7 @@ class Spoken:
     seconds : float or None
         Only so much of the file, from its start.
     alignment : Alignment or None
-        Of ``text`` and that audio, if the task knows it.
+        Of ``text`` and that audio, if the benchmark knows it.
     written : str or None
         The text as the set writes it, with case and marks, if that is another.
     """
@@ -32,46 +32,74 @@ class Spoken:
     written: str | None = None
 
 
+#: What items are made of: text that is only text, and text that is spoken.
+Content = str | SpokenText
+
+
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One question of a task.
+    """One question of a benchmark.
 
     Arguments
     ---------
     id : str
-        Unique in its task.
-    context : tuple of (str or Spoken)
-        What the LLM reads before it chooses.
-    choices : tuple of (str or Spoken)
-        Two or more. A ``str`` is scored as it stands, with the blank before it if there
-        is one; a ``Spoken`` one by the tokens of its transcript, given the context. One
-        that has audio is heard, too, by the columns that listen; without a transcript,
-        by those alone that need none.
-    answer : int
-        Which choice is right.
+        Unique in its benchmark.
+    context : tuple of (str or SpokenText)
+        What the LLM reads.
     cluster : str or None
         Items of one cluster stand or fall together, and the bootstrap draws them so.
+    """
+
+    id: str
+    context: tuple[Content, ...] = ()
+    cluster: str | None = dataclasses.field(default=None, kw_only=True)
+
+    def contents(self) -> tuple[Content, ...]:
+        """All that the item is made of; the context comes first."""
+        return self.context
+
+    def recordings(self) -> list[SpokenText]:
+        """Those of its contents that have audio, in order."""
+        return [content for content in self.contents() if has_audio(content)]
+
+    def to_record(self) -> dict[str, Any]:
+        """What its record says of it besides its id and cluster, JSON-able."""
+        return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class ChoiceItem(Item):
+    """An item with choices, of which one is right.
+
+    Arguments
+    ---------
+    id, context, cluster
+        Of :class:`Item`.
+    choices : tuple of (str or SpokenText)
+        Two or more. A ``str`` is scored as it stands, with the blank before it if there
+        is one; a ``SpokenText`` by the tokens of its transcript, given the context. One
+        that has audio is heard, too, by the conditions that listen; without a
+        transcript, by those alone that need none.
+    target : int
+        Which choice is right.
 
     Raises
     ------
     ValueError
-        If there are not two choices, or one is empty, or none of them is the answer.
+        If there are not two choices, or one is empty, or none of them is the target.
 
     Example
     -------
-    >>> Item("1", (Spoken("the cat"),), (" sat", " flew"), answer=0).choices
+    >>> ChoiceItem("1", (SpokenText("the cat"),), (" sat", " flew"), 0).choices
     (' sat', ' flew')
-    >>> Item("1", ("the cat",), (" sat",), answer=0)
+    >>> ChoiceItem("1", ("the cat",), (" sat",), 0)
     Traceback (most recent call last):
         ...
     ValueError: item '1': 1 choice; there must be two or more
     """
 
-    id: str
-    context: tuple
-    choices: tuple
-    answer: int
-    cluster: str | None = None
+    choices: tuple[Content, ...] = ()
+    target: int = 0
 
     def __post_init__(self):
         if len(self.choices) < 2:
@@ -79,106 +107,67 @@ class Item:
                 f"item '{self.id}': {len(self.choices)} choice; there must be two or "
                 f"more"
             )
-        if not all(spell(x).strip() or is_heard(x) for x in self.choices):
+        if not all(spelling(x).strip() or has_audio(x) for x in self.choices):
             raise ValueError(f"item '{self.id}': a choice is empty")
-        if not 0 <= self.answer < len(self.choices):
+        if not 0 <= self.target < len(self.choices):
             raise ValueError(
-                f"item '{self.id}': the answer is {self.answer}, of "
+                f"item '{self.id}': the target is {self.target}, of "
                 f"{len(self.choices)} choices"
             )
 
-    def heard(self):
-        """What is heard of the context and the choices.
+    def contents(self):
+        """See :meth:`Item.contents`."""
+        return (*self.context, *self.choices)
 
-        Returns
-        -------
-        list of Spoken
-            Those with audio; of the context come first.
-        """
-        return [part for part in (*self.context, *self.choices) if is_heard(part)]
-
-    def known(self):
-        """What its record says of it besides its name."""
-        return {"answer": self.answer}
+    def to_record(self):
+        """See :meth:`Item.to_record`."""
+        return {"target": self.target}
 
 
 @dataclasses.dataclass(frozen=True)
-class Prompt:
-    """What an LLM reads without choosing.
+class PromptItem(Item):
+    """An item without choices: something is measured of what the LLM reads or writes.
 
     Arguments
     ---------
-    id : str
-        Unique in its task.
-    context : tuple of (str or Spoken)
-        What the LLM reads.
-    text : str
-        What is measured against: a transcript, or a document.
-    cluster : str or None
+    id, context, cluster
         Of :class:`Item`.
+    reference : str
+        What is measured against: a transcript, or a document.
 
     Example
     -------
-    >>> [part.text for part in Prompt("1", (Spoken("the cat", "1.wav"), "!")).heard()]
+    >>> item = PromptItem("1", (SpokenText("the cat", "1.wav"), "!"), "the cat")
+    >>> [content.text for content in item.recordings()]
     ['the cat']
     """
 
-    id: str
-    context: tuple
-    text: str = ""
-    cluster: str | None = None
+    reference: str = ""
 
-    def heard(self):
-        """See :meth:`Item.heard`."""
-        return [part for part in self.context if is_heard(part)]
-
-    def known(self):
-        """See :meth:`Item.known`."""
-        return {"text": self.text}
+    def to_record(self):
+        """See :meth:`Item.to_record`."""
+        return {"reference": self.reference}
 
 
-def is_heard(part):
-    """Whether a part of an item has audio.
+def has_audio(content: Content) -> TypeGuard[SpokenText]:
+    """Whether a content of an item is to be heard.
 
     Example
     -------
-    >>> is_heard(Spoken("the cat", "cat.wav")), is_heard(Spoken("the cat"))
+    >>> has_audio(SpokenText("the cat", "cat.wav")), has_audio(SpokenText("the cat"))
     (True, False)
     """
-    return isinstance(part, Spoken) and part.wav is not None
+    return isinstance(content, SpokenText) and content.wav is not None
 
 
-def spell(part):
-    """The text of a part of an item.
-
-    Example
-    -------
-    >>> spell(Spoken("the cat")), spell(" sat"), spell(Spoken("", written="S AE G"))
-    ('the cat', ' sat', 'S AE G')
-    """
-    return part if isinstance(part, str) else part.text or part.written or ""
-
-
-def draw_names(names, max_items=None):
-    """So many names, drawn at random but always the same.
-
-    Arguments
-    ---------
-    names : iterable of str
-    max_items : int or None
-        None is all.
-
-    Returns
-    -------
-    list of str
-        Sorted.
+def spelling(content: Content) -> str:
+    """A content of an item as text.
 
     Example
     -------
-    >>> draw_names("dbca"), draw_names("dbca", 3) == draw_names("abcd", 3)
-    (['a', 'b', 'c', 'd'], True)
+    >>> [spelling(x) for x in (SpokenText("a cat"), SpokenText("", written="S AE G"))]
+    ['a cat', 'S AE G']
     """
-    names = sorted(names)
-    if max_items is None or max_items >= len(names):
-        return names
-    return sorted(random.Random(0).sample(names, max_items))
+    if isinstance(content, str):
+        return content
+    return content.text or content.written or ""

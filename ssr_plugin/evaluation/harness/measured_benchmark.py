@@ -1,38 +1,34 @@
-"""Tasks without choices: something is measured of each item."""
+"""Benchmarks without choices: something is measured of each item."""
 
-from ssr_plugin.evaluation.harness.benchmark import Task
-from ssr_plugin.evaluation.harness.conditions import choose_columns
-from ssr_plugin.evaluation.harness.summary import summarise_measure
-
-# Without what is heard, or as it is written, there is nothing to measure.
-_LEFT_OUT = ("none", "written")
+from ssr_plugin.evaluation.harness.benchmark import Benchmark
+from ssr_plugin.evaluation.harness.metric import Metric
+from ssr_plugin.evaluation.harness.summary import summarise_metric
 
 
-class MeasuredTask(Task):
-    """A set of items, each with a share in one figure or more.
+class MeasuredBenchmark(Benchmark):
+    """A set of items, each with a share in one metric or more.
 
-    What :meth:`Task.answer` finds has "measured": by name of a measure, what the item
-    adds above and below its line. A column may lack some measures.
+    What :meth:`Benchmark.answer` gives has "metrics": by name of a metric, what the
+    item adds to its numerator and denominator. A condition may lack some metrics.
 
     Attributes
     ----------
-    measures : tuple of ssr_plugin.evaluation.harness.measures.Measure
+    metric_list : tuple of ssr_plugin.evaluation.harness.metric.Metric
     """
 
-    measures: tuple
+    metric_list: tuple[Metric, ...]
 
-    def columns(self, lm, items):
-        """See :meth:`Task.columns`."""
-        columns, notes = choose_columns(lm, items)
-        return [column for column in columns if column not in _LEFT_OUT], notes
+    def takes(self, condition):
+        """See :meth:`Benchmark.takes`: of nothing, nothing can be measured."""
+        return condition.name != condition.unconditional
 
-    def figures(self, records, columns, seed):
-        """See :meth:`Task.figures`."""
-        found = {}
-        for measure in self.measures:
-            figures = summarise_measure(records, columns, measure, seed)
-            if figures["columns"]:
-                own = measure.name == self.name
-                title = self.name if own else f"{self.name} {measure.name}"
-                found[title] = {**figures, "how": measure.says}
-        return found
+    def metrics(self, records, conditions, seed):
+        """See :meth:`Benchmark.metrics`."""
+        summaries = {}
+        for metric in self.metric_list:
+            summary = summarise_metric(records, conditions, metric, seed)
+            if summary["conditions"]:
+                same = metric.name == self.name
+                title = self.name if same else f"{self.name} {metric.name}"
+                summaries[title] = summary
+        return summaries

@@ -19,7 +19,7 @@ class Records:
 
     Example
     -------
-    >>> path = getfixture("tmp_path") / "task.jsonl"
+    >>> path = getfixture("tmp_path") / "copa.jsonl"
     >>> Records(path).add([{"key": "a", "id": "1"}])
     >>> Records(path)["a"]
     {'key': 'a', 'id': '1'}

@@ -1,12 +1,14 @@
-"""From answers to figures, by column, and what speech keeps of the text's."""
+"""From answers to metrics, by condition, and what speech keeps of the text's."""
 
 import dataclasses
 
 import numpy as np
 
-from ssr_plugin.evaluation.harness.choice_rules import choice_scores, share_right
-from ssr_plugin.evaluation.harness.conditions import SEGMENTS
-from ssr_plugin.evaluation.harness.measures import ACCURACY
+from ssr_plugin.evaluation.harness.choice_metrics import (
+    CHOICE_METRICS,
+    choice_scores,
+    share_right,
+)
 from ssr_plugin.metrics.intervals import (
     interval,
     kept_share,
@@ -14,65 +16,70 @@ from ssr_plugin.metrics.intervals import (
     resample_sums,
 )
 
-#: What speech is measured against.
+#: The condition that speech is measured against.
 TOPLINE = "text"
 
 
-def summarise(records, columns, rule, ways=None, seed=0):
-    """The figures of a task of choices.
+def summarise_choices(records, conditions, metric, num_choices=None, seed=0):
+    """The figures of a benchmark of choices.
 
     Arguments
     ---------
     records : list of dict
         Of :func:`ssr_plugin.evaluation.harness.answering.answer_items`; at least one.
-    columns : list of str
+    conditions : list of Condition
         Those that an item lacks are left out.
-    rule : str
-        Of ``ssr_plugin.evaluation.harness.choice_rules.RULES``.
-    ways : int or None
-        Of :class:`ssr_plugin.evaluation.harness.benchmark.Task`.
+    metric : str
+        Of ``ssr_plugin.evaluation.harness.choice_metrics.CHOICE_METRICS``.
+    num_choices : int or None
+        Of :class:`ssr_plugin.evaluation.harness.choice_benchmark.ChoiceBenchmark`.
     seed : int
         Of the bootstrap.
 
     Returns
     -------
     dict
-        "items"; "measure", that is accuracy; "chance" (%); "columns": by name
-        "segments" ("forced", "predicted" or None, where nothing was heard), "accuracy"
-        and its "interval" (%), and of those that listen "kept", the share of the text's
-        gain over chance (%), with its "kept_interval"; None where the text is not above
-        chance.
+        "items"; "metric"; "num_choices"; "chance" (%); "conditions": by name
+        "segmentation" ("forced", "predicted" or None, where nothing was heard), the
+        metric by its name and its "interval" (%), and of those that listen "kept", the
+        share of the text's gain over chance (%), with its "kept_interval"; None where
+        the text is not above chance.
 
     Example
     -------
-    >>> record = {"answer": 0, "cluster": "1"}
-    >>> record["sums"] = {"text": [-1.0, -2.0], "forced": [-3.0, -3.0]}
-    >>> figures = summarise([record], ["text", "forced"], rule="sum")
-    >>> figures["chance"], figures["columns"]["forced"]["accuracy"]
+    >>> from ssr_plugin.evaluation.harness.conditions import make_conditions
+    >>> record = {"target": 0, "cluster": "1", "conditions": {
+    ...     "text": {"log_likelihoods": [-1.0, -2.0]},
+    ...     "forced": {"log_likelihoods": [-3.0, -3.0]},
+    ... }}
+    >>> conditions = make_conditions(["text", "forced"])
+    >>> summary = summarise_choices([record], conditions, "acc")
+    >>> summary["chance"], summary["conditions"]["forced"]["acc"]
     (50.0, 50.0)
     """
-    columns = [c for c in columns if all(c in record["sums"] for record in records)]
-    won = 100 * np.array(
+    conditions = _answered(records, conditions)
+    names = [condition.name for condition in conditions]
+    right = 100 * np.array(
         [
-            [right(record, column, rule, ways) for column in columns]
+            [is_right(record, x, metric, num_choices) for x in names]
             for record in records
         ]
     )
     chance = float(
-        np.mean([100 / (ways or len(record["sums"][columns[0]])) for record in records])
+        np.mean([100 / (num_choices or _count(record, names[0])) for record in records])
     )
-    draws = resample_means(won, [record["cluster"] for record in records], seed)
+    draws = resample_means(right, [record["cluster"] for record in records], seed)
     figures = {}
-    for i, column in enumerate(columns):
-        figures[column] = {
-            "segments": SEGMENTS.get(column),
-            "accuracy": float(won[:, i].mean()),
+    for i, condition in enumerate(conditions):
+        figures[condition.name] = {
+            "segmentation": condition.segmentation,
+            metric: float(right[:, i].mean()),
             "interval": interval(draws[:, i]),
         }
-        if column in SEGMENTS and TOPLINE in columns:
-            best = columns.index(TOPLINE)
-            kept = kept_share(won[:, i].mean(), won[:, best].mean(), chance)
-            figures[column] |= {
+        if condition.listens and TOPLINE in names:
+            best = names.index(TOPLINE)
+            kept = kept_share(right[:, i].mean(), right[:, best].mean(), chance)
+            figures[condition.name] |= {
                 "kept": float(kept) if np.isfinite(kept) else None,
                 "kept_interval": interval(
                     kept_share(draws[:, i], draws[:, best], chance)
@@ -80,73 +87,91 @@ def summarise(records, columns, rule, ways=None, seed=0):
             }
     return {
         "items": len(records),
-        "measure": dataclasses.asdict(ACCURACY),
+        "metric": dataclasses.asdict(CHOICE_METRICS[metric]),
+        "num_choices": num_choices,
         "chance": chance,
-        "columns": figures,
+        "conditions": figures,
     }
 
 
-def summarise_measure(records, columns, measure, seed=0):
-    """A figure of what was measured.
+def summarise_metric(records, conditions, metric, seed=0):
+    """The figures of something that was measured.
 
     Arguments
     ---------
     records : list of dict
-        With "measured": by column and measure, what an item has above and below.
-    columns : list of str
+        With "metrics" in a condition: by name what an item has as numerator and
+        denominator.
+    conditions : list of Condition
         Those that an item lacks are left out.
-    measure : ssr_plugin.evaluation.harness.measures.Measure
+    metric : ssr_plugin.evaluation.harness.metric.Metric
     seed : int
         Of the bootstrap.
 
     Returns
     -------
     dict
-        "items"; "measure"; "columns": by name "segments" (as :func:`summarise`), the
-        figure by the measure's name, and its "interval"; None where there is nothing to
-        divide by.
+        "items"; "metric"; "conditions": by name "segmentation" (as
+        :func:`summarise_choices`), the metric by its name, and its "interval"; None
+        where there is nothing to divide by.
 
     Example
     -------
-    >>> from ssr_plugin.evaluation.harness.measures import Measure
-    >>> wer = Measure("wer", "%", "Word errors per word.", factor=100)
+    >>> from ssr_plugin.evaluation.harness.conditions import make_conditions
+    >>> from ssr_plugin.evaluation.harness.metric import Metric
+    >>> wer = Metric("wer", "%", "Word errors per word.", factor=100)
     >>> records = [
-    ...     {"cluster": name, "measured": {"text": {"wer": [errors, 10]}}}
-    ...     for name, errors in (("a", 1), ("b", 3))
+    ...     {"cluster": x, "conditions": {"text": {"metrics": {"wer": [errors, 10]}}}}
+    ...     for x, errors in (("a", 1), ("b", 3))
     ... ]
-    >>> summarise_measure(records, ["text", "forced"], wer)["columns"]
-    {'text': {'segments': None, 'wer': 20.0, 'interval': [10.0, 30.0]}}
+    >>> conditions = make_conditions(["text", "forced"])
+    >>> summarise_metric(records, conditions, wer)["conditions"]
+    {'text': {'segmentation': None, 'wer': 20.0, 'interval': [10.0, 30.0]}}
     """
     clusters = [record["cluster"] for record in records]
     figures = {}
-    for column in columns:
-        own = [record.get("measured", {}).get(column, {}) for record in records]
-        if not all(measure.name in found for found in own):
+    for condition in _answered(records, conditions):
+        answers = [r["conditions"][condition.name]["metrics"] for r in records]
+        if not all(metric.name in ratios for ratios in answers):
             continue
-        sides = np.array([found[measure.name] for found in own], dtype=float)  # [I, 2]
-        value = float(measure.value(*sides.sum(0)))
-        draws = measure.value(*resample_sums(sides, clusters, seed).T)
-        figures[column] = {
-            "segments": SEGMENTS.get(column),
-            measure.name: value if np.isfinite(value) else None,
+        ratios = np.array([x[metric.name] for x in answers], dtype=float)  # [I, 2]
+        value = float(metric.value(*ratios.sum(0)))
+        draws = metric.value(*resample_sums(ratios, clusters, seed).T)
+        figures[condition.name] = {
+            "segmentation": condition.segmentation,
+            metric.name: value if np.isfinite(value) else None,
             "interval": interval(draws),
         }
     return {
         "items": len(records),
-        "measure": dataclasses.asdict(measure),
-        "columns": figures,
+        "metric": dataclasses.asdict(metric),
+        "conditions": figures,
     }
 
 
-def sides(record, column, figures):
-    """What a record adds above and below the line of a figure.
+def _answered(records, conditions):
+    """The conditions in which all items were answered."""
+    return [
+        condition
+        for condition in conditions
+        if all(condition.name in record["conditions"] for record in records)
+    ]
+
+
+def _count(record, condition):
+    """Of how many choices an item is."""
+    return len(record["conditions"][condition]["log_likelihoods"])
+
+
+def ratio_of(record, condition, summary):
+    """What a record adds to the numerator and the denominator of a metric.
 
     Arguments
     ---------
     record : dict
-    column : str
-    figures : dict
-        Of the task, in ``metrics.json``.
+    condition : str
+    summary : dict
+        Of the benchmark, in ``metrics.json``.
 
     Returns
     -------
@@ -155,29 +180,30 @@ def sides(record, column, figures):
 
     Example
     -------
-    >>> record = {"measured": {"text": {"wer": [1, 10]}}}
-    >>> sides(record, "text", {"measure": {"name": "wer"}})
+    >>> record = {"conditions": {"text": {"metrics": {"wer": [1, 10]}}}}
+    >>> ratio_of(record, "text", {"metric": {"name": "wer"}})
     [1, 10]
     """
-    if "rule" in figures:
-        return [right(record, column, figures["rule"], figures["ways"]), 1.0]
-    return record["measured"][column][figures["measure"]["name"]]
+    name = summary["metric"]["name"]
+    if "chance" in summary:
+        return [is_right(record, condition, name, summary["num_choices"]), 1.0]
+    return record["conditions"][condition]["metrics"][name]
 
 
-def right(record, column, rule, ways=None):
+def is_right(record, condition, metric, num_choices=None):
     """Whether an item was answered rightly, between 0 and 1.
 
     Arguments
     ---------
     record : dict
-    column : str
-    rule : str
-        Of ``ssr_plugin.evaluation.harness.choice_rules.RULES``.
-    ways : int or None
+    condition : str
+    metric : str
+        Of ``ssr_plugin.evaluation.harness.choice_metrics.CHOICE_METRICS``.
+    num_choices : int or None
 
     Returns
     -------
     float
     """
-    scores = choice_scores(record, column, rule)
-    return share_right(scores, record["answer"], ways)
+    scores = choice_scores(record, condition, metric)
+    return share_right(scores, record["target"], num_choices)

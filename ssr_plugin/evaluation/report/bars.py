@@ -1,4 +1,4 @@
-"""A picture of a task's figures."""
+"""A picture of a benchmark's figures."""
 
 import textwrap
 
@@ -13,32 +13,32 @@ from ssr_plugin.metrics.pictures import FONT_SIZE
 _LABEL, _TITLE = 20, 56
 
 
-def draw_bars(path, figures, title=""):
-    """Draws each column's figure and its 95 % interval, and the line of chance if any.
+def draw_bars(path, summary, title=""):
+    """Draws each condition's figure, its 95 % interval and, if any, the line of chance.
 
     Arguments
     ---------
     path : path-like
         The PNG file to write.
-    figures : dict
-        Of :func:`ssr_plugin.evaluation.harness.summary.summarise` or
-        :func:`ssr_plugin.evaluation.harness.summary.summarise_measure`.
+    summary : dict
+        Of :func:`ssr_plugin.evaluation.harness.summary.summarise_choices` or
+        :func:`ssr_plugin.evaluation.harness.summary.summarise_metric`.
     title : str
 
     Example
     -------
-    >>> columns = {"text": {"segments": None, "accuracy": 80.0, "interval": [70, 90]}}
+    >>> conditions = {"text": {"acc": 80.0, "interval": [70, 90]}}
     >>> path = getfixture("tmp_path") / "bars.png"
-    >>> measure = {"name": "accuracy", "unit": "%"}
-    >>> draw_bars(path, {"measure": measure, "chance": 50.0, "columns": columns})
+    >>> metric = {"name": "acc", "unit": "%"}
+    >>> draw_bars(path, {"metric": metric, "chance": 50.0, "conditions": conditions})
     >>> path.read_bytes()[1:4]
     b'PNG'
     """
     with atomic_path(path) as partial:
-        bars(figures, title).savefig(partial, format="png", dpi=150)
+        bars(summary, title).savefig(partial, format="png", dpi=150)
 
 
-def bars(figures, title=""):
+def bars(summary, title=""):
     """What :func:`draw_bars` writes, as a figure.
 
     Bars lie, so that names of any length can be read, and what a bar stands for is
@@ -47,50 +47,50 @@ def bars(figures, title=""):
 
     Arguments
     ---------
-    figures, title
+    summary, title
         Of :func:`draw_bars`.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    columns, measure = figures["columns"], figures["measure"]
-    names = [textwrap.fill(name, _LABEL) for name in columns]
+    conditions, metric = summary["conditions"], summary["metric"]
+    names = [textwrap.fill(name, _LABEL) for name in conditions]
     title = textwrap.fill(title, _TITLE)
     lines = sum(1 + name.count("\n") for name in names) + title.count("\n")
     figure = Figure(figsize=(5.4, 1.0 + 0.3 * max(lines, 2)), layout="constrained")
     axes = figure.add_subplot()
     ends = [0.0]
-    if "chance" in figures:
-        axes.axvline(figures["chance"], color="black", ls=":", lw=1, label="chance")
+    if "chance" in summary:
+        axes.axvline(summary["chance"], color="black", ls=":", lw=1, label="chance")
         axes.legend(
             fontsize=FONT_SIZE, frameon=False, loc="lower right", bbox_to_anchor=(1, 1)
         )
         ends += [100.0]
-    for place, (column, found) in enumerate(columns.items()):
-        value = found[measure["name"]]
+    for index, (name, figures) in enumerate(conditions.items()):
+        value = figures[metric["name"]]
         shown = "not measured"
         if value is not None:
-            low, high = found["interval"] or (value, value)
+            low, high = figures["interval"] or (value, value)
             ends += [low, value, high]
             shown = f"{value:.1f}"
             axes.barh(
-                place,
+                index,
                 value,
                 height=0.7,
-                color=condition_colour(column),
+                color=condition_colour(name),
                 edgecolor="black",
                 lw=0.5,
             )
-            if found["interval"]:
+            if figures["interval"]:
                 shown += f"  ({low:.1f} to {high:.1f})"
                 # A white rim, lest it be lost on a dark bar.
                 rim = [patheffects.withStroke(linewidth=2.5, foreground="white")]
                 style = {"color": "black", "lw": 1, "marker": "|", "ms": 7}
-                axes.plot([low, high], [place, place], path_effects=rim, **style)
+                axes.plot([low, high], [index, index], path_effects=rim, **style)
         axes.text(
             1.02,
-            place,
+            index,
             shown,
             transform=axes.get_yaxis_transform(),
             va="center",
@@ -103,8 +103,8 @@ def bars(figures, title=""):
         axes.axvline(0, color="black", lw=0.8)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_yticks(range(len(names)), names, fontsize=FONT_SIZE, parse_math=False)
-    unit = f" ({measure['unit']})" if measure["unit"] else ""
-    label = measure["name"].replace("_", " ") + unit
+    unit = f" ({metric['unit']})" if metric["unit"] else ""
+    label = metric["name"].replace("_", " ") + unit
     axes.set_xlabel(label, fontsize=FONT_SIZE, parse_math=False)
     axes.tick_params(axis="x", labelsize=FONT_SIZE)
     axes.tick_params(axis="y", length=0)

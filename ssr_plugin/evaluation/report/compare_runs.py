@@ -9,12 +9,11 @@ import pathlib
 
 import numpy as np
 
-from ssr_plugin.evaluation.harness.conditions import COLUMNS
-from ssr_plugin.evaluation.harness.measures import Measure
+from ssr_plugin.evaluation.harness.metric import Metric
 from ssr_plugin.evaluation.harness.records import Records
-from ssr_plugin.evaluation.harness.summary import sides
+from ssr_plugin.evaluation.harness.summary import ratio_of
 from ssr_plugin.evaluation.report.document import (
-    Condition,
+    ConditionName,
     Heading,
     Paragraph,
     Table,
@@ -40,7 +39,7 @@ def compare_runs(folders):
     ------
     ValueError
         If there are fewer than two folders, one holds no evaluation, or they have no
-        task in common.
+        benchmark in common.
     """
     if len(folders) < 2:
         raise ValueError("name two evaluations or more")
@@ -51,23 +50,32 @@ def compare_runs(folders):
         Paragraph(f"{name}: {run['model']}")
         for name, run in zip(map(str, folders), runs, strict=True)
     ]
-    titles = [t for t in runs[0]["tasks"] if all(t in run["tasks"] for run in runs)]
+    first = runs[0]["benchmarks"]
+    titles = [t for t in first if all(t in run["benchmarks"] for run in runs)]
     if not titles:
-        raise ValueError("these evaluations have no task in common")
+        raise ValueError("these evaluations have no benchmark in common")
     for title in titles:
-        table = Table(["column", *map(str, folders), "difference to the first"], [])
-        found = [run["tasks"][title]["columns"] for run in runs]
-        name = runs[0]["tasks"][title]["measure"]["name"]
-        records = _common_records(folders, runs[0]["tasks"][title]["task"])
-        for column in COLUMNS:
-            if not all(column in figures for figures in found):
+        table = Table(["condition", *map(str, folders), "difference to the first"], [])
+        figures = [run["benchmarks"][title]["conditions"] for run in runs]
+        metrics = {run["benchmarks"][title]["metric"]["name"] for run in runs}
+        if len(metrics) > 1:
+            raise ValueError(
+                f"{title} was measured by {' and '.join(sorted(metrics))}: compare by "
+                f"the same metric"
+            )
+        (metric,) = metrics
+        records = _common_records(folders, first[title]["benchmark"])
+        for condition in figures[0]:
+            if not all(condition in run for run in figures):
                 continue
-            shown = [_show(figures[column][name]) for figures in found]
+            shown = [_show(run[condition][metric]) for run in figures]
             differences = [
-                _difference(records[0], other, column, runs[0]["tasks"][title])
+                _difference(records[0], other, condition, first[title])
                 for other in records[1:]
             ]
-            table.rows.append([Condition(column), *shown, "; ".join(differences)])
+            table.rows.append(
+                [ConditionName(condition), *shown, "; ".join(differences)]
+            )
         blocks += [Heading(f"{title}, {len(records[0])} items in common"), table]
     return blocks
 
@@ -89,7 +97,7 @@ def _read_metrics(folder):
         raise ValueError(f"there is no folder '{folder}'")
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        metrics["model"], [own["measure"] for own in metrics["tasks"].values()]
+        metrics["model"], [x["metric"] for x in metrics["benchmarks"].values()]
         return metrics
     except FileNotFoundError as error:
         reason, cause = "it has no metrics.json", error
@@ -103,12 +111,12 @@ def _read_metrics(folder):
     ) from cause
 
 
-def _common_records(folders, task):
+def _common_records(folders, benchmark):
     """Of each run the answers to the items that all answered, in the same order."""
     runs = [
         {
             record["id"]: record
-            for record in Records(folder / "answers" / f"{task}.jsonl")
+            for record in Records(folder / "answers" / f"{benchmark}.jsonl")
         }
         for folder in folders
     ]
@@ -120,20 +128,20 @@ def _show(value):
     return "-" if value is None else f"{value:.1f}"
 
 
-def _difference(first, other, column, figures):
+def _difference(first, other, condition, summary):
     """How much higher the other is, with its interval."""
     if not first:
         return "-"
-    measure = Measure(**figures["measure"])
+    metric = Metric(**summary["metric"])
     values = np.array(
         [
-            [*sides(a, column, figures), *sides(b, column, figures)]
+            [*ratio_of(a, condition, summary), *ratio_of(b, condition, summary)]
             for a, b in zip(first, other, strict=True)
         ]
     )
 
     def gain(sums):
-        return measure.value(*sums[2:]) - measure.value(*sums[:2])
+        return metric.value(*sums[2:]) - metric.value(*sums[:2])
 
     clusters = [record["cluster"] for record in first]
     ends = interval(gain(resample_sums(values, clusters).T))

@@ -23,12 +23,12 @@ from ssr_plugin.metrics.colours import condition_colour
 MOST_SOUND = 10_000_000
 
 
-class Condition(str):
-    """The name of a condition, in a table; a page shows its colour beside it.
+class ConditionName(str):
+    """A condition in a table; a page shows its colour beside it.
 
     Example
     -------
-    >>> Condition("forced").colour
+    >>> ConditionName("forced").colour
     '#10557a'
     """
 
@@ -228,7 +228,7 @@ def to_html(blocks, title, most_sound=MOST_SOUND):
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.tests["condition"] = lambda value: isinstance(value, Condition)
+    environment.tests["condition"] = lambda value: isinstance(value, ConditionName)
     # Beside this file, wherever the package lies.
     source = resources.files(__package__) / "page.html.jinja"
     template = environment.from_string(source.read_text(encoding="utf-8"))

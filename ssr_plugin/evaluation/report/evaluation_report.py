@@ -6,11 +6,10 @@ import pathlib
 import platform
 
 from ssr_plugin import __version__
-from ssr_plugin.evaluation.harness.conditions import COLUMNS, SEGMENTS
 from ssr_plugin.evaluation.report.bars import draw_bars
 from ssr_plugin.evaluation.report.document import (
     Code,
-    Condition,
+    ConditionName,
     Heading,
     Paragraph,
     Picture,
@@ -20,18 +19,9 @@ from ssr_plugin.evaluation.report.document import (
 from ssr_plugin.files import atomic_path
 
 _BRACKETS = (
-    "Accuracy in %; in brackets the 95 % bootstrap interval over items, groups whole."
+    "Shares of right choices in %; in brackets the 95 % bootstrap interval over items, "
+    "groups whole. What is spoken is given to the LLM in these conditions:"
 )
-#: What a reader must know of the columns.
-_LEGEND = {
-    "none": "left out",
-    "written": "as the set writes it",
-    "text": "its transcript, the best to hope for",
-    "cascade": "the segmenter's own hypothesis, as text",
-    "predicted": "vectors, segments found in the audio alone",
-    "forced": "vectors, segments cut with the help of the reference transcript",
-    "untouched": "the transcript, read by the LLM before it was tuned",
-}
 
 
 def versions():
@@ -43,8 +33,8 @@ def versions():
     ['python', 'speechbrain', 'ssr_plugin', 'torch', 'transformers']
     """
     others = ("torch", "transformers", "speechbrain")
-    found = {name: importlib.metadata.version(name) for name in others}
-    return {"ssr_plugin": __version__, "python": platform.python_version(), **found}
+    libraries = {name: importlib.metadata.version(name) for name in others}
+    return {"ssr_plugin": __version__, "python": platform.python_version(), **libraries}
 
 
 def write_report(folder, metrics, examples=()):
@@ -57,9 +47,11 @@ def write_report(folder, metrics, examples=()):
     ---------
     folder : path-like
     metrics : dict
-        "model", "command", "versions", and under "tasks" by title what
-        :meth:`~ssr_plugin.evaluation.harness.benchmark.Task.figures` gives with "task",
-        "about", "notes" and "skipped" (reasons by item).
+        "model", "command", "versions"; "conditions": by name "title",
+        "segmentation" and "lm_fusion", in the order in which they are shown; and under
+        "benchmarks" by title what
+        :meth:`~ssr_plugin.evaluation.harness.benchmark.Benchmark.metrics` gives, with
+        "benchmark", "about", "notes" and "skipped" (reasons by item).
     examples : list
         Blocks of :mod:`ssr_plugin.evaluation.report.document`, that come last.
     """
@@ -69,24 +61,28 @@ def write_report(folder, metrics, examples=()):
         Paragraph(f"Model: {metrics['model']}"),
         Code(metrics["command"]),
         Paragraph(", ".join(f"{k} {v}" for k, v in metrics["versions"].items())),
-        *figure_tables(metrics["tasks"]),
+        *figure_tables(metrics["benchmarks"], metrics["conditions"]),
         Paragraph(_BRACKETS),
         Table(
-            ["column", "the spoken part is"],
-            [[Condition(c), _LEGEND[c]] for c in _columns(metrics["tasks"])],
+            ["condition", "what is spoken is"],
+            [
+                [ConditionName(name), x["title"]]
+                for name, x in metrics["conditions"].items()
+            ],
         ),
     ]
-    for title, figures in metrics["tasks"].items():
+    for title, summary in metrics["benchmarks"].items():
         picture = folder / "pictures" / f"{title.replace(' ', '_')}.png"
-        draw_bars(picture, figures, _words(title))
-        blocks += [Heading(_words(title)), Paragraph(figures["about"])]
-        blocks.append(Paragraph(figures["how"]))
-        blocks += [Paragraph(f"Note: {note}.") for note in figures["notes"]]
-        if figures["skipped"]:
-            reasons = list(figures["skipped"].items())
+        draw_bars(picture, summary, _words(title))
+        blocks += [Heading(_words(title)), Paragraph(summary["about"])]
+        blocks.append(Paragraph(summary["metric"]["description"]))
+        blocks += [Paragraph(f"Note: {note}.") for note in summary["notes"]]
+        if summary["skipped"]:
+            reasons = list(summary["skipped"].items())
             shown = "; ".join(f"{name}: {why}" for name, why in reasons[:5])
             blocks.append(Paragraph(f"{len(reasons)} items left out ({shown})."))
-        blocks.append(Picture(picture, f"{_words(title)} by column"))
+        name = _words(summary["metric"]["name"])
+        blocks.append(Picture(picture, f"{name} of {_words(title)} by condition"))
     blocks += examples
     with atomic_path(folder / "metrics.json") as partial:
         text = json.dumps(metrics, indent=2, ensure_ascii=False)
@@ -94,12 +90,12 @@ def write_report(folder, metrics, examples=()):
     write_document(blocks, folder, "report", "Speech understanding")
 
 
-def figure_tables(tasks):
-    """Tables of accuracies, of what speech keeps of the text's gain, and of the rest.
+def figure_tables(benchmarks, conditions):
+    """Tables of right choices, of what speech keeps of the text's gain, of the rest.
 
     Arguments
     ---------
-    tasks : dict
+    benchmarks, conditions : dict
         As in ``metrics.json``.
 
     Returns
@@ -107,28 +103,28 @@ def figure_tables(tasks):
     list of Table
         Those that have rows.
     """
-    choices = {t: f for t, f in tasks.items() if f["measure"]["name"] == "accuracy"}
-    others = {t: f for t, f in tasks.items() if t not in choices}
-    columns, heard = _columns(choices), [c for c in _columns(choices) if c in SEGMENTS]
-    accuracies = Table(["task", "items", "chance", *columns], [])
-    kept = Table(["share of the text's gain over chance kept, %", *heard], [])
-    for title, figures in choices.items():
-        found = figures["columns"]
-        cells = [_show(found.get(c), "accuracy", "interval") for c in columns]
-        chance = f"{figures['chance']:.0f}"
-        accuracies.rows.append([_words(title), figures["items"], chance, *cells])
-        cells = [_show(found.get(c), "kept", "kept_interval") for c in heard]
-        if heard:
+    choices = {title: x for title, x in benchmarks.items() if "chance" in x}
+    others = {title: x for title, x in benchmarks.items() if title not in choices}
+    names = _names(choices, conditions)
+    listening = [x for x in names if conditions[x]["segmentation"] is not None]
+    rates = Table(["benchmark", "metric", "items", "chance", *names], [])
+    kept = Table(["share of the text's gain over chance kept, %", *listening], [])
+    for title, summary in choices.items():
+        figures, metric = summary["conditions"], summary["metric"]["name"]
+        cells = [_show(figures.get(x), metric, "interval", 1) for x in names]
+        chance = f"{summary['chance']:.0f}"
+        rates.rows.append([_words(title), metric, summary["items"], chance, *cells])
+        cells = [_show(figures.get(x), "kept", "kept_interval", 1) for x in listening]
+        if listening:
             kept.rows.append([_words(title), *cells])
-    measured = Table(["measured", "items", *_columns(others)], [])
-    for title, figures in others.items():
-        name, unit = figures["measure"]["name"], figures["measure"]["unit"]
-        cells = [
-            _show(figures["columns"].get(c), name, "interval") for c in _columns(others)
-        ]
+    names = _names(others, conditions)
+    measured = Table(["measured", "items", *names], [])
+    for title, summary in others.items():
+        metric, unit = summary["metric"]["name"], summary["metric"]["unit"]
+        cells = [_show(summary["conditions"].get(x), metric, "interval") for x in names]
         what = _words(title) + f", {unit}" * bool(unit)
-        measured.rows.append([what, figures["items"], *cells])
-    return [table for table in (accuracies, kept, measured) if table.rows]
+        measured.rows.append([what, summary["items"], *cells])
+    return [table for table in (rates, kept, measured) if table.rows]
 
 
 def _words(title):
@@ -136,17 +132,18 @@ def _words(title):
     return title.replace("_", " ")
 
 
-def _columns(tasks):
-    """The columns of any of them, in order."""
-    there = {column for figures in tasks.values() for column in figures["columns"]}
-    return [Condition(column) for column in COLUMNS if column in there]
+def _names(benchmarks, conditions):
+    """The conditions of any of some benchmarks, in order."""
+    there = {name for summary in benchmarks.values() for name in summary["conditions"]}
+    return [ConditionName(name) for name in conditions if name in there]
 
 
-def _show(found, value, ends):
-    if found is None or found.get(value) is None:
+def _show(figures, value, ends, digits=None):
+    if figures is None or figures.get(value) is None:
         return "-"
-    # Three digits or so, as many as such figures are worth.
-    digits = 1 if found[value] >= 10 or value in ("accuracy", "kept") else 2
-    low, high = found[ends] or (None, None)
+    if digits is None:
+        # Three digits or so, as many as such figures are worth.
+        digits = 1 if figures[value] >= 10 else 2
+    low, high = figures[ends] or (None, None)
     between = "" if low is None else f" ({low:.{digits - 1}f} to {high:.{digits - 1}f})"
-    return f"{found[value]:.{digits}f}{between}"
+    return f"{figures[value]:.{digits}f}{between}"

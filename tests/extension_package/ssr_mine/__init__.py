@@ -5,4 +5,4 @@ def setup(registry):
     registry.connectors.add("mine", "ssr_mine.connector:EmbeddingConnector")
     registry.segmenters.add("mine", "ssr_mine.segmenter:ChangeSegmenter")
     registry.datasets.add("mine", "ssr_mine.data_set:TableDataSet")
-    registry.tasks.add("mine", "ssr_mine.benchmark:LastWord")
+    registry.benchmarks.add("mine", "ssr_mine.benchmark:LastWord")

@@ -1,4 +1,4 @@
-"""What figures are: ratios of sums over items."""
+"""What metrics are: ratios of sums over items."""
 
 import dataclasses
 
@@ -6,8 +6,8 @@ import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
-class Measure:
-    """A figure of a task in a column: what items sum up to, above and below a line.
+class Metric:
+    """A figure of a benchmark: what its items sum up to, divided by something.
 
     Arguments
     ---------
@@ -15,7 +15,7 @@ class Measure:
         As in ``metrics.json``.
     unit : str
         "%", "ms" or such; empty where there is none.
-    says : str
+    description : str
         What it is, in a sentence for the report.
     factor : float
         What the ratio is multiplied by.
@@ -24,23 +24,23 @@ class Measure:
 
     Example
     -------
-    >>> wer = Measure("wer", "%", "Word errors per word.", factor=100)
+    >>> wer = Metric("wer", "%", "Word errors per word.", factor=100)
     >>> float(wer.value(3, 12)), float(wer.value(1, 0))
     (25.0, nan)
     """
 
     name: str
     unit: str
-    says: str
+    description: str
     factor: float = 1.0
     exponential: bool = False
 
-    def value(self, above, below):
+    def value(self, numerator, denominator):
         """The figure.
 
         Arguments
         ---------
-        above, below : array-like
+        numerator, denominator : array-like
             Sums over items.
 
         Returns
@@ -48,10 +48,8 @@ class Measure:
         numpy.ndarray
             NaN where there is nothing to divide by.
         """
-        above, below = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
-        ratio = self.factor * above / np.where(below == 0, np.nan, below)
+        numerator = np.asarray(numerator, dtype=float)
+        denominator = np.asarray(denominator, dtype=float)
+        ratio = np.where(denominator == 0, np.nan, denominator)
+        ratio = self.factor * numerator / ratio
         return np.exp(ratio) if self.exponential else ratio
-
-
-#: Of choices: above the line is how often the right one was made.
-ACCURACY = Measure("accuracy", "%", "Right choices of all.", factor=100)
