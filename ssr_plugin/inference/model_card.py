@@ -114,7 +114,7 @@ becomes one vector in the LLM's embedding space.
 | part | what |
 |---|---|
 | encoder | {encoder} |
-| LLM | {llm}, {"fine-tuned" if tuned else "untouched"} |
+| LLM | {llm}, {"fine-tuned" if tuned else "as it was"} |
 | connector | `{settings["connector"]["name"]}` |
 | segments | {segments} |
 
