@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and names for what was computed."""
+"""Files that are written whole or not at all, and digests as names of results."""
 
 import contextlib
 import hashlib
@@ -12,13 +12,13 @@ import tempfile
 def atomic_path(path):
     """Gives a temporary path beside ``path`` and moves it there when the block ends.
 
-    A block that raises, or a process that is killed, leaves ``path`` as it was. Who may
-    read the file is what is usual on the machine, whatever wrote it.
+    A block that raises, or a process that is killed, leaves ``path`` as it was. The
+    file has the machine's usual permissions.
 
     Arguments
     ---------
     path : path-like
-        Where the file is to be.
+        Where the file goes.
 
     Example
     -------
@@ -43,12 +43,12 @@ def atomic_path(path):
 
 
 def check_writable(key, folder):
-    """Makes a folder, if it is not there, and sees that files can be written in it.
+    """Makes a folder if it is not there, and checks that files can be written in it.
 
     Arguments
     ---------
     key : str
-        What the user knows it by.
+        The user's name for it.
     folder : path-like
 
     Raises
@@ -87,7 +87,7 @@ def digest(*values):
 
 
 def file_identity(path):
-    """What tells a changed file from an unchanged one: path, size, time of change.
+    """Path, size and time of change of a file: if it changes, one of these differs.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""YAMLs of stages: found, read, overridden from the command line, checked, loaded."""
+"""YAMLs of stages: find, read, override from the command line, check and load them."""
 
 import copy
 import dataclasses
@@ -13,7 +13,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from ssr_plugin import shipped
 from ssr_plugin.files import atomic_path
-from ssr_plugin.hparams_checks import check_overrides, check_parts
+from ssr_plugin.hparams_checks import check_components, check_overrides
 from ssr_plugin.hparams_help import show_usage, show_yaml
 from ssr_plugin.problems import did_you_mean
 from ssr_plugin.registry import get_registry
@@ -21,18 +21,18 @@ from ssr_plugin.registry import get_registry
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What a command line asks for.
+    """A YAML with its overrides, as a command line gives them.
 
     Arguments
     ---------
     path : pathlib.Path
         The YAML.
     text : str
-        What is in it, overrides in place.
+        Its text, overrides in place.
     overrides : dict
         Of its keys.
     settings : dict
-        Its plain keys, overrides in place: all that no object is made for.
+        Its plain keys, overrides in place: those for which no object is made.
     run_opts : speechbrain.utils.run_opts.RunOptions
         SpeechBrain's own options.
     """
@@ -54,7 +54,7 @@ class Job:
         return load_hyperpyyaml(self.text)
 
     def replaced(self, **overrides):
-        """The same job with other overrides beside its own.
+        """The same job with more overrides.
 
         Returns
         -------
@@ -63,7 +63,7 @@ class Job:
         return make_job(self.path, {**self.overrides, **overrides}, self.run_opts)
 
     def save(self, folder):
-        """Writes the YAML with overrides in place, for whoever asks how a run was made.
+        """Writes the YAML with overrides in place: a record of how a run was made.
 
         Arguments
         ---------
@@ -85,20 +85,20 @@ class Job:
         ------
         ValueError
         """
-        there = YAML().load(self.text)
-        missing = [key for key in keys if key not in there]
+        tree = YAML().load(self.text)
+        missing = [key for key in keys if key not in tree]
         if missing:
             raise ValueError(
                 f"{self.path} is a YAML for something else: it has no key "
                 f"'{missing[0]}'"
             )
 
-    def dataset_class(self, own=None):
-        """The data set that a recipe brings, or the key ``dataset`` names.
+    def dataset_class(self, recipe_class=None):
+        """The data set of the recipe, or the one that the key ``dataset`` names.
 
         Arguments
         ---------
-        own : type or None
+        recipe_class : type or None
             The recipe's.
 
         Returns
@@ -109,17 +109,17 @@ class Job:
         Raises
         ------
         ValueError
-            If both say one, or there is none of that name.
+            If both name one, or there is none of that name.
         """
         name = self.settings["dataset"]
-        if own is None:
+        if recipe_class is None:
             return get_registry().datasets.get(name)
         if "dataset" in self.overrides:
             raise ValueError(
-                f"--dataset: this recipe reads {own.__name__}; for another one: "
-                f"ssr train {self.path} --dataset {name}"
+                f"--dataset: this recipe reads {recipe_class.__name__}; for another "
+                f"one: ssr train {self.path} --dataset {name}"
             )
-        return own
+        return recipe_class
 
 
 def parse_command_line(argv, program):
@@ -132,7 +132,7 @@ def parse_command_line(argv, program):
         (``--connector_options.ssr.form frame`` for one in another) and options of
         SpeechBrain. With ``--help``, the YAML's keys are printed.
     program : str
-        What stands before them, for messages.
+        The command before them, for messages.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def parse_command_line(argv, program):
     Raises
     ------
     ValueError
-        If a word makes no sense, or a key is unknown, or a value of another kind than
+        If a word is out of place, a key is unknown, or a value is of another kind than
         the YAML's own; the message is one line that names it.
     FileNotFoundError
         If there is no such YAML.
@@ -159,9 +159,9 @@ def parse_command_line(argv, program):
     ValueError: --seed: no value is given; write --seed VALUE
     """
     name, words = _split_off_yaml([str(word) for word in argv])
-    asked = {"-h", "--help"} & set(words)
+    help_options = {"-h", "--help"} & set(words)
     if name is None:
-        if asked:
+        if help_options:
             show_usage(program, yamls())
             raise SystemExit(0)
         raise ValueError(
@@ -170,21 +170,21 @@ def parse_command_line(argv, program):
     path = find_yaml(name)
     text = _read(path)
     defaults = plain_keys(text)
-    if asked:
+    if help_options:
         show_yaml(program, name, text, defaults)
         raise SystemExit(0)
     overrides, run_words = {}, []
     for key, values in _options(words):
-        top, *below = key.split(".")
-        if top in defaults:
+        outer_key, *inner_keys = key.split(".")
+        if outer_key in defaults:
             value = _parse(key, values, defaults)
-            for one in reversed(below):
-                value = {one: value}
-            _update(overrides, {top: value})
+            for inner_key in reversed(inner_keys):
+                value = {inner_key: value}
+            _update(overrides, {outer_key: value})
         else:
-            known = _run_options()
-            if key not in known:
-                hint = did_you_mean(key, [*defaults, *known], "--")
+            speechbrain_options = _run_options()
+            if key not in speechbrain_options:
+                hint = did_you_mean(key, [*defaults, *speechbrain_options], "--")
                 raise ValueError(f"--{key}: {path} has no such key{hint}")
             run_words += [f"--{key}", *values]
     return make_job(path, overrides, _parse_run_options(path, run_words))
@@ -221,13 +221,13 @@ def make_job(name, overrides, run_opts=None):
     check_overrides(overrides, plain_keys(text), path)
     changed = _override(text, overrides)
     settings = plain_keys(changed)
-    moved = _moved(settings)
-    if moved:
-        # Shipped files and folders are named as they lie.
-        _update(overrides, moved)
+    relocated = _relocated(settings)
+    if relocated:
+        # Shipped files and folders get their full paths.
+        _update(overrides, relocated)
         changed = _override(text, overrides)
         settings = plain_keys(changed)
-    check_parts(settings)
+    check_components(settings)
     if run_opts is None:
         run_opts = _parse_run_options(path, [])
     return Job(path, changed, overrides, settings, run_opts)
@@ -250,16 +250,16 @@ def plain_keys(text):
     {'a': 1, 'b': 1}
     """
     tree = YAML().load(resolve_references(text))
-    kept = {
+    plain = {
         key: value
         for key, value in tree.items()
-        if not key.startswith("__") and not _is_made(value)
+        if not key.startswith("__") and not _makes_object(value)
     }
-    return YAML(typ="safe").load(_dump(kept)) or {}
+    return YAML(typ="safe").load(_dump(plain)) or {}
 
 
 def find_yaml(name):
-    """The YAML of that name, of the user's or else of those that are shipped.
+    """The YAML of that name: the user's, or else a shipped one.
 
     Arguments
     ---------
@@ -302,7 +302,7 @@ def yamls():
 
 
 def resolve_shipped(path):
-    """Where a file or folder lies that may be one of those that are shipped.
+    """The path of a file or folder that may be a shipped one.
 
     Arguments
     ---------
@@ -312,22 +312,26 @@ def resolve_shipped(path):
     Returns
     -------
     str
-        The path as it is, if it is there or is not shipped.
+        The same path, if it exists or is not shipped.
 
     Example
     -------
     >>> resolve_shipped("recipes/no/such/corpus")
     'recipes/no/such/corpus'
     """
-    place = pathlib.Path(path)
-    found = shipped.folder() / place
-    if place.parts[:1] and place.parts[0] in shipped.FOLDERS and not place.exists():
-        return str(found) if found.exists() else path
+    local_path = pathlib.Path(path)
+    shipped_path = shipped.folder() / local_path
+    if (
+        local_path.parts[:1]
+        and local_path.parts[0] in shipped.FOLDERS
+        and not local_path.exists()
+    ):
+        return str(shipped_path) if shipped_path.exists() else path
     return path
 
 
 def _read(path):
-    """The text of a YAML, seen to be one."""
+    """The text of a YAML; checks that it is one."""
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8")
         tree = YAML().load(text)
@@ -345,7 +349,7 @@ def _dump(tree):
 
 
 def _override(text, overrides):
-    """A YAML with other values in place; HyperPyYAML puts no dict where none was."""
+    """A YAML with overrides in place; HyperPyYAML cannot put a dict where none was."""
     if not overrides:
         return text
     tree = YAML().load(text)
@@ -357,34 +361,34 @@ def _flat(error):
     return " ".join(str(error).split())
 
 
-def _is_made(value):
+def _makes_object(value):
     """Whether an object is made for a value, or for something in it."""
     if isinstance(value, CommentedBase | TaggedScalar):
         tag = value.tag.value
         if tag is not None and tag.startswith("!"):
             return True
     if isinstance(value, dict):
-        return any(map(_is_made, value.values()))
-    return isinstance(value, list) and any(map(_is_made, value))
+        return any(map(_makes_object, value.values()))
+    return isinstance(value, list) and any(map(_makes_object, value))
 
 
-def _moved(settings):
-    """Overrides that put shipped files and folders where they lie."""
-    found = {}
+def _relocated(settings):
+    """Overrides that replace shipped files and folders by their full paths."""
+    relocated = {}
     for key, value in settings.items():
         if isinstance(value, dict):
-            place = _moved(value)
+            new_value = _relocated(value)
         elif isinstance(value, list):
-            place = [resolve_shipped(x) if isinstance(x, str) else x for x in value]
+            new_value = [resolve_shipped(x) if isinstance(x, str) else x for x in value]
         else:
-            place = resolve_shipped(value) if isinstance(value, str) else value
-        if place != value and place != {}:
-            found[key] = place
-    return found
+            new_value = resolve_shipped(value) if isinstance(value, str) else value
+        if new_value != value and new_value != {}:
+            relocated[key] = new_value
+    return relocated
 
 
 def _update(settings, others):
-    """Puts others in place, dicts key by key."""
+    """Sets other values, dicts key by key."""
     for key, value in others.items():
         if isinstance(value, dict) and isinstance(settings.get(key), dict):
             _update(settings[key], value)
@@ -405,32 +409,32 @@ def _split_off_yaml(words):
 
 def _options(words):
     """(key, its words) of each option."""
-    found = []
+    options = []
     for word in words:
         if word.startswith("--") and len(word) > 2:
             key, sign, value = word[2:].partition("=")
-            found.append((key, [value] if sign else []))
-        elif found:
-            found[-1][1].append(word)
+            options.append((key, [value] if sign else []))
+        elif options:
+            options[-1][1].append(word)
         else:
             raise ValueError(f"'{word}' belongs to no key: write --key value")
-    return found
+    return options
 
 
 def _parse(key, words, defaults):
-    """The value that the words after a key of the YAML stand for."""
+    """The value of the words after a key of the YAML."""
     if not words:
         raise ValueError(f"--{key}: no value is given; write --{key} VALUE")
     text = " ".join(words)
-    # A list whose blanks the shell took for the end of a word.
+    # A list with blanks comes as several words.
     if len(words) > 1 and text[:1] not in "[{":
         hint = did_you_mean(words[1], defaults, "--") or f": write --{key} VALUE"
         raise ValueError(
             f"--{key} {words[0]}: '{words[1]}' after it belongs to no key{hint}"
         )
     default = defaults
-    for one in key.split("."):
-        default = default.get(one) if isinstance(default, dict) else None
+    for inner_key in key.split("."):
+        default = default.get(inner_key) if isinstance(default, dict) else None
     try:
         value = YAML(typ="safe").load(text)
     except YAMLError as error:
@@ -439,7 +443,7 @@ def _parse(key, words, defaults):
         problem = error.problem if isinstance(error, MarkedYAMLError) else None
         problem = problem or _flat(error)
         raise ValueError(f"--{key}: '{text}' is no YAML: {problem}") from error
-    # What is to be text is text, though YAML may take it for a number or a date.
+    # Where text is expected it stays text, even if YAML reads a number or a date.
     if isinstance(default, str) and not isinstance(value, dict | list | None):
         return value if isinstance(value, str) else text
     return value
@@ -453,19 +457,19 @@ def _run_options():
 
 
 def _parse_run_options(path, words):
-    """What SpeechBrain makes of its options; its usage does not hide what is wrong."""
+    """SpeechBrain's parsed options; an error has its last line, not its usage."""
     import contextlib
 
     import speechbrain as sb
 
-    said = io.StringIO()
+    stderr = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
-            _, run_opts, rest = sb.parse_arguments([str(path), *words])
+        with contextlib.redirect_stderr(stderr):
+            _, run_opts, unparsed = sb.parse_arguments([str(path), *words])
     except SystemExit as error:
-        *_, line = said.getvalue().strip().splitlines() or [""]
+        *_, line = stderr.getvalue().strip().splitlines() or [""]
         raise ValueError(line.partition("error: argument ")[2] or line) from error
-    sys.stderr.write(said.getvalue())
-    if rest:
-        raise ValueError(f"'{rest}' belongs to no key: write --key value")
+    sys.stderr.write(stderr.getvalue())
+    if unparsed:
+        raise ValueError(f"'{unparsed}' belongs to no key: write --key value")
     return run_opts

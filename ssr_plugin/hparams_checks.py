@@ -1,7 +1,7 @@
-"""Whether what a user sets in a YAML makes sense, told before anything is loaded.
+"""Checks the values that a user sets in a YAML, before anything is loaded.
 
-A value must be of the kind that the YAML's own default is of. Where that is null,
-anything will do.
+A value must be of the same kind as the YAML's own default. If that is null, any value
+is accepted.
 """
 
 import inspect
@@ -21,7 +21,7 @@ _KINDS = {
     type(None): "null",
 }
 _SPLITS = (str, type(None))
-# Keys that may be of another kind, too, than their default is.
+# Keys that may also be of other kinds than their default.
 _ALSO = {
     "train_splits": (str,),
     "valid_splits": _SPLITS,
@@ -31,23 +31,22 @@ _ALSO = {
     "text_heldout": (list, dict, type(None)),
     "target_modules": (list,),
 }
-# Dicts of what a user may name as they like; others have the names that they have.
+# Dicts in which a user may add names.
 _OPEN = {"templates"}
-# Overrides of another YAML, which is asked when its turn comes.
+# Overrides of another YAML; they are checked when that is read.
 _OTHERS = {"segmenter_training"}
 
 
 def check_value(name, value, default, path=None):
-    """Refuses a value of another kind than the default is of.
+    """Refuses a value of another kind than the default.
 
     Arguments
     ---------
     name : str
-        What the user knows it by, for the message.
+        The user's name for it, for the message.
     value
     default
-        None takes anything. Where it is a float, an int will do; where it is a dict,
-        null, for none.
+        None accepts anything; a float accepts an int, too; a dict accepts null, too.
     path : str
         The key, dotted; ``name`` without dashes by default.
 
@@ -80,8 +79,8 @@ def check_value(name, value, default, path=None):
     if kind is dict:
         kinds = (dict,)
     words = " or ".join(_KINDS.get(one, one.__name__) for one in dict.fromkeys(kinds))
-    shown = kind not in (bool, dict) and default not in ("", [], ())
-    example = f", such as {_yaml(default)}" if shown else ""
+    has_example = kind not in (bool, dict) and default not in ("", [], ())
+    example = f", such as {_yaml(default)}" if has_example else ""
     raise ValueError(f"{name}: expected {words}{example}, not {_yaml(value)}")
 
 
@@ -92,7 +91,7 @@ def _is(value, kind):
 
 
 def _yaml(value):
-    """A value as a user may write it."""
+    """A value as a user writes it."""
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, str):
@@ -103,7 +102,7 @@ def _yaml(value):
 def check_overrides(overrides, defaults, source):
     """Refuses overrides of keys that a YAML does not have, or of another kind.
 
-    Options of named parts are left to :func:`check_parts`, which knows more of them.
+    Options of components are checked by :func:`check_components`.
 
     Arguments
     ---------
@@ -124,7 +123,7 @@ def check_overrides(overrides, defaults, source):
         ...
     ValueError: --sed: my.yaml has no such key (did you mean '--seed'?)
     """
-    parts = {f"{table.kind}_options" for table in _tables()}
+    component_keys = {f"{table.kind}_options" for table in _tables()}
     for key, value in overrides.items():
         if key not in defaults:
             hint = did_you_mean(key, defaults, "--")
@@ -133,46 +132,46 @@ def check_overrides(overrides, defaults, source):
         if key in _OTHERS:
             continue
         if isinstance(value, dict) and isinstance(defaults[key], dict):
-            if key in parts:
+            if key in component_keys:
                 _check_kinds(f"--{key}", value, defaults[key])
             else:
                 _check_names(f"--{key}", value, defaults[key], key in _OPEN)
 
 
-def _check_kinds(path, given, default):
-    """Kinds below a dict, where the YAML has a default."""
-    for key, value in given.items():
+def _check_kinds(path, values, default):
+    """Checks the kinds of values in a dict, where the YAML has a default."""
+    for key, value in values.items():
         if key in default:
             check_value(f"{path}.{key}", value, default[key])
             if isinstance(value, dict) and isinstance(default[key], dict):
                 _check_kinds(f"{path}.{key}", value, default[key])
 
 
-def _check_names(path, given, default, is_open=False):
-    """Names and kinds below a dict; where it is open, new entries are like the old."""
+def _check_names(path, values, default, is_open=False):
+    """Checks names and kinds in a dict; an open one may get entries like its others."""
     entries = {}
     for entry in default.values():
         entries |= entry if isinstance(entry, dict) else {}
-    for key, value in given.items():
+    for key, value in values.items():
         if key not in default and not is_open:
             raise ValueError(
                 f"{path}: there is no '{key}'; known: {', '.join(default)}"
                 f"{did_you_mean(key, default)}"
             )
-        known = {**entries, **default.get(key, {})} if is_open else default[key]
-        check_value(f"{path}.{key}", value, known)
-        if isinstance(value, dict) and isinstance(known, dict):
-            _check_names(f"{path}.{key}", value, known)
+        allowed = {**entries, **default.get(key, {})} if is_open else default[key]
+        check_value(f"{path}.{key}", value, allowed)
+        if isinstance(value, dict) and isinstance(allowed, dict):
+            _check_names(f"{path}.{key}", value, allowed)
 
 
-def check_parts(settings):
-    """Refuses unknown parts, options that they do not take, and such of another kind.
+def check_components(settings):
+    """Refuses unknown components, and options of unknown name or another kind.
 
     Arguments
     ---------
     settings : dict
-        Plain keys of a YAML, overrides in place. The options of a kind of parts, by
-        name, are those of the key such as ``connector_options``.
+        Plain keys of a YAML, overrides in place. Options of components are in keys such
+        as ``connector_options``, by the component's name.
 
     Raises
     ------
@@ -180,7 +179,7 @@ def check_parts(settings):
 
     Example
     -------
-    >>> check_parts({"connector": "srs"})
+    >>> check_components({"connector": "srs"})
     Traceback (most recent call last):
         ...
     ValueError: unknown connector 'srs'; known: ... (did you mean 'ssr'?)
@@ -188,10 +187,10 @@ def check_parts(settings):
     from ssr_plugin import build
 
     for table in _tables():
-        used = settings.get(table.kind.replace(" ", ""))
-        # A path is that of one that was trained.
-        if isinstance(used, str) and "/" not in used and not _is_folder(used):
-            table.get(used)
+        chosen = settings.get(table.kind.replace(" ", ""))
+        # A path is the folder of a trained component.
+        if isinstance(chosen, str) and "/" not in chosen and not _is_folder(chosen):
+            table.get(chosen)
         key = f"{table.kind}_options"
         for name, options in (settings.get(key) or {}).items():
             if name not in table.names():
@@ -202,16 +201,16 @@ def check_parts(settings):
                 )
             check_value(f"{key}.{name}", options, {})
             try:
-                part = table.get(name)
+                component = table.get(name)
             except ImportError:
-                if name == used:
+                if name == chosen:
                     raise
-                # What it needs need not be there, where it is not used.
+                # It is not used, so its packages need not be installed.
                 continue
-            build.check_options(table.kind, name, part, options or ())
-            known = build.options_of(part) or {}
+            build.check_options(table.kind, name, component, options or ())
+            defaults = build.options_of(component) or {}
             for option, value in (options or {}).items():
-                check_value(f"{key}.{name}.{option}", value, known.get(option))
+                check_value(f"{key}.{name}.{option}", value, defaults.get(option))
 
 
 def _is_folder(name):

@@ -1,4 +1,4 @@
-"""``--help`` of a YAML: its keys, what they are by default, and its own comments."""
+"""``--help`` of a YAML: its keys, their defaults, and its own comments."""
 
 import json
 import re
@@ -8,20 +8,20 @@ import textwrap
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import TaggedScalar
 
-_HEAD = re.compile(r"#\s*-{3,}\s+(.*?)\s*-*\s*$")
-# A comment behind a value, in which a # may stand in quotes.
-_BEHIND = re.compile(r"""(?:[^'"#]|"[^"]*"|'[^']*'|(?<=\S)#)*?\s#\s?(.*)""")
-_COLUMN = 34
+_SECTION = re.compile(r"#\s*-{3,}\s+(.*?)\s*-*\s*$")
+# A comment behind a value; the value may have a # in quotes.
+_COMMENT_BESIDE = re.compile(r"""(?:[^'"#]|"[^"]*"|'[^']*'|(?<=\S)#)*?\s#\s?(.*)""")
+_KEY_WIDTH = 34
 
 
 def describe(text, listed):
-    """What a YAML's comments say of its keys.
+    """The keys of a YAML with their defaults and comments.
 
     Arguments
     ---------
     text : str
-        The YAML. Comments stand behind a value and go on below it, or stand above a
-        key; a line ``# --- Data ---`` begins a section.
+        The YAML. A comment is behind a value and the lines below it, or above a key; a
+        line ``# --- Data ---`` begins a section.
     listed : dict
         Its plain keys.
 
@@ -56,41 +56,43 @@ def describe(text, listed):
     if len(head) < len(lines) and lines[len(head)].strip():
         head = []
     titles = {
-        i: match[1] for i, line in enumerate(lines) if (match := _HEAD.match(line))
+        i: match[1] for i, line in enumerate(lines) if (match := _SECTION.match(line))
     }
     entries = list(_entries(YAML().load(text), listed))
-    sections, told = [("", [])], {}
+    sections, comments = [("", [])], {}
     for (line, key, default), (end, *_) in zip(
         entries, [*entries[1:], (len(lines),)], strict=True
     ):
         title = next((titles[i] for i in range(line, -1, -1) if i in titles), "")
         if title != sections[-1][0]:
             sections.append((title, []))
-        comment = _above(lines, line, len(head)) + _behind(lines, line, end)
-        # What is said once of an option holds for parts that have one of its name.
-        alike = (key.partition(".")[0], key.rpartition(".")[2])
-        comment = " ".join(comment) or (told.get(alike, "") if default else "")
-        told[alike] = comment
+        comment = _comment_over(lines, line, len(head)) + _comment_beside(
+            lines, line, end
+        )
+        # A comment holds for options of the same name of other components, too.
+        option = (key.partition(".")[0], key.rpartition(".")[2])
+        comment = " ".join(comment) or (comments.get(option, "") if default else "")
+        comments[option] = comment
         sections[-1][1].append((key, default, comment))
     return "\n".join(head), [section for section in sections if section[1]]
 
 
-def _entries(tree, listed, above=""):
+def _entries(tree, listed, prefix=""):
     """(line, dotted key, default as it is written) of each listed key."""
     for key, value in tree.items():
         if key not in listed:
             continue
         line, _ = tree.lc.key(key)
         if isinstance(value, dict):
-            yield line, f"{above}{key}", ""
-            below = listed[key] if isinstance(listed[key], dict) else {}
-            yield from _entries(value, below, f"{above}{key}.")
+            yield line, f"{prefix}{key}", ""
+            inner = listed[key] if isinstance(listed[key], dict) else {}
+            yield from _entries(value, inner, f"{prefix}{key}.")
         else:
-            yield line, f"{above}{key}", _default(value)
+            yield line, f"{prefix}{key}", _default(value)
 
 
 def _default(value):
-    """A value as a user may write it; a reference as it stands."""
+    """A value as a user writes it; a reference stays as it is."""
     if isinstance(value, TaggedScalar):
         return str(value.value)
     if value is None or isinstance(value, bool):
@@ -102,32 +104,32 @@ def _default(value):
     return str(value)
 
 
-def _behind(lines, line, end):
-    """The comment behind a value, and the lines that it goes on in."""
-    found = []
-    match = _BEHIND.match(lines[line])
+def _comment_beside(lines, line, end):
+    """The comment behind a value, and its lines below."""
+    comment = []
+    match = _COMMENT_BESIDE.match(lines[line])
     if match:
-        found.append(match[1].strip())
+        comment.append(match[1].strip())
     for i in range(line + 1, end):
         text = lines[i].strip()
-        # One that stands where keys do is that of the next.
+        # A comment indented like the key belongs to the next key.
         if not text.startswith("#") or _indent(lines[i]) <= _indent(lines[line]):
             break
-        found.append(text.lstrip("# "))
-    return found
+        comment.append(text.lstrip("# "))
+    return comment
 
 
-def _above(lines, line, start):
-    """The comment above a key, where it stands as far in as the key."""
-    found = []
+def _comment_over(lines, line, start):
+    """The comment above a key, indented like the key."""
+    comment = []
     for i in range(line - 1, start - 1, -1):
         text = lines[i].strip()
-        if not text.startswith("#") or _HEAD.match(text):
+        if not text.startswith("#") or _SECTION.match(text):
             break
         if _indent(lines[i]) != _indent(lines[line]):
             break
-        found.insert(0, text.lstrip("# "))
-    return found
+        comment.insert(0, text.lstrip("# "))
+    return comment
 
 
 def _indent(line):
@@ -140,7 +142,7 @@ def show_yaml(program, name, text, listed):
     Arguments
     ---------
     program, name : str
-        How it is run, and the YAML as the user named it.
+        The command, and the YAML as the user named it.
     text, listed
         As in :func:`describe`.
     """
@@ -151,14 +153,14 @@ def show_yaml(program, name, text, listed):
         print(f"\n{title}:" if title else "")
         for key, default, comment in entries:
             if "." in key and not default and not comment:
-                # The options of a part, which follow and name it.
+                # A component's name alone: its options follow, and have the name.
                 continue
             _show(f"  --{key} {default}".rstrip(), comment)
     print(f"\n{_MORE}")
 
 
 def show_usage(program, yamls):
-    """Prints how a YAML is named.
+    """Prints how to name a YAML.
 
     Arguments
     ---------
@@ -179,15 +181,15 @@ SpeechBrain's own options may be given, too, such as --device cuda:1, --debug (a
 batches, to see that it runs) and --test_only."""
 
 
-def _show(left, comment):
-    """A key and its comment beside it, or below where it is long."""
+def _show(key_text, comment):
+    """Prints a key and its comment beside it, or below if the key is long."""
     width = max(shutil.get_terminal_size((88, 24)).columns, 60)
-    lines = textwrap.wrap(comment, width - _COLUMN, break_on_hyphens=False) or [""]
-    if len(left) > _COLUMN - 2:
-        print(left)
-        left = ""
+    lines = textwrap.wrap(comment, width - _KEY_WIDTH, break_on_hyphens=False) or [""]
+    if len(key_text) > _KEY_WIDTH - 2:
+        print(key_text)
+        key_text = ""
         if lines == [""]:
             return
     for line in lines:
-        print(f"{left:<{_COLUMN}}{line}".rstrip())
-        left = ""
+        print(f"{key_text:<{_KEY_WIDTH}}{line}".rstrip())
+        key_text = ""

@@ -1,6 +1,6 @@
 """Pretrained folders: a model's files, from a local folder or from the hub.
 
-A source is what :mod:`ssr_plugin.sources` says. Nothing here runs code that came with a
+For sources see :mod:`ssr_plugin.sources`. Nothing here runs code that came with a
 model.
 """
 
@@ -11,9 +11,9 @@ import pathlib
 import huggingface_hub
 from transformers import AutoConfig
 
-from ssr_plugin.sources import NOT_THERE, address
+from ssr_plugin.sources import NOT_FOUND_ERRORS, address
 
-# Bytes read at each of the places of a weight file that its fingerprint samples.
+# A fingerprint reads so many bytes at each of so many positions of a weight file.
 _SAMPLE_BYTES = 1 << 14
 _SAMPLES = 64
 
@@ -63,7 +63,7 @@ def load_config(source):
 
 
 def find_file(source, name):
-    """The path of one of a model's files, downloaded if need be.
+    """The path of one of a model's files; downloads it if it is not there.
 
     Arguments
     ---------
@@ -87,13 +87,15 @@ def find_file(source, name):
     if pathlib.Path(source).is_dir():
         path = pathlib.Path(source) / name
         return path if path.is_file() else None
-    where = address(source)
+    location = address(source)
     try:
         path = huggingface_hub.hf_hub_download(
-            where["pretrained_model_name_or_path"], name, revision=where.get("revision")
+            location["pretrained_model_name_or_path"],
+            name,
+            revision=location.get("revision"),
         )
         return pathlib.Path(path)
-    except NOT_THERE:
+    except NOT_FOUND_ERRORS:
         return None
 
 
@@ -113,7 +115,7 @@ def safetensors_map(source):
     Raises
     ------
     ValueError
-        If the index or the weights are not what their name says.
+        If the index or the weights are damaged, or of another format.
     """
     index = find_file(source, "model.safetensors.index.json")
     if index is not None:
@@ -147,8 +149,8 @@ def safetensors_header(path):
 def fingerprint(source):
     """A short name for a model's weights and settings, whatever its folder is called.
 
-    Weights are told apart by their sizes, their headers and samples of their bytes:
-    reading an 8 GB file to name it would take longer than its use.
+    It is made of the weights' sizes, headers and samples of their bytes: to read all of
+    an 8 GB file would take too long.
 
     Arguments
     ---------

@@ -1,4 +1,4 @@
-"""What is wrong with the input, told in a line.
+"""Errors of the user's input, in one line.
 
 Bad utterances are named, counted, skipped up to a share, then the run stops.
 """
@@ -11,12 +11,12 @@ logger = logging.getLogger(__name__)
 
 
 class TooManyProblems(RuntimeError):
-    """More utterances are bad than the run was told to put up with."""
+    """More utterances are bad than the run accepts."""
 
 
 @contextlib.contextmanager
-def told_in_a_line():
-    """Ends the process with one line where the user's input is at fault.
+def errors_in_one_line():
+    """Ends the process with one line, without traceback, if the user's input is wrong.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def told_in_a_line():
 
     Example
     -------
-    >>> with told_in_a_line():
+    >>> with errors_in_one_line():
     ...     raise ValueError("seed: it is no number")
     Traceback (most recent call last):
         ...
@@ -39,8 +39,8 @@ def told_in_a_line():
 
 
 @contextlib.contextmanager
-def named(key):
-    """Puts the key that a user set before the message of what comes of it.
+def prefix_errors(key):
+    """Puts a key that the user set before the messages of errors in the block.
 
     Arguments
     ---------
@@ -52,7 +52,7 @@ def named(key):
 
     Example
     -------
-    >>> with named("llm_source"):
+    >>> with prefix_errors("llm_source"):
     ...     raise ValueError("there is no such model")
     Traceback (most recent call last):
         ...
@@ -64,15 +64,15 @@ def named(key):
         raise ValueError(f"{key}: {error}") from error
 
 
-def did_you_mean(name, known, sign=""):
-    """A hint at the known name that is most like an unknown one, or nothing.
+def did_you_mean(name, known_names, sign=""):
+    """A hint with the known name that is most like an unknown one, or "".
 
     Arguments
     ---------
     name : str
-    known : iterable of str
+    known_names : iterable of str
     sign : str
-        Stands before names where the user writes them.
+        Comes before names as the user writes them.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def did_you_mean(name, known, sign=""):
     >>> did_you_mean("x", ["seed", "lr"])
     ''
     """
-    close = difflib.get_close_matches(str(name), list(known), n=1)
+    close = difflib.get_close_matches(str(name), list(known_names), n=1)
     return f" (did you mean '{sign}{close[0]}'?)" if close else ""
 
 
@@ -120,7 +120,7 @@ class Problems:
         return len(self.reasons)
 
     def add(self, name, reason):
-        """Notes that an utterance is skipped, and logs it."""
+        """Adds an utterance that is skipped, and logs it."""
         self.reasons[str(name)] = str(reason)
         logger.warning("%s: skipped %s: %s", self.step, name, reason)
 
@@ -128,12 +128,17 @@ class Problems:
         """Raises :class:`TooManyProblems` if the skipped are too many of ``total``."""
         share = len(self.reasons) / max(total, 1)
         if share > self.max_share:
-            shown = list(self.reasons.items())[:10]
-            lines = "".join(f"\n  {name}: {reason}" for name, reason in shown)
-            more = len(self.reasons) - len(shown)
+            first = list(self.reasons.items())[:10]
+            lines = "".join(f"\n  {name}: {reason}" for name, reason in first)
+            more = len(self.reasons) - len(first)
             raise TooManyProblems(
                 f"{self.step}: {len(self.reasons)} of {total} utterances are bad "
                 f"({100 * share:.1f} %), more than the {100 * self.max_share:.1f} % "
                 f"allowed (max_skipped_share). The first:{lines}"
                 + (f"\n  and {more} more" if more else "")
             )
+
+
+# Earlier names, until ssr_plugin.evaluation uses the new ones.
+told_in_a_line = errors_in_one_line
+named = prefix_errors

@@ -1,4 +1,4 @@
-"""What names a pretrained model: a hub id, maybe of one revision, or a folder.
+"""Sources of pretrained models: a hub id, with or without a revision, or a folder.
 
 ``openai/whisper-base``, ``openai/whisper-base@e37978b`` (a commit, tag or branch), or a
 folder in the Hugging Face layout.
@@ -10,8 +10,8 @@ import re
 import huggingface_hub
 from huggingface_hub import errors
 
-# What says that the hub has no such model or file, or cannot be reached.
-NOT_THERE = (
+# Errors that say that the hub has no such model or file, or cannot be reached.
+NOT_FOUND_ERRORS = (
     errors.EntryNotFoundError,
     errors.HfHubHTTPError,
     errors.HFValidationError,
@@ -20,7 +20,7 @@ NOT_THERE = (
 
 
 def address(source):
-    """A source as the ``from_pretrained`` of transformers takes it.
+    """A source as arguments of transformers' ``from_pretrained``.
 
     Arguments
     ---------
@@ -44,7 +44,7 @@ def address(source):
 
 
 def pin(source):
-    """The source with the commit that its hub id stands for now; a folder as it is.
+    """The source with the current commit of its hub id; a folder stays as it is.
 
     Arguments
     ---------
@@ -68,13 +68,13 @@ def pin(source):
     """
     if pathlib.Path(source).is_dir():
         return str(source)
-    where = address(source)
-    name = where["pretrained_model_name_or_path"]
+    location = address(source)
+    name = location["pretrained_model_name_or_path"]
     try:
         path = huggingface_hub.hf_hub_download(
-            name, "config.json", revision=where.get("revision")
+            name, "config.json", revision=location.get("revision")
         )
-    except NOT_THERE as error:
+    except NOT_FOUND_ERRORS as error:
         raise ValueError(
             f"'{source}' is neither a folder on this machine nor a model that the "
             f"Hugging Face hub or its local cache gives: {error}"

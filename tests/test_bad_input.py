@@ -89,7 +89,9 @@ def test_a_missing_split_is_named_and_those_there_are_listed(overrides, key):
         ("segmenter", "segmenter", "forced"),
     ],
 )
-def test_an_unknown_part_is_named_and_the_known_are_listed(overrides, key, kind, known):
+def test_an_unknown_component_is_named_and_the_known_are_listed(
+    overrides, key, kind, known
+):
     message = error(overrides(**{key: "nothing"}))
     assert f"unknown {kind} 'nothing'; known: " in message and known in message
 
@@ -104,14 +106,14 @@ def test_an_unknown_logger_is_named_and_the_known_are_listed(overrides):
     assert "loggers: there is no 'paper'; known: tensorboard, wandb" in message
 
 
-@pytest.mark.parametrize("part", ["connector", "segmenter"])
-def test_a_misspelt_option_of_a_part_is_named(overrides, part):
-    name = {"connector": "ssr", "segmenter": "forced"}[part]
-    message = error(overrides(**{f"{part}_options": {name: {"silense": "next"}}}))
-    assert f"{part}_options: {name}: " in message and "'silense'" in message
+@pytest.mark.parametrize("kind", ["connector", "segmenter"])
+def test_a_misspelt_option_of_a_component_is_named(overrides, kind):
+    name = {"connector": "ssr", "segmenter": "forced"}[kind]
+    message = error(overrides(**{f"{kind}_options": {name: {"silense": "next"}}}))
+    assert f"{kind}_options: {name}: " in message and "'silense'" in message
 
 
-def test_a_misspelt_key_is_named_with_the_like(overrides):
+def test_a_misspelt_key_is_named_with_a_similar_one(overrides):
     message = error(overrides(number_of_epoch=3))
     assert (
         "--number_of_epoch: " in message and "distill.yaml has no such key" in message
@@ -231,7 +233,9 @@ def test_many_bad_utterances_stop_the_run_and_few_are_named(
     assert "1-100-0000" in (tmp_path / "run" / "log.txt").read_text()
 
 
-def test_what_is_skipped_in_a_test_is_counted_there(overrides, corpus):
+def test_utterances_skipped_in_a_test_split_are_counted_in_its_metrics(
+    overrides, corpus
+):
     utterance(corpus, "7-100-0000").unlink()
     argv = runs.arguments(**overrides(max_skipped_share=ONE))
     metrics = runs.run("librispeech", argv)
@@ -255,7 +259,9 @@ def test_another_sampling_rate_is_resampled_or_refused(
 # --- What was computed before ------------------------------------------------------
 
 
-def test_a_run_that_bad_audio_stopped_repeats_nothing(overrides, corpus, monkeypatch):
+def test_a_run_that_stopped_for_bad_audio_repeats_no_work(
+    overrides, corpus, monkeypatch
+):
     damage(corpus)
     error(overrides())
 

@@ -31,12 +31,12 @@ def shipped_yaml(name):
     return text, plain_keys(text)
 
 
-def dotted(settings, above=""):
+def dotted(settings, prefix=""):
     """The dotted names of all keys, those in other keys, too."""
     for key, value in settings.items():
-        yield f"{above}{key}"
+        yield f"{prefix}{key}"
         if isinstance(value, dict):
-            yield from dotted(value, f"{above}{key}.")
+            yield from dotted(value, f"{prefix}{key}.")
 
 
 def parse(*words, yaml="distill.yaml"):
@@ -77,24 +77,26 @@ def test_help_lists_each_plain_key_and_no_other(name, capsys):
     with pytest.raises(SystemExit) as stopped:
         parse("--help", yaml=name)
     assert stopped.value.code == 0
-    shown = capsys.readouterr().out
-    listed = re.findall(r"^  --([\w.]+)", shown, re.MULTILINE)
-    # Names of parts alone are left out: their options name them.
+    printed = capsys.readouterr().out
+    listed = re.findall(r"^  --([\w.]+)", printed, re.MULTILINE)
+    # Names of components alone are left out: their options have the names.
     missing = set(dotted(settings)) - set(listed)
     assert all(any(x.startswith(f"{key}.") for x in listed) for key in missing)
     assert set(listed) <= set(dotted(settings)) and len(listed) == len(set(listed))
-    made = set(re.findall(r"^(\w+):", text, re.MULTILINE)) - settings.keys()
-    assert not made & set(listed)
-    assert name == "evaluate.yaml" or {"stage", "checkpointer"} <= made
-    assert "Made of the above" not in shown
+    object_keys = set(re.findall(r"^(\w+):", text, re.MULTILINE)) - settings.keys()
+    assert not object_keys & set(listed)
+    assert name == "evaluate.yaml" or {"stage", "checkpointer"} <= object_keys
+    assert "Made of the above" not in printed
 
 
-def test_help_of_a_yaml_tells_head_sections_defaults_and_comments(capsys):
+def test_help_of_a_yaml_shows_head_sections_defaults_and_comments(capsys):
     with pytest.raises(SystemExit):
         parse("--number_of_epochs", "ten", "--help")
-    shown = " ".join(capsys.readouterr().out.split())
-    assert shown.startswith("usage: train.py distill.yaml [--key value ...] Stage 1, ")
-    for said in (
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.startswith(
+        "usage: train.py distill.yaml [--key value ...] Stage 1, "
+    )
+    for text in (
         "--number_of_epochs 10 how often all training data are gone through",
         "--connector_options.ssr.form token token: pool each segment, then layers",
         "--aligner_options.files.source <data_folder>/alignments TextGrid, CTM,",
@@ -105,11 +107,11 @@ def test_help_of_a_yaml_tells_head_sections_defaults_and_comments(capsys):
         "--resample True False sets",
         "--test_only",
     ):
-        assert said in shown
+        assert text in printed
 
 
 @pytest.mark.parametrize("name", YAMLS)
-def test_every_key_that_has_a_value_says_what_it_is_for(name):
+def test_every_key_of_a_yaml_that_has_a_value_has_a_comment(name):
     text, settings = shipped_yaml(name)
     head, sections = describe(text, settings)
     assert len(head.splitlines()) > 3
@@ -118,7 +120,7 @@ def test_every_key_that_has_a_value_says_what_it_is_for(name):
             assert comment or (not default and "." in key), f"{title}: {key}"
 
 
-def test_comments_of_other_shapes_are_understood():
+def test_describe_takes_comments_above_a_key_and_marks_in_quotes():
     text = (
         "# Above the first.\nseed: 1\n"
         "mark: 'a # b'   # a mark\n"
@@ -140,13 +142,13 @@ def test_comments_of_other_shapes_are_understood():
     ]
 
 
-def test_help_without_a_yaml_says_which_there_are(capsys):
+def test_help_without_a_yaml_lists_the_shipped_ones(capsys):
     with pytest.raises(SystemExit) as stopped:
         parse_command_line(["--help"], "train.py")
     assert stopped.value.code == 0
-    shown = capsys.readouterr().out
-    assert "train.py YAML [--key value ...]" in shown and "--device" in shown
-    assert all(name in shown for name in YAMLS)
+    printed = capsys.readouterr().out
+    assert "train.py YAML [--key value ...]" in printed and "--device" in printed
+    assert all(name in printed for name in YAMLS)
 
 
 @pytest.mark.slow
@@ -159,25 +161,25 @@ def test_help_without_a_yaml_says_which_there_are(capsys):
         ("librispeech/evaluate.py", "evaluate.yaml"),
     ],
 )
-def test_the_scripts_of_recipes_help(name, yaml):
-    done = script(name, f"hparams/{yaml}", "--help")
-    assert done.returncode == 0 and not done.stderr, done.stderr
-    assert done.stdout.startswith(f"usage: {name.rpartition('/')[2]} hparams/{yaml}")
-    assert "  --data_folder recipes/sample/corpus" in done.stdout
+def test_the_scripts_of_recipes_have_a_help(name, yaml):
+    process = script(name, f"hparams/{yaml}", "--help")
+    assert process.returncode == 0 and not process.stderr, process.stderr
+    assert process.stdout.startswith(f"usage: {name.rpartition('/')[2]} hparams/{yaml}")
+    assert "  --data_folder recipes/sample/corpus" in process.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["librispeech", "ljspeech", "template"])
-def test_prepare_helps(recipe):
-    done = script(f"{recipe}/prepare.py", "--help")
-    assert done.returncode == 0 and "--valid_share" in done.stdout
+def test_prepare_scripts_have_a_help(recipe):
+    process = script(f"{recipe}/prepare.py", "--help")
+    assert process.returncode == 0 and "--valid_share" in process.stdout
 
 
 # --- What is refused ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "words, says",
+    "words, message",
     [
         (
             ["--number_of_epochs", "ten"],
@@ -211,12 +213,12 @@ def test_prepare_helps(recipe):
         (["--debug_batches", "x"], "--debug_batches: invalid int value: 'x'"),
     ],
 )
-def test_a_value_of_another_kind_is_refused_with_what_is_expected(words, says):
-    assert says in refused(*words)
+def test_a_value_of_another_kind_is_refused_with_what_is_expected(words, message):
+    assert message in refused(*words)
 
 
 @pytest.mark.parametrize(
-    "words, says",
+    "words, message",
     [
         (["--numbr_of_epochs", 3], "--numbr_of_epochs: .*mean '--number_of_epochs'"),
         (["--devce", "cpu"], "has no such key .did you mean '--device'"),
@@ -243,12 +245,12 @@ def test_a_value_of_another_kind_is_refused_with_what_is_expected(words, says):
         (["--aligner", "file"], "unknown aligner 'file'; .*mean 'files'"),
     ],
 )
-def test_an_unknown_name_is_refused_with_the_like(words, says):
-    assert re.search(says, refused(*words))
+def test_an_unknown_name_is_refused_with_a_similar_one(words, message):
+    assert re.search(message, refused(*words))
 
 
 @pytest.mark.parametrize(
-    "yaml, words, says",
+    "yaml, words, message",
     [
         (
             "finetune.yaml",
@@ -277,12 +279,12 @@ def test_an_unknown_name_is_refused_with_the_like(words, says):
         ),
     ],
 )
-def test_options_of_all_yamls_are_checked(yaml, words, says):
-    assert re.search(says, refused(*words, yaml=yaml))
+def test_options_of_all_yamls_are_checked(yaml, words, message):
+    assert re.search(message, refused(*words, yaml=yaml))
 
 
 @pytest.mark.parametrize(
-    "words, says",
+    "words, message",
     [
         (["--seed"], "--seed: no value is given"),
         (["--seed", "--lr", 1], "--seed: no value is given"),
@@ -294,11 +296,11 @@ def test_options_of_all_yamls_are_checked(yaml, words, says):
         (["--debug", "yes"], "'yes' belongs to no key|unrecognized"),
     ],
 )
-def test_a_line_that_makes_no_sense_is_told(words, says):
-    assert re.search(says, refused(*words))
+def test_words_out_of_place_are_named(words, message):
+    assert re.search(message, refused(*words))
 
 
-def test_a_line_without_a_yaml_is_told_how_to_name_one():
+def test_a_command_line_without_a_yaml_gets_an_example():
     for argv in ([], ["--seed", "3"]):
         with pytest.raises(ValueError, match=r"name a YAML, such as: ssr train hp"):
             parse_command_line(argv, "ssr train")
@@ -310,7 +312,7 @@ def test_a_file_that_is_no_yaml_with_keys_is_named(tmp_path, text):
     assert refused(yaml=str(tmp_path / "my.yaml")).startswith(f"{tmp_path}/my.yaml is")
 
 
-def test_what_else_a_key_may_be_is_taken():
+def test_values_of_other_allowed_kinds_are_accepted():
     for words in (
         ["--lr", "1"],
         ["--lr", "1e-4"],
@@ -342,15 +344,19 @@ def test_keys_inside_others_are_set_one_by_one_or_together():
     assert parse(*both).overrides == {
         "connector_options": {"ssr": {"form": "frame", "num_layers": 4}}
     }
-    found = parse(*both).settings["connector_options"]["ssr"]
-    assert (found["form"], found["num_layers"], found["dropout"]) == ("frame", 4, 0.2)
+    options = parse(*both).settings["connector_options"]["ssr"]
+    assert (options["form"], options["num_layers"], options["dropout"]) == (
+        "frame",
+        4,
+        0.2,
+    )
 
 
-def test_of_two_values_the_last_holds():
+def test_of_two_values_of_a_key_the_last_counts():
     assert parse("--seed", 1, "--seed=2").settings["seed"] == 2
 
 
-def test_text_is_text_whatever_yaml_takes_it_for():
+def test_a_key_of_text_keeps_what_yaml_takes_for_numbers_and_dates():
     for text in ("2024", "1e3", "true", "a=b", "2024-01-01", "C: x: y"):
         assert parse(f"--output_folder={text}").settings["output_folder"] == text
 
@@ -359,7 +365,7 @@ def test_a_list_in_several_words_is_one_list():
     assert parse("--test_splits", "[a,", "b]").settings["test_splits"] == ["a", "b"]
 
 
-def test_references_follow_what_they_refer_to():
+def test_references_in_a_yaml_follow_overrides():
     settings = parse("--data_folder", "/data", "--encoder_source", "my/ctc").settings
     options = settings["aligner_options"]
     assert options["files"]["source"] == "/data/alignments"
@@ -393,7 +399,7 @@ def nothing_loads(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "yaml, overrides, says",
+    "yaml, overrides, message",
     [
         ("distill", {"data_folder": "/no/data"}, "data_folder: there is no '/no/data'"),
         ("distill", {"train_splits": ["train-z"]}, "no split 'train-z'"),
@@ -423,18 +429,18 @@ def nothing_loads(monkeypatch):
         ("evaluate", {}, "is a YAML for something else: it has no key 'stage'"),
     ],
 )
-def test_what_is_not_there_is_told_before_a_model_is_loaded(
-    yaml, overrides, says, small_run, tiny_speech_lm_folder, tmp_path, nothing_loads
+def test_missing_inputs_are_named_before_a_model_is_loaded(
+    yaml, overrides, message, small_run, tiny_speech_lm_folder, tmp_path, nothing_loads
 ):
-    given = small_run(tmp_path)
-    own = parse(yaml=f"{yaml}.yaml").settings.keys() | {"stage1"}
-    given = {key: value for key, value in given.items() if key in own}
+    arguments = small_run(tmp_path)
+    keys = parse(yaml=f"{yaml}.yaml").settings.keys() | {"stage1"}
+    arguments = {key: value for key, value in arguments.items() if key in keys}
     if yaml == "finetune":
-        given |= {"stage1": tiny_speech_lm_folder}
+        arguments |= {"stage1": tiny_speech_lm_folder}
     with pytest.raises(SystemExit) as stopped:
-        runs.run("librispeech", runs.arguments(yaml, **(given | overrides)))
-    message = str(stopped.value)
-    assert message.startswith("error: ") and says in message
+        runs.run("librispeech", runs.arguments(yaml, **(arguments | overrides)))
+    printed = str(stopped.value)
+    assert printed.startswith("error: ") and message in printed
 
 
 def test_a_recipe_of_one_data_set_reads_no_other(small_run, tmp_path):
@@ -444,10 +450,10 @@ def test_a_recipe_of_one_data_set_reads_no_other(small_run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_mistake_ends_with_one_line_and_no_traceback():
-    done = script("librispeech/train.py", "hparams/distill.yaml", "--lr", "fast")
-    assert done.returncode == 1
-    assert done.stderr == (
+def test_train_ends_a_wrong_value_with_one_line_and_no_traceback():
+    process = script("librispeech/train.py", "hparams/distill.yaml", "--lr", "fast")
+    assert process.returncode == 1
+    assert process.stderr == (
         "error: --lr: expected a number, such as 0.001, not 'fast'\n"
     )
 

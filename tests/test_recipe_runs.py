@@ -203,7 +203,7 @@ IN_TRAINING = [
     # Amid a checkpoint: the connector is written, the optimizer is not.
     ("torch:save", 2),
     # Amid the first validation.
-    ("ssr_plugin.metrics.vector_metrics:ReadingMetrics.add", 5),
+    ("ssr_plugin.metrics.vector_metrics:VectorMetrics.add", 5),
     # Two checkpoints are there, and the older one is still to go.
     ("shutil:rmtree", 2),
 ]

@@ -35,7 +35,9 @@ def put_in_cache(cache, repo, commit, folder, revisions):
         (root / "refs" / revision).write_text(commit)
 
 
-def test_a_revision_is_what_is_loaded(tmp_path, tiny_llm_folder, tiny_encoder_folder):
+def test_a_source_with_a_revision_loads_that_revision(
+    tmp_path, tiny_llm_folder, tiny_encoder_folder
+):
     put_in_cache(tmp_path, "us/llm", "a" * 40, tiny_llm_folder, ["main", "v1"])
     put_in_cache(tmp_path, "us/encoder", "b" * 40, tiny_encoder_folder, ["main", "v1"])
     environment = {
@@ -43,14 +45,14 @@ def test_a_revision_is_what_is_loaded(tmp_path, tiny_llm_folder, tiny_encoder_fo
         "HF_HUB_OFFLINE": "1",
         "PYTHONPATH": str(runs.PROJECT),
     }
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         capture_output=True,
         text=True,
         env=os.environ | environment,
     )
-    assert done.returncode == 0, done.stderr
-    llm, encoder, loaded, refused = done.stdout.splitlines()[:4]
+    assert process.returncode == 0, process.stderr
+    llm, encoder, loaded, refused = process.stdout.splitlines()[:4]
     assert llm == f"us/llm@{'a' * 40}" and encoder == f"us/encoder@{'b' * 40}"
     assert loaded == "True"
     assert "'us/llm@v2' is neither a folder on this machine nor a model" in refused

@@ -49,15 +49,15 @@ def make_aligner(name, options):
     ValueError: aligner 'pocketsphinx' has no option 'speed'; it has none
     """
     make = get_registry().aligners.get(name)
-    known = list(inspect.signature(make).parameters)
+    parameters = list(inspect.signature(make).parameters)
     values = {}
     for key, value in zip(options[::2], options[1::2] + [None], strict=False):
         if not key.startswith("--") or value is None:
             raise ValueError(f"'{key}' is not of the form --key value")
-        if key[2:] not in known:
+        if key[2:] not in parameters:
             raise ValueError(
                 f"aligner '{name}' has no option '{key[2:]}'; "
-                f"it has {', '.join(known) or 'none'}"
+                f"it has {', '.join(parameters) or 'none'}"
             )
         values[key[2:]] = yaml.safe_load(value)
     return make(**values)
@@ -85,10 +85,10 @@ def main(argv=None):
     parser.add_argument(
         "--retry_failed", action="store_true", help="try again what failed before"
     )
-    options, rest = parser.parse_known_args(argv)
+    options, aligner_options = parser.parse_known_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        aligner = make_aligner(options.aligner, rest)
+        aligner = make_aligner(options.aligner, aligner_options)
         items = [
             AlignmentItem(id, row["wav"], row["wrd"])
             for path in options.manifest

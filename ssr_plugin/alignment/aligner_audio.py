@@ -9,7 +9,7 @@ from ssr_plugin.alignment.record import AlignmentError
 from ssr_plugin.data.samples import AudioError, read_mono
 
 
-def read_audio(item, sample_rate):
+def read_item_audio(item, sample_rate):
     """Reads an utterance's audio, mixed to one channel and resampled.
 
     Arguments
@@ -34,8 +34,8 @@ def read_audio(item, sample_rate):
         raise AlignmentError(item.id, str(error)) from None
     if rate == sample_rate:
         return samples
-    common = math.gcd(rate, sample_rate)
+    divisor = math.gcd(rate, sample_rate)
     # scipy rather than torchaudio: the processes that align load no torch.
     return scipy.signal.resample_poly(
-        samples, sample_rate // common, rate // common
+        samples, sample_rate // divisor, rate // divisor
     ).astype(np.float32)

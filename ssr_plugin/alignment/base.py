@@ -20,7 +20,7 @@ OTHER_ALIGNERS = (
 
 @dataclasses.dataclass(frozen=True)
 class AlignmentItem:
-    """What an aligner is given for one utterance.
+    """One utterance for an aligner: audio and transcript.
 
     Arguments
     ---------
@@ -39,8 +39,8 @@ class AlignmentItem:
 class Aligner(abc.ABC):
     """Makes alignments. A subclass is registered by name (see ``ssr_plugin.registry``).
 
-    An aligner may be sent to other processes (pickled), so what cannot be, a decoder
-    or a loaded model, is made at the first call of :meth:`align`.
+    An aligner may be sent to other processes (pickled). What cannot be pickled, such as
+    a decoder or a loaded model, is made at the first call of :meth:`align`.
     """
 
     #: The name it is registered by; the first part of its key in the cache.
@@ -49,19 +49,19 @@ class Aligner(abc.ABC):
     #: Utterances that :meth:`align` is given at once.
     batch_size: int = 16
 
-    #: Whether several processes may align at once. False for what already uses all
-    #: cores, or an accelerator.
+    #: Whether several processes may align at once. False for an aligner that already
+    #: uses all cores, or an accelerator.
     parallel: ClassVar[bool] = True
 
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:
-        """All that changes what it answers, as a JSON-able dict; part of the key."""
+        """All that changes its alignments, as a JSON-able dict; part of the key."""
 
     @abc.abstractmethod
     def align(self, items: Sequence[AlignmentItem]) -> list[Alignment | AlignmentError]:
         """Aligns a batch of utterances.
 
-        One bad utterance never breaks the batch: its answer is the error.
+        One bad utterance never breaks the batch: its result is the error.
 
         Arguments
         ---------
@@ -74,14 +74,14 @@ class Aligner(abc.ABC):
         """
 
     def doubt(self, texts):
-        """Why a corpus may not be for this aligner: asked once, before it is aligned.
+        """Why a corpus may not suit this aligner: asked once, before it is aligned.
 
-        A subclass that can tell overrides this; what it says is a warning to the user.
+        A subclass that can tell overrides this; the user sees the answer as a warning.
 
         Arguments
         ---------
         texts : list of str
-            Transcripts of the corpus, or of a part drawn evenly from it.
+            Transcripts of the corpus, or an even sample of them.
 
         Returns
         -------

@@ -4,11 +4,12 @@ A cache folder holds one folder for each aligner and its settings, with the sett
 in ``settings.json`` and JSON lines in files ``part-*.jsonl``, one line an utterance::
 
     {"key": "<digest>", "alignment": {...}}            (see Alignment.to_json)
-    {"key": "<digest>", "id": "...", "error": "..."}   a failure, so as not to try again
+    {"key": "<digest>", "id": "...", "error": "..."}   a failure; it is not tried again
 
-The key is made of the audio file's identity, the id and the transcript, so a changed
-one is aligned anew. Each process appends to a part of its own: killed, it leaves at
-most one line cut short, which readers ignore. Merging shards is reading all parts.
+The key is made of the audio file's identity, the id and the transcript. If one of them
+changes, the utterance is aligned anew. Each process writes a file of its own: if it is
+killed, at most one line is cut short, which readers ignore. To merge shards, all files
+are read.
 """
 
 import collections.abc
@@ -30,39 +31,39 @@ from ssr_plugin.problems import Problems
 
 logger = logging.getLogger(__name__)
 
-# Transcripts that an aligner is shown, so as to say whether a corpus is for it.
-MOST_SHOWN = 2000
+# How many transcripts an aligner sees when it says whether a corpus suits it.
+DOUBT_SAMPLE_SIZE = 2000
 
 
 class Alignments(collections.abc.Mapping):
     """Alignments by utterance id, read from disk when asked for.
 
-    A thousand hours of words would fill gigabytes; their places in the cache do not.
+    A thousand hours of words would fill gigabytes; the index of their lines does not.
 
     Arguments
     ---------
-    places : dict
+    index : dict
         Utterance id -> (path, byte offset of its line).
     """
 
-    def __init__(self, places):
-        self._places = places
+    def __init__(self, index):
+        self._index = index
 
     def __getitem__(self, id):
-        path, offset = self._places[id]
+        path, offset = self._index[id]
         with open(path, "rb") as file:
             file.seek(offset)
             return Alignment.from_json(json.loads(file.readline())["alignment"])
 
     def __contains__(self, id):
         # Mapping's own would read the file.
-        return id in self._places
+        return id in self._index
 
     def __iter__(self):
-        return iter(self._places)
+        return iter(self._index)
 
     def __len__(self):
-        return len(self._places)
+        return len(self._index)
 
 
 def align(
@@ -74,10 +75,10 @@ def align(
     max_skipped_share=0.01,
     retry_failed=False,
 ):
-    """Aligns utterances, or reads from the cache how they were aligned before.
+    """Aligns utterances, or reads their alignments from the cache.
 
-    If the aligner doubts that the transcripts are for it, such as in another language,
-    there is a warning in the log, once for each corpus.
+    If the transcripts do not seem to suit the aligner (another language, for example),
+    the log has a warning, once for each corpus.
 
     Arguments
     ---------
@@ -119,8 +120,8 @@ def align(
     {'utt-1': 'there is no audio file no.wav'}
     """
     items = list(items)
-    # Of the whole, so that all shards say the same, and of what is in the cache, too.
-    step = -(-len(items) // MOST_SHOWN) or 1
+    # Texts of the whole corpus: all shards then say the same, cached or not.
+    step = -(-len(items) // DOUBT_SAMPLE_SIZE) or 1
     doubt = aligner.doubt([item.text for item in items[::step] if item.text])
     if doubt:
         _warn_once(doubt)
@@ -128,31 +129,31 @@ def align(
     problems = Problems(f"aligning with {aligner.name}", max_skipped_share)
     keys = _keys(items, problems)
     folder = _folder(aligner, cache_folder)
-    places, errors = read_cache(folder)
+    line_index, errors = index_cache(folder)
     if retry_failed:
         errors = {}
     to_do = [
         item
         for item in items
         if item.id in keys
-        and keys[item.id] not in places
+        and keys[item.id] not in line_index
         and keys[item.id] not in errors
     ]
     if to_do:
-        part = folder / f"part-{shard.replace('/', '-of-')}-{uuid.uuid4().hex}.jsonl"
-        _fill(part, to_do, keys, aligner, num_workers)
-        places, errors = read_cache(folder)
+        path = folder / f"part-{shard.replace('/', '-of-')}-{uuid.uuid4().hex}.jsonl"
+        _fill(path, to_do, keys, aligner, num_workers)
+        line_index, errors = index_cache(folder)
     for id, key in keys.items():
-        if key not in places:
+        if key not in line_index:
             problems.add(id, errors[key])
     problems.check(len(items))
-    found = {id: places[key] for id, key in keys.items() if key in places}
-    return Alignments(found), problems
+    index = {id: line_index[key] for id, key in keys.items() if key in line_index}
+    return Alignments(index), problems
 
 
 @functools.lru_cache
 def _warn_once(message):
-    # A run asks for the same corpus more than once: its own share, then the whole.
+    # A run may align the same corpus twice: first its shard, then the whole.
     logger.warning("%s", message)
 
 
@@ -194,8 +195,8 @@ def parse_shard(shard):
     return int(k), int(n)
 
 
-def read_cache(folder):
-    """Finds what a folder's parts hold; lines cut short are passed over.
+def index_cache(folder):
+    """Finds the lines of a folder's files; damaged lines are skipped.
 
     Arguments
     ---------
@@ -204,12 +205,12 @@ def read_cache(folder):
 
     Returns
     -------
-    places : dict
+    line_index : dict
         Key -> (path, byte offset of the line).
     errors : dict
         Key -> reason, of those without an alignment.
     """
-    places, errors = {}, {}
+    line_index, errors = {}, {}
     for path in sorted(pathlib.Path(folder).glob("part-*.jsonl")):
         with open(path, "rb") as file:
             offset = 0
@@ -217,21 +218,21 @@ def read_cache(folder):
                 try:
                     record = json.loads(line)
                     if "alignment" in record:
-                        places[record["key"]] = (str(path), offset)
+                        line_index[record["key"]] = (str(path), offset)
                     else:
                         errors[record["key"]] = record["error"]
                 except (ValueError, KeyError, TypeError):
                     logger.warning("%s: line %d is damaged, ignored", path, number)
                 offset += len(line)
-    return places, errors
+    return line_index, errors
 
 
 def _keys(items, problems):
-    keys, seen = {}, set()
+    keys, ids = {}, set()
     for item in items:
-        if item.id in seen:
+        if item.id in ids:
             raise ValueError(f"two utterances have the id '{item.id}'")
-        seen.add(item.id)
+        ids.add(item.id)
         if not (item.text or "").strip():
             problems.add(item.id, "empty transcript")
             continue
@@ -257,7 +258,7 @@ def _folder(aligner, cache_folder):
     return folder
 
 
-def _fill(part, items, keys, aligner, num_workers):
+def _fill(path, items, keys, aligner, num_workers):
     size = aligner.batch_size
     batches = [items[i : i + size] for i in range(0, len(items), size)]
     if num_workers is None:
@@ -265,7 +266,7 @@ def _fill(part, items, keys, aligner, num_workers):
     num_workers = min(num_workers, len(batches))
     seconds = 0.0
     with (
-        open(part, "w", encoding="utf-8") as file,
+        open(path, "w", encoding="utf-8") as file,
         tqdm(total=len(items), unit="utt", desc=f"aligning ({aligner.name})") as bar,
     ):
         for batch, results in _results(batches, aligner, num_workers):

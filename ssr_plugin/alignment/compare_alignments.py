@@ -21,7 +21,7 @@ from ssr_plugin.alignment.quality import (
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What comparing two sets of alignments finds.
+    """The result of comparing two sets of alignments.
 
     Arguments
     ---------
@@ -64,13 +64,13 @@ def read_words(source):
     words, origin = {}, {}
     for path in tqdm(alignment_files(source), desc=f"reading {source}", unit="file"):
         for timed in read_file(path):
-            found = timed.words()
-            if words.get(timed.id, found) != found:
+            utterance_words = timed.words()
+            if words.get(timed.id, utterance_words) != utterance_words:
                 raise FormatError(
                     f"'{timed.id}' is aligned in '{origin[timed.id]}' and, otherwise, "
                     f"in '{path}'; name one of the two"
                 )
-            words[timed.id], origin[timed.id] = found, path
+            words[timed.id], origin[timed.id] = utterance_words, path
     return words
 
 
@@ -139,21 +139,21 @@ def report(comparison):
     -------
     str
     """
-    c = comparison
     lines = [
-        f"utterances: {c.utterances} in both, {c.only_judged} only in A, "
-        f"{c.only_reference} only in B",
-        f"words: {c.words} in B, {c.missing} missing in A "
-        f"({100 * c.missing / max(c.words, 1):.1f} %), {c.extra} only in A",
+        f"utterances: {comparison.utterances} in both, "
+        f"{comparison.only_judged} only in A, {comparison.only_reference} only in B",
+        f"words: {comparison.words} in B, {comparison.missing} missing in A "
+        f"({100 * comparison.missing / max(comparison.words, 1):.1f} %), "
+        f"{comparison.extra} only in A",
         f"{'boundaries':<12}{'MAE ms':>8}{'median ms':>11}{'bias A-B ms':>13}"
         f"{'<= 20 ms':>10}{'<= 50 ms':>10}",
     ]
     for name in ("starts", "ends", "both"):
-        e = getattr(c, name)
-        if e is not None:
+        errors = getattr(comparison, name)
+        if errors is not None:
             lines.append(
-                f"{name:<12}{e.mae:>8.1f}{e.median:>11.1f}{e.bias:>+13.1f}"
-                f"{100 * e.within_20:>8.1f} %{100 * e.within_50:>8.1f} %"
+                f"{name:<12}{errors.mae:>8.1f}{errors.median:>11.1f}{errors.bias:>+13.1f}"
+                f"{100 * errors.within_20:>8.1f} %{100 * errors.within_50:>8.1f} %"
             )
     return "\n".join(lines)
 

@@ -7,7 +7,7 @@ import torch
 import torchaudio
 from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 
-from ssr_plugin.alignment.aligner_audio import read_audio
+from ssr_plugin.alignment.aligner_audio import read_item_audio
 from ssr_plugin.alignment.base import OTHER_ALIGNERS, Aligner
 from ssr_plugin.alignment.ctc_characters import (
     PAUSE,
@@ -35,8 +35,8 @@ class CTCAligner(Aligner):
     """Aligns characters with the emissions of a character CTC model.
 
     Letters and digits outside its vocabulary are matched by a star, which may be any
-    sound, as in torchaudio's ``MMS_FA``. A transcript of which more than half of the
-    letters are outside is refused: stars alone say nothing of when it is said.
+    sound, as in torchaudio's ``MMS_FA``. If more than half of a transcript's letters
+    are outside, it is refused: stars alone do not show when a word is said.
 
     Arguments
     ---------
@@ -45,8 +45,8 @@ class CTCAligner(Aligner):
     start_offset, end_offset : float
         Added to every start, and to ends before pauses, in ms. CTC emits a character
         inside its sound (:func:`ssr_plugin.alignment.ctc_characters.label_times`):
-        compare with trusted boundaries (``python -m
-        ssr_plugin.alignment.compare_alignments``) and set what that finds against it.
+        compare with boundaries you trust (``python -m
+        ssr_plugin.alignment.compare_alignments``) and set the bias, negated, here.
     batch_seconds : float
         Most audio in one forward pass, padding included, in s. More is faster on a
         GPU; it changes no result.
@@ -74,7 +74,7 @@ class CTCAligner(Aligner):
         self._model = None
 
     def settings(self):
-        """The model, what tells it from another of that name, and the offsets."""
+        """The model, its version, and the offsets."""
         folder = pathlib.Path(self.source)
         if folder.is_dir():
             files = sorted(p for p in folder.iterdir() if p.is_file())
@@ -140,7 +140,7 @@ class CTCAligner(Aligner):
         self._hop = None
         if self._takes_samples:
             self._hop = getattr(model.config, "inputs_to_logits_ratio", None)
-        # Elsewhere statistics are taken over time, or padding is not masked out.
+        # Other models take statistics over time, or do not mask padding.
         norm = getattr(model.config, "feat_extract_norm", None)
         self._may_pad = self._takes_samples and norm == "layer"
         self._model = model.eval().to(self.device)
@@ -148,30 +148,30 @@ class CTCAligner(Aligner):
     def _input(self, item):
         """The extractor's tensor for one utterance alone, and its duration in s."""
         self._check_letters(item)
-        samples = read_audio(item, self._sample_rate)
+        samples = read_item_audio(item, self._sample_rate)
         duration = len(samples) / self._sample_rate
         if duration < SHORTEST:
             raise AlignmentError(
                 item.id, f"only {duration:.3f} s of audio in '{item.wav}'"
             )
-        made = self._extractor(
+        inputs = self._extractor(
             samples, sampling_rate=self._sample_rate, return_tensors="pt"
         )
-        return made[self._extractor.model_input_names[0]][0], duration
+        return inputs[self._extractor.model_input_names[0]][0], duration
 
     def _check_letters(self, item):
         unknown = unknown_letters(item.text, self._vocabulary)
         count = sum(character.isalpha() for character in item.text)
         if 2 * len(unknown) > count:
-            named = "".join(dict.fromkeys(unknown))[:20]
+            letters = "".join(dict.fromkeys(unknown))[:20]
             raise AlignmentError(
                 item.id,
                 f"'{self.source}' does not know {len(unknown)} of its {count} letters "
-                f"('{named}'): take {OTHER_ALIGNERS}",
+                f"('{letters}'): take {OTHER_ALIGNERS}",
             )
 
     def _batches(self, inputs):
-        """Indices to run together: padded little and within the limit."""
+        """Indices of utterances to run together: little padding, within the limit."""
         batches, most = [], self.batch_seconds * self._sample_rate
         for i in sorted(inputs, key=lambda i: len(inputs[i][0])):
             length = len(inputs[i][0])
@@ -221,19 +221,19 @@ class CTCAligner(Aligner):
     def _windowed(self, samples):
         context = round(CONTEXT * self._sample_rate / self._hop)
         step = round(WINDOW * self._sample_rate / self._hop) - 2 * context
-        parts, first = [], 0
+        emissions, first = [], 0
         while True:
             begin = max(first - context, 0)
             end = (first + step + context) * self._hop
-            # What is left must be no scrap: the model cannot take one.
+            # No short rest may be left: the model cannot take one.
             last = end + context * self._hop >= len(samples)
             window = samples[begin * self._hop : None if last else end]
             emission = self._forward(window[None], None)[0]
-            parts.append(
+            emissions.append(
                 emission[first - begin : None if last else first - begin + step]
             )
             if last:
-                return torch.cat(parts)
+                return torch.cat(emissions)
             first += step
 
     def _align(self, item, emission, duration):
@@ -255,9 +255,9 @@ class CTCAligner(Aligner):
             raise AlignmentError(
                 item.id, f"{duration / 60:.0f} minutes are too long to align: cut it"
             )
-        found = viterbi(with_star(emission), spelling.tokens, self._blank)
+        runs = viterbi(with_star(emission), spelling.tokens, self._blank)
         hop = self._hop / self._sample_rate if self._hop else duration / frames
-        spans, runs = spelling.spoken(found)
+        spans, runs = spelling.spoken(runs)
         times = label_times(runs, hop, self.start_offset, self.end_offset)
         units = tuple(
             Unit(item.text[i], start, end, i)
@@ -267,7 +267,7 @@ class CTCAligner(Aligner):
 
 
 def with_star(log_probs):
-    """Adds a last label, as certain in every frame as can be (as torchaudio does).
+    """Adds a last label with probability 1 in every frame (as torchaudio does).
 
     Arguments
     ---------
@@ -283,7 +283,7 @@ def with_star(log_probs):
 
 
 def viterbi(log_probs, tokens, blank):
-    """The best way for CTC labels to be said, by torchaudio's Viterbi search.
+    """The most likely frames of CTC labels, by torchaudio's Viterbi search.
 
     Arguments
     ---------

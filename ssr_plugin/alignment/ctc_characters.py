@@ -4,13 +4,13 @@ import dataclasses
 import itertools
 import unicodedata
 
-# Seconds in which CTC tells no label that are a pause, rather than the label before.
+# From this many seconds without a label on, it is a pause; the label before has ended.
 PAUSE = 0.15
 
 
 @dataclasses.dataclass(frozen=True)
 class Spelling:
-    """What of a transcript a CTC model is asked to find.
+    """A transcript as the labels of a CTC model.
 
     Arguments
     ---------
@@ -24,34 +24,34 @@ class Spelling:
     tokens: tuple[int, ...]
     spans: tuple[tuple[int, int] | None, ...]
 
-    def spoken(self, found):
+    def spoken(self, values):
         """Drops the delimiters.
 
         Arguments
         ---------
-        found : list
-            One thing for each label.
+        values : list
+            One value for each label.
 
         Returns
         -------
-        spans, found : list
-            Of the labels that stand for characters.
+        spans, values : list
+            Those of the labels that stand for characters.
 
         Example
         -------
         >>> Spelling((5, 0, 6), ((0, 1), None, (2, 3))).spoken(["a", " ", "b"])
         ([(0, 1), (2, 3)], ['a', 'b'])
         """
-        both = zip(self.spans, found, strict=True)
-        kept = [(span, own) for span, own in both if span is not None]
-        return [span for span, _ in kept], [own for _, own in kept]
+        pairs = zip(self.spans, values, strict=True)
+        characters = [(span, value) for span, value in pairs if span is not None]
+        return [span for span, _ in characters], [value for _, value in characters]
 
 
 def spell(text, vocabulary, delimiter, star):
     """Spells a transcript in a model's characters.
 
-    Case is the model's; accents go where it has none. Each run of letters or digits
-    that it cannot say becomes one star; punctuation that it lacks is left out.
+    Case is the model's; accents are dropped where it has none. Each run of letters or
+    digits outside its vocabulary becomes one star; punctuation outside it is dropped.
 
     Arguments
     ---------
@@ -122,7 +122,7 @@ def unknown_letters(text, vocabulary):
     Returns
     -------
     list of str
-        As often as they stand there, in the order of the text; digits do not count.
+        Each occurrence, in the order of the text; digits do not count.
 
     Example
     -------
@@ -139,8 +139,8 @@ def unknown_letters(text, vocabulary):
 def label_times(runs, step, start_offset=0.0, end_offset=0.0):
     """Times of the labels that CTC finds.
 
-    CTC tells where a label is surest, not how long it is heard: one lasts until the
-    next begins, or, where a pause follows, a little longer than it is told.
+    CTC shows where a label is most certain, not how long it sounds. Here a label lasts
+    until the next begins or, before a pause, until CTC's label ends plus an offset.
 
     Arguments
     ---------
@@ -205,10 +205,10 @@ def character_times(spans, times, duration):
             # Where an overlap is longer than the character, it keeps some of the time.
             middle = min(max(middle, before[0]), after[1])
             before[1] = after[0] = middle
-    found = []
+    characters = []
     for (first, last), (start, end) in zip(spans, times, strict=True):
         step = (end - start) / (last - first)
         edges = [round(start + k * step, 6) for k in range(last - first)]
         edges.append(round(end, 6))
-        found += zip(range(first, last), edges, edges[1:], strict=False)
-    return found
+        characters += zip(range(first, last), edges, edges[1:], strict=False)
+    return characters

@@ -44,7 +44,7 @@ class Spoken:
     words: tuple[str, ...]
 
 
-def spoken_words(text, known):
+def spoken_words(text, is_word):
     """Cuts a transcript into spans that are spoken as words.
 
     Blanks, dashes and slashes separate; other punctuation is dropped, save where the
@@ -54,7 +54,7 @@ def spoken_words(text, known):
     ---------
     text : str
         The transcript, any case.
-    known : callable
+    is_word : callable
         Whether the dictionary has a (lower-case) word.
 
     Returns
@@ -73,28 +73,28 @@ def spoken_words(text, known):
     """
     spoken = []
     for chunk in re.finditer(r"\S+", text):
-        place = chunk.start()
+        start = chunk.start()
         for dash in [*DASHES.finditer(chunk.group()), None]:
             end = chunk.start() + dash.start() if dash else chunk.end()
-            spoken.extend(_spoken(text, place, end, known))
-            place = chunk.start() + dash.end() if dash else end
+            spoken.extend(_spoken(text, start, end, is_word))
+            start = chunk.start() + dash.end() if dash else end
     return spoken
 
 
-def _spoken(text, start, end, known):
+def _spoken(text, start, end, is_word):
     core = CORE.search(text, start, end)
     if core is None:
         return []
-    whole, stripped = _spelling(text[start:end]), _spelling(core.group())
+    with_marks, stripped = _spelling(text[start:end]), _spelling(core.group())
     # "'tis" and "u.s." are in the dictionary with their punctuation.
     for spelling in (stripped, "'" + stripped, stripped + "."):
-        if spelling in whole and known(spelling):
+        if spelling in with_marks and is_word(spelling):
             return [Spoken(*core.span(), (spelling,))]
     plain = _without_accents(stripped)
-    if known(plain):
+    if is_word(plain):
         return [Spoken(*core.span(), (plain,))]
     if any(character.isnumeric() for character in stripped):
-        return [Spoken(*core.span(), spoken_number(whole))]
+        return [Spoken(*core.span(), spoken_number(with_marks))]
     # One character of the text may be several in the spelling, so pieces are cut
     # from the text itself.
     pieces = PIECE.finditer(text.replace("’", "'"), *core.span())
@@ -107,14 +107,14 @@ def _spelling(text):
 
 
 def _without_accents(text):
-    parts = unicodedata.normalize("NFKD", text)
-    return "".join(part for part in parts if not unicodedata.combining(part))
+    characters = unicodedata.normalize("NFKD", text)
+    return "".join(c for c in characters if not unicodedata.combining(c))
 
 
 def foreign_letters(text):
-    """The letters of a text that no English word is spelt with: those not Latin.
+    """The letters of a text that are not Latin: no English word is spelt with them.
 
-    Accents and other Latin letters (é, ß, ø) are let through: names have them.
+    Accents and other Latin letters (é, ß, ø) are accepted: names have them.
 
     Arguments
     ---------
@@ -130,8 +130,10 @@ def foreign_letters(text):
     >>> foreign_letters("Он said ‘naïve’, in ½ hour: он!")
     'Оно'
     """
-    found = (c for c in text if any(map(_is_foreign, unicodedata.normalize("NFKD", c))))
-    return "".join(dict.fromkeys(found))
+    letters = [
+        c for c in text if any(map(_is_foreign, unicodedata.normalize("NFKD", c)))
+    ]
+    return "".join(dict.fromkeys(letters))
 
 
 def _is_foreign(character):
@@ -140,15 +142,15 @@ def _is_foreign(character):
     return is_letter and "LATIN" not in unicodedata.name(character, "")
 
 
-def unknown_share(texts, known):
-    """How many of the running words of transcripts no dictionary entry spells.
+def unknown_share(texts, is_word):
+    """Share of the running words of transcripts that the dictionary lacks.
 
     Numbers are not counted; accents count, since entries have none.
 
     Arguments
     ---------
     texts : iterable of str
-    known : callable
+    is_word : callable
         Whether the dictionary has a (lower-case) word.
 
     Returns
@@ -164,7 +166,7 @@ def unknown_share(texts, known):
     (0.25, 4)
     """
     words = [_spelling(word) for text in texts for word in PLAIN_WORD.findall(text)]
-    unknown = sum(not known(word) for word in words)
+    unknown = sum(not is_word(word) for word in words)
     return unknown / max(len(words), 1), len(words)
 
 

@@ -1,25 +1,25 @@
-"""Word alignment without any tool: characters spread evenly over what sounds.
+"""Word alignment without any tool: characters spread evenly from first to last sound.
 
-Good enough where only the text counts, or where something has to be there to begin
-with: a segmenter that learns from transcripts (``char_ctc``, ``unity2``) can be trained
-on it in a language that has no aligner, and then aligns (aligner ``trained``).
+Good enough where only the text counts, or as a start: in a language that has no
+aligner, a segmenter that learns from transcripts (``char_ctc``, ``unity2``) can be
+trained on it, and then aligns (aligner ``trained``).
 """
 
 import re
 
 import numpy as np
 
-from ssr_plugin.alignment.aligner_audio import read_audio
+from ssr_plugin.alignment.aligner_audio import read_item_audio
 from ssr_plugin.alignment.base import Aligner
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit, sayable
 
 SAMPLE_RATE = 16000
 
-# Time over which loudness is taken, s.
+# Loudness is measured over steps of this length, s.
 STEP = 0.02
 
-# How much softer than the loudest a sound may be, dB.
-RANGE = 30.0
+# How much softer than the loudest step a sound may be, dB.
+DYNAMIC_RANGE = 30.0
 
 
 class EvenAligner(Aligner):
@@ -40,7 +40,7 @@ class EvenAligner(Aligner):
 
     def settings(self):
         """How the first and the last sound are found."""
-        return {"sample_rate": SAMPLE_RATE, "step": STEP, "range": RANGE}
+        return {"sample_rate": SAMPLE_RATE, "step": STEP, "range": DYNAMIC_RANGE}
 
     def align(self, items):
         """See :meth:`Aligner.align`."""
@@ -60,7 +60,7 @@ class EvenAligner(Aligner):
         words = [word for word in words if word[2]]
         if not words:
             raise AlignmentError(item.id, f"no letter or digit in '{item.text}'")
-        samples = read_audio(item, SAMPLE_RATE)
+        samples = read_item_audio(item, SAMPLE_RATE)
         sound = first_and_last_sound(samples, SAMPLE_RATE)
         if sound is None:
             raise AlignmentError(item.id, f"nothing but silence in '{item.wav}'")
@@ -76,8 +76,8 @@ class EvenAligner(Aligner):
         return Alignment(item.id, item.text, units, "word", duration)
 
 
-def first_and_last_sound(samples, sample_rate, step=STEP, most_below=RANGE):
-    """Where something can be heard: start and end in s, to a step.
+def first_and_last_sound(samples, sample_rate, step=STEP, dynamic_range=DYNAMIC_RANGE):
+    """Start and end of all that sounds, in s, rounded to steps.
 
     Arguments
     ---------
@@ -86,8 +86,8 @@ def first_and_last_sound(samples, sample_rate, step=STEP, most_below=RANGE):
     sample_rate : int
         In Hz.
     step : float
-        Time over which loudness is taken, in s.
-    most_below : float
+        Loudness is measured over steps of this length, in s.
+    dynamic_range : float
         How much softer than the loudest step a sound may be, in dB.
 
     Returns
@@ -105,6 +105,6 @@ def first_and_last_sound(samples, sample_rate, step=STEP, most_below=RANGE):
     power = np.add.reduceat(np.square(samples, dtype=np.float64), edges)
     if not power.any():
         return None
-    heard = np.flatnonzero(power >= power.max() * 10 ** (-most_below / 10))
-    start, stop = heard[0] * size, min((heard[-1] + 1) * size, len(samples))
+    loud_steps = np.flatnonzero(power >= power.max() * 10 ** (-dynamic_range / 10))
+    start, stop = loud_steps[0] * size, min((loud_steps[-1] + 1) * size, len(samples))
     return float(start / sample_rate), float(stop / sample_rate)

@@ -41,7 +41,7 @@ class Timed:
     text : str or None
         The transcript, where the file has it.
     offsets : tuple of int or None
-        Each unit's place in ``text``, where the file has them.
+        Index of each unit's first character in ``text``, where the file has them.
     """
 
     id: str
@@ -72,7 +72,7 @@ class Timed:
 
 
 def alignment_files(source):
-    """The alignment files that are, or lie anywhere below, a path.
+    """The alignment file at a path, or those anywhere in the folder there.
 
     Raises
     ------
@@ -82,17 +82,17 @@ def alignment_files(source):
     source = pathlib.Path(source)
     if source.is_file():
         return [source]
-    found = [
+    files = [
         path
         for path in sorted(source.rglob("*"))
         if path.name.lower().endswith(SUFFIXES) and path.name != "settings.json"
     ]
-    if not found:
+    if not files:
         raise FileNotFoundError(
             f"no alignment files in '{source}' (known: *.TextGrid, *.ctm, *.json, "
             f"*.jsonl)"
         )
-    return found
+    return files
 
 
 def read_file(path):
@@ -111,7 +111,7 @@ def read_file(path):
     FormatError
         If it cannot be read; it names the file.
     ImportError
-        If the library that reads it is not installed; it names the mend.
+        If the library that reads it is not installed; it says what to install.
 
     Example
     -------
@@ -136,7 +136,7 @@ def read_file(path):
         ) from error
 
 
-def _spoken(units):
+def _without_silence(units):
     return tuple(
         (text, float(start), float(end))
         for text, start, end in units
@@ -159,7 +159,9 @@ def _read_textgrid(path):
             f"{', '.join(grid.tierNames)}"
         )
     entries = grid.getTier(tiers[0]).entries
-    return Timed(path.stem, _spoken((e.label, e.start, e.end) for e in entries))
+    return Timed(
+        path.stem, _without_silence((e.label, e.start, e.end) for e in entries)
+    )
 
 
 def _read_ctm(path):
@@ -177,7 +179,7 @@ def _read_ctm(path):
             ) from None
         by_id.setdefault(id, []).append(unit)
     return [
-        Timed(id, _spoken(sorted(units, key=lambda unit: unit[1])))
+        Timed(id, _without_silence(sorted(units, key=lambda unit: unit[1])))
         for id, units in by_id.items()
     ]
 
@@ -232,7 +234,9 @@ def _from_record(record, stem):
         else word[:3]
         for word in record["words"]
     ]
-    return Timed(str(record.get("id", stem)), _spoken(words), text=record.get("text"))
+    return Timed(
+        str(record.get("id", stem)), _without_silence(words), text=record.get("text")
+    )
 
 
 def _from_lhotse(record):
@@ -251,4 +255,4 @@ def _from_lhotse(record):
         (item.symbol, round(item.start - begin, 6), round(item.end - begin, 6))
         for item in supervision.alignment["word"]
     ]
-    return Timed(supervision.id, _spoken(units), text=supervision.text)
+    return Timed(supervision.id, _without_silence(units), text=supervision.text)

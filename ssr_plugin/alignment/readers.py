@@ -16,8 +16,8 @@ class FileAligner(Aligner):
     Arguments
     ---------
     source : path-like
-        A file, or a folder below which the files lie. A TextGrid is found by its
-        name, ``<id>.TextGrid``, in whichever subfolder; other files name their ids.
+        A file, or a folder with the files, also in subfolders. A TextGrid is found by
+        its name, ``<id>.TextGrid``; other files name their ids.
 
     Raises
     ------
@@ -39,22 +39,22 @@ class FileAligner(Aligner):
     def __init__(self, source):
         self.source = pathlib.Path(source).absolute()
         self._files = alignment_files(self.source)
-        self._named = {}
+        self._textgrids = {}
         for path in self._files:
             if path.suffix.lower() == ".textgrid":
-                self._named.setdefault(path.stem, []).append(path)
-        self._listed = None
+                self._textgrids.setdefault(path.stem, []).append(path)
+        self._by_id = None
 
     def __getstate__(self):
         return self.__dict__ | {"_listed": None}
 
     def settings(self):
-        """Where the files lie, and what tells changed ones from unchanged ones."""
+        """Where the files lie, and a digest that changes when one of them does."""
         identities = [file_identity(path) for path in self._files]
         return {"source": str(self.source), "files": digest(identities)}
 
     def find(self, id):
-        """What the files say of an utterance.
+        """The timed units of an utterance, from whichever file has it.
 
         Returns
         -------
@@ -65,31 +65,31 @@ class FileAligner(Aligner):
         AlignmentError
             If it has two TextGrids, or a damaged one.
         FormatError
-            If a file that speaks of many is damaged.
+            If a file with many utterances is damaged.
         """
-        if id in self._named:
-            paths = self._named[id]
+        if id in self._textgrids:
+            paths = self._textgrids[id]
             if len(paths) > 1:
                 raise AlignmentError(id, f"aligned in '{paths[0]}' and '{paths[1]}'")
             try:
                 return read_file(paths[0])[0]
             except FormatError as error:
                 raise AlignmentError(id, str(error)) from None
-        if self._listed is None:
-            self._listed = self._list()
-        return self._listed.get(id)
+        if self._by_id is None:
+            self._by_id = self._read_lists()
+        return self._by_id.get(id)
 
-    def _list(self):
-        listed = {}
+    def _read_lists(self):
+        by_id = {}
         for path in self._files:
             if path.suffix.lower() == ".textgrid":
                 continue
             for timed in read_file(path):
-                if listed.setdefault(timed.id, timed) != timed:
+                if by_id.setdefault(timed.id, timed) != timed:
                     raise FormatError(
                         f"'{path}' aligns '{timed.id}' otherwise than a file before it"
                     )
-        return listed
+        return by_id
 
     def align(self, items):
         """See :meth:`Aligner.align`."""

@@ -1,7 +1,7 @@
 """The alignment record: a transcript and when each of its units is spoken.
 
-It knows nothing of any encoder or LLM: times are in seconds, places in the transcript
-are character offsets.
+It knows nothing of any encoder or LLM: times are in seconds, and positions in the
+transcript are character offsets.
 """
 
 import dataclasses
@@ -10,8 +10,8 @@ import unicodedata
 
 KINDS = ("word", "char")
 
-# Other tools round times to 10 ms, so neighbours overlap and last words overhang the
-# audio by about as much without meaning anything by it.
+# Other tools round times to 10 ms. So neighbours overlap, and last words end after the
+# audio, by about as much: that is no error.
 TOLERANCE = 0.05
 
 # What other aligners write for a word that their dictionary lacks.
@@ -26,7 +26,7 @@ class AlignmentError(ValueError):
     id : str
         The utterance.
     reason : str
-        What is wrong, and the mend where there is one.
+        What is wrong, and what to do about it where that is known.
 
     Example
     -------
@@ -114,36 +114,37 @@ transcript, at character 0, says 'Hi'
             )
         if not (math.isfinite(self.duration) and self.duration >= 0):
             raise AlignmentError(self.id, f"duration is {self.duration} s")
-        place, time = 0, 0.0
+        index, time = 0, 0.0
         for i, unit in enumerate(self.units):
-            self._check_unit(i, unit, place, time)
-            place, time = unit.offset + len(unit.text), unit.end
+            self._check_unit(i, unit, index, time)
+            index, time = unit.offset + len(unit.text), unit.end
 
-    def _check_unit(self, i, unit, place, time):
-        spelt = self.text[unit.offset : unit.offset + len(unit.text)]
-        span = f"unit {i} ('{unit.text}', {unit.start} to {unit.end} s)"
-        if unit.offset < place:
+    def _check_unit(self, i, unit, index, time):
+        transcript = self.text[unit.offset : unit.offset + len(unit.text)]
+        description = f"unit {i} ('{unit.text}', {unit.start} to {unit.end} s)"
+        if unit.offset < index:
             raise AlignmentError(
                 self.id,
-                f"{span} is at character {unit.offset}, before the end of the unit "
-                f"before it ({place})",
+                f"{description} is at character {unit.offset}, before the end of the "
+                f"unit before it ({index})",
             )
-        if not unit.text or spelt != unit.text:
+        if not unit.text or transcript != unit.text:
             raise AlignmentError(
                 self.id,
                 f"unit {i} says '{unit.text}' where the transcript, at character "
-                f"{unit.offset}, says '{spelt}'",
+                f"{unit.offset}, says '{transcript}'",
             )
         # Written so that NaN, which compares false, is refused too.
         if not unit.start <= unit.end:
-            raise AlignmentError(self.id, f"{span} ends before it starts")
+            raise AlignmentError(self.id, f"{description} ends before it starts")
         if not unit.start >= time:
             raise AlignmentError(
-                self.id, f"{span} starts before {time} s, where the one before it ends"
+                self.id,
+                f"{description} starts before {time} s, where the one before it ends",
             )
         if not unit.end <= self.duration + TOLERANCE:
             raise AlignmentError(
-                self.id, f"{span} ends after the audio ({self.duration} s)"
+                self.id, f"{description} ends after the audio ({self.duration} s)"
             )
 
     def to_json(self):
@@ -237,7 +238,7 @@ transcript, at character 0, says 'Hi'
 Unit(text='fine', start=0.31, end=0.6, offset=5))
         """
         units = list(units)
-        spans = locate(id, text, [spelt for spelt, _, _ in units])
+        spans = locate(id, text, [spelling for spelling, _, _ in units])
         located, before = [], 0.0
         for span, (_, start, end) in zip(spans, units, strict=True):
             if span is None:
@@ -254,7 +255,7 @@ Unit(text='fine', start=0.31, end=0.6, offset=5))
 
 
 def sayable(text):
-    """Characters that count when spellings are compared, each with its place.
+    """Characters that count when spellings are compared, each with its index.
 
     Case, punctuation, symbols and blanks do not count, nor does it matter whether an
     accented letter is one character or two.
@@ -274,15 +275,15 @@ def sayable(text):
     [('i', 0), ('t', 1), ('s', 3)]
     """
     return [
-        (part, i)
+        (base, i)
         for i, character in enumerate(text)
-        for part in unicodedata.normalize("NFKD", character.casefold())
-        if unicodedata.category(part)[0] in "LNM"
+        for base in unicodedata.normalize("NFKD", character.casefold())
+        if unicodedata.category(base)[0] in "LNM"
     ]
 
 
 def locate(id, text, units):
-    """Where each unit stands in the transcript.
+    """Range of the transcript's characters that each unit covers.
 
     The units must spell the whole transcript, in order, but may cut it elsewhere than
     at its blanks ("man's" as "man" and "'s"). ``<unk>`` stands for one whole word.
@@ -304,7 +305,7 @@ def locate(id, text, units):
     Raises
     ------
     AlignmentError
-        If the two spell different things; it names the first such place.
+        If the two spell different things; it names the first such character.
 
     Example
     -------
@@ -316,51 +317,52 @@ def locate(id, text, units):
     ssr_plugin.alignment.record.AlignmentError: utt-1: transcript and alignment part \
 ways at character 4: transcript '...man sat.', alignment '...men sat'
     """
-    wanted = sayable(text)
-    spans, at = [], 0
+    characters = sayable(text)
+    spans, first = [], 0
     for i, unit in enumerate(units):
         if unit in UNKNOWN:
             following = "".join(units[i + 1 : i + 2])
-            length = _unknown_length(text, wanted[at:], following)
+            length = _unknown_length(text, characters[first:], following)
             matches = length > 0
         else:
-            spelt = [character for character, _ in sayable(unit)]
-            length = len(spelt)
-            matches = spelt == [character for character, _ in wanted[at : at + length]]
+            spelling = [character for character, _ in sayable(unit)]
+            length = len(spelling)
+            matches = spelling == [c for c, _ in characters[first : first + length]]
         if not matches:
-            raise _parting(id, text, wanted, at, units[i:])
+            raise _mismatch(id, text, characters, first, units[i:])
         if length == 0:
             spans.append(None)
             continue
-        spans.append((wanted[at][1], wanted[at + length - 1][1] + 1))
-        at += length
-    if at < len(wanted):
-        raise _parting(id, text, wanted, at, [])
+        last = first + length - 1
+        spans.append((characters[first][1], characters[last][1] + 1))
+        first += length
+    if first < len(characters):
+        raise _mismatch(id, text, characters, first, [])
     return spans
 
 
-def _unknown_length(text, wanted, following):
-    """How many of the characters wanted an unknown unit stands for.
+def _unknown_length(text, characters, following):
+    """How many of the next characters an unknown unit stands for.
 
     It ends at the blank, or at an earlier break ("ne-plus-ultra" as "<unk>", "plus",
-    "ultra") from which the following unit can be read.
+    "ultra") if the following unit starts there.
     """
     following = [character for character, _ in sayable(following)]
-    for count in range(1, len(wanted)):
-        gap = text[wanted[count - 1][1] + 1 : wanted[count][1]]
+    for count in range(1, len(characters)):
+        gap = text[characters[count - 1][1] + 1 : characters[count][1]]
         if any(character.isspace() for character in gap):
             return count
-        ahead = [character for character, _ in wanted[count : count + len(following)]]
+        ahead = [c for c, _ in characters[count : count + len(following)]]
         if gap and following and ahead == following:
             return count
-    return len(wanted)
+    return len(characters)
 
 
-def _parting(id, text, wanted, at, units):
-    place = wanted[at][1] if at < len(wanted) else len(text)
-    given = " ".join(units[:5]) or "nothing more"
+def _mismatch(id, text, characters, first, units):
+    index = characters[first][1] if first < len(characters) else len(text)
+    units_text = " ".join(units[:5]) or "nothing more"
     return AlignmentError(
         id,
-        f"transcript and alignment part ways at character {place}: transcript "
-        f"'...{text[place : place + 30]}', alignment '...{given}'",
+        f"transcript and alignment part ways at character {index}: transcript "
+        f"'...{text[index : index + 30]}', alignment '...{units_text}'",
     )

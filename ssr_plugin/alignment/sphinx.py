@@ -1,6 +1,6 @@
 """Forced word alignment of English with pocketsphinx and the model in its package.
 
-Nothing is downloaded. Words outside its dictionary get a guessed pronunciation, so an
+Nothing is downloaded. Words outside its dictionary get a guessed pronunciation. So an
 utterance fails only where transcript and audio do not fit, or where its letters are not
 Latin.
 """
@@ -11,7 +11,7 @@ import re
 import numpy as np
 import pocketsphinx
 
-from ssr_plugin.alignment.aligner_audio import read_audio
+from ssr_plugin.alignment.aligner_audio import read_item_audio
 from ssr_plugin.alignment.base import OTHER_ALIGNERS, Aligner
 from ssr_plugin.alignment.english import (
     foreign_letters,
@@ -24,16 +24,16 @@ from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
 SAMPLE_RATE = 16000
 FRAME_RATE = 100
 
-# A frame's window (25.625 ms) is longer than the step to the next (10 ms): what frame
-# i says is true of the middle of its window, this much later than i / 100 s.
+# A frame's window (25.625 ms) is longer than the step to the next (10 ms): frame i
+# describes the middle of its window, this much later than i / 100 s.
 WINDOW_DELAY = (0.025625 - 1 / FRAME_RATE) / 2
 
 DECODER = {
     "lm": None,
     # Normalised over the utterance, not over what the decoder heard before.
     "cmn": "batch",
-    # The text is given; weighing language against sound would only make pauses so
-    # improbable that words swallow them.
+    # The text is given; a language weight would only make pauses so unlikely that
+    # words take their time.
     "lw": 1.0,
     "bestpath": False,
     "loglevel": "FATAL",
@@ -45,11 +45,11 @@ DECODER = {
 # wordfreq and by the translated messages of Debian's programs: French 38 and 48 %,
 # Spanish 40 and 47, Catalan 41 and 50, Italian 46 and 50, German 51 and 62, Dutch 55
 # and 63; none of 26 has less than 38.
-MOST_UNKNOWN = 0.25
+MAX_UNKNOWN_SHARE = 0.25
 
 # Fewer words prove nothing: of 20 of LibriSpeech in a row, up to a quarter are unknown
 # names, of 20 German ones, a fifth may be known.
-FEWEST_WORDS = 20
+MIN_WORDS = 20
 
 ALL_PATHS = {"beam": 0.0, "wbeam": 0.0, "pbeam": 0.0, "maxhmmpf": -1}
 
@@ -74,7 +74,7 @@ class SphinxAligner(Aligner):
         return {"_decoders": {}, "_guessed": set()}
 
     def settings(self):
-        """The model, what steers its search, and the versions of both packages."""
+        """The model, the settings of its search, and the versions of both packages."""
         return {
             "model": "en-us",
             "decoder": {k: v for k, v in DECODER.items() if k != "loglevel"},
@@ -90,7 +90,7 @@ class SphinxAligner(Aligner):
     def doubt(self, texts):
         """See :meth:`Aligner.doubt`: whether the transcripts are likely not English."""
         share, count = unknown_share(texts, self._is_in_dictionary)
-        if count < FEWEST_WORDS or share <= MOST_UNKNOWN:
+        if count < MIN_WORDS or share <= MAX_UNKNOWN_SHARE:
             return None
         return (
             f"{100 * share:.0f} % of the words in these transcripts are not in the "
@@ -113,7 +113,7 @@ class SphinxAligner(Aligner):
                 f"the English aligner pocketsphinx has no sounds for its letters "
                 f"'{foreign[:20]}': take {OTHER_ALIGNERS}",
             )
-        samples = read_audio(item, SAMPLE_RATE)
+        samples = read_item_audio(item, SAMPLE_RATE)
         duration = len(samples) / SAMPLE_RATE
         pcm = (samples.clip(-1, 1) * 32767).round().astype("<i2").tobytes()
         spoken = spoken_words(item.text, self._is_in_dictionary)
@@ -144,9 +144,9 @@ class SphinxAligner(Aligner):
         return Alignment(item.id, item.text, tuple(units), "word", duration)
 
     def _is_in_dictionary(self, word):
-        # Guesses do not count: how an utterance is read would depend on the others.
-        found = self._decoder("narrow").lookup_word(word)
-        return found is not None and word not in self._guessed
+        # Guesses do not count: else a reading would depend on earlier utterances.
+        phones = self._decoder("narrow").lookup_word(word)
+        return phones is not None and word not in self._guessed
 
     def _decoder(self, beam):
         if beam not in self._decoders:
@@ -161,7 +161,7 @@ class SphinxAligner(Aligner):
             if decoder.lookup_word(word) is None:
                 decoder.add_word(word, guess_phones(word), False)
                 self._guessed.add(word)
-        # Else the end of the utterance before leaks into the start of this one.
+        # Without this, the end of the last utterance leaks into the start of this one.
         decoder.reinit_feat()
         decoder.set_align_text(" ".join(words))
         decoder.start_utt()
@@ -169,8 +169,8 @@ class SphinxAligner(Aligner):
         decoder.end_utt()
         if decoder.hyp() is None:
             return None
-        found = [s for s in decoder.seg() if s.word[0] not in "<[(+"]
+        segments = [s for s in decoder.seg() if s.word[0] not in "<[(+"]
         # The dictionary's second pronunciation of "the" is called "the(2)".
-        if [re.sub(r"\(\d+\)$", "", s.word) for s in found] != words:
+        if [re.sub(r"\(\d+\)$", "", s.word) for s in segments] != words:
             return None
-        return [(s.start_frame, s.end_frame + 1) for s in found]
+        return [(s.start_frame, s.end_frame + 1) for s in segments]

@@ -61,7 +61,7 @@ def write_textgrid(path, alignment):
     Raises
     ------
     AlignmentError
-        If a word takes no time, which a TextGrid cannot say.
+        If a word takes no time, which a TextGrid cannot hold.
     """
     from praatio import textgrid
 
@@ -70,7 +70,7 @@ def write_textgrid(path, alignment):
     if empty:
         raise AlignmentError(
             alignment.id,
-            f"the word '{empty[0]}' takes no time, which a TextGrid cannot say: take "
+            f"the word '{empty[0]}' takes no time, which a TextGrid cannot hold: take "
             f"another form",
         )
     last = max([alignment.duration, *(end for _, end, _ in entries)])

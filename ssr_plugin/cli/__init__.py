@@ -1,4 +1,4 @@
-"""The command ``ssr``: speech read by an LLM, timed, kept, or made, from a shell.
+"""The command ``ssr``: transcribe, generate, align, embed, train and more in a shell.
 
 Each subcommand is the module of its name: see :mod:`ssr_plugin.cli.parser`.
 """
@@ -25,7 +25,7 @@ def main(argv=None):
     Raises
     ------
     SystemExit
-        With the message alone, where the user's input is at fault.
+        With only the message, if the user's input is wrong.
 
     Example
     -------
@@ -35,11 +35,11 @@ def main(argv=None):
     SystemExit: error: there is no folder '/no/such/folder'
     """
     parser = make_parser()
-    options, rest = parser.parse_known_args(argv)
-    if rest:
+    options, unknown = parser.parse_known_args(argv)
+    if unknown:
         hint = ": the YAML comes first" if "words" in options else ""
-        parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
-    # Late, like all that help does not need.
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    # Imported late: help does not need it.
     import logging
 
     from ssr_plugin.problems import TooManyProblems
@@ -49,7 +49,7 @@ def main(argv=None):
         problems = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read has had enough (head); nothing can be flushed at the exit.
+        # The reader closed the pipe (head); nothing can be flushed at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (OSError, ValueError, ImportError, TooManyProblems) as error:

@@ -4,8 +4,8 @@ import pathlib
 
 from ssr_plugin.cli.arguments import add_files
 
-WHAT = "find when each word of a transcript was said"
-HOW = """
+SUMMARY = "find when each word of a transcript was said"
+USAGE = """
   ssr align talk.wav --text "good morning"      start and end in s, word
   ssr align talks/ --format textgrid --output grids/
   ssr align - --text "good morning" < talk.wav
@@ -14,12 +14,12 @@ HOW = """
 No model of this package is needed. Without --text the transcript of talk.wav is read
 from talk.txt or talk.lab beside it, or from a *.trans.txt there (id, blank, text)."""
 
-# Not .txt: that is where transcripts are.
+# Not .txt: that is the suffix of transcripts.
 _SUFFIXES = {"text": ".tsv", "json": ".json", "ctm": ".ctm", "textgrid": ".TextGrid"}
 
 
 def add_arguments(parser):
-    """What it can be told."""
+    """Adds the arguments of the command."""
     add_files(parser)
     parser.add_argument("--text", help="the transcript, of one file")
     parser.add_argument(
@@ -43,7 +43,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--output",
         metavar="FOLDER",
-        help="a file here for each recording, named after it, rather than all printed",
+        help="write a file for each recording here, named after it; print nothing",
     )
     parser.add_argument(
         "--num-workers", type=int, metavar="N", help="processes (default: all cores)"
@@ -63,7 +63,7 @@ def run(options):
 
     paths = list(dict.fromkeys(find_audio(options.files)))
     _check(options, paths)
-    aligner = make_aligner(options.aligner, _as_arguments(options.aligner_option))
+    aligner = make_aligner(options.aligner, _to_arguments(options.aligner_option))
     problems = Problems("aligning", max_share=1.0)
     items = []
     with tempfile.TemporaryDirectory() as cache:
@@ -85,14 +85,14 @@ def run(options):
         problems.reasons |= failed.reasons
         for path, alignment in alignments.items():
             try:
-                _give(pathlib.Path(path), alignment, options, len(paths) > 1)
+                _write(pathlib.Path(path), alignment, options, len(paths) > 1)
             except AlignmentError as error:
                 problems.add(path, error.reason)
     return problems
 
 
 def _check(options, paths):
-    """Refuses what cannot be done before anything is."""
+    """Refuses wrong options before anything is done."""
     if options.text is not None and len(paths) > 1:
         raise ValueError(
             f"--text is the transcript of one recording, and there are {len(paths)}: "
@@ -102,9 +102,9 @@ def _check(options, paths):
         if options.format == "textgrid":
             raise ValueError("TextGrids are not printed: give --output FOLDER")
         return
-    named = {}
+    paths_by_stem = {}
     for path in paths:
-        other = named.setdefault(path.stem, path)
+        other = paths_by_stem.setdefault(path.stem, path)
         if other != path:
             raise ValueError(
                 f"'{other}' and '{path}' would be written to the same file: align them "
@@ -125,19 +125,21 @@ def _keep_stdin(folder):
     return path
 
 
-def _as_arguments(given):
-    """ "key=value" as "--key", "value"."""
+def _to_arguments(aligner_options):
+    """Turns "key=value" into "--key", "value"."""
     arguments = []
-    for each in given:
-        key, equals, value = each.partition("=")
+    for option in aligner_options:
+        key, equals, value = option.partition("=")
         if not equals:
-            raise ValueError(f"--aligner-option '{each}' is not of the form KEY=VALUE")
+            raise ValueError(
+                f"--aligner-option '{option}' is not of the form KEY=VALUE"
+            )
         arguments += [f"--{key}", value]
     return arguments
 
 
-def _give(path, alignment, options, many):
-    """Prints an alignment, or writes it to a file of its own."""
+def _write(path, alignment, options, show_path):
+    """Prints an alignment, or writes it to its own file."""
     import dataclasses
     import json
 
@@ -145,11 +147,13 @@ def _give(path, alignment, options, many):
     from ssr_plugin.files import atomic_path
 
     alignment = dataclasses.replace(alignment, id=path.stem)
-    place = None
+    target = None
     if options.output is not None:
-        place = pathlib.Path(options.output) / f"{path.stem}{_SUFFIXES[options.format]}"
+        target = (
+            pathlib.Path(options.output) / f"{path.stem}{_SUFFIXES[options.format]}"
+        )
     if options.format == "textgrid":
-        write_textgrid(place, alignment)
+        write_textgrid(target, alignment)
         return
     if options.format == "ctm":
         text = to_ctm(alignment)
@@ -157,13 +161,13 @@ def _give(path, alignment, options, many):
         record = {"path": str(path), **alignment.to_json()}
         text = json.dumps(record, ensure_ascii=False)
     else:
-        head = f"{path}\t" if many and place is None else ""
+        head = f"{path}\t" if show_path and target is None else ""
         text = "\n".join(
             f"{head}{start:.3f}\t{end:.3f}\t{word}"
             for word, start, end in words(alignment)
         )
-    if place is None:
+    if target is None:
         print(text)
         return
-    with atomic_path(place) as partial:
+    with atomic_path(target) as partial:
         partial.write_text(text + "\n", encoding="utf-8")

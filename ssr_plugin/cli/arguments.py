@@ -1,4 +1,4 @@
-"""What several subcommands can be told alike. Nothing here loads torch."""
+"""Arguments that several subcommands share. Nothing here loads torch."""
 
 import argparse
 
@@ -14,12 +14,12 @@ _PROMPT = (
 
 
 def add_files(parser):
-    """Recordings, one or more."""
+    """Adds recordings, one or more."""
     parser.add_argument("files", nargs="+", metavar="FILE", help=_FILES)
 
 
 def add_prompt(parser):
-    """A prompt with recordings in it."""
+    """Adds a prompt with recordings in it."""
     parser.add_argument("files", nargs="*", metavar="FILE", help=_FILES)
     parser.add_argument("--prompt", metavar="TEXT", required=True, help=_PROMPT)
     parser.add_argument(
@@ -30,7 +30,7 @@ def add_prompt(parser):
 
 
 def add_length(parser):
-    """How much is written."""
+    """Adds how much is written."""
     parser.add_argument(
         "--max-new-tokens",
         type=int,
@@ -41,7 +41,7 @@ def add_length(parser):
 
 
 def add_model(parser):
-    """Which model it is, where it runs, and how much goes through it at a time."""
+    """Adds which model it is, where it runs, and how much audio it takes at a time."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model",
@@ -66,16 +66,16 @@ def add_model(parser):
         type=float,
         default=60.0,
         metavar="S",
-        help="audio that goes through together; less: less memory (default "
+        help="seconds of audio in a batch; less needs less memory (default "
         "%(default)s)",
     )
 
 
 def add_yaml(parser):
-    """A YAML and overrides of its keys, all of which it reads itself."""
+    """Adds a YAML and overrides of its keys, which another parser reads."""
     parser.add_argument(
         "words",
         nargs=argparse.REMAINDER,
         metavar="YAML [--key value ...]",
-        help="a YAML, and what is to be otherwise than it says",
+        help="a YAML, and values that replace its own",
     )

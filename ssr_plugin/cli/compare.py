@@ -1,16 +1,16 @@
 """``ssr compare``: evaluations side by side."""
 
-WHAT = "tell how evaluations differ, and how sure that is"
-HOW = """
+SUMMARY = "compare evaluations, with intervals of the differences"
+USAGE = """
   ssr compare results/a results/b
   ssr compare results/a results/b results/c --save results/compared
 
-Each figure of the later evaluations comes with its difference to the first one's, and
-the 95 % interval of that, by bootstrap over the items that both answered."""
+Each figure of the later evaluations is shown with its difference to the first one's and
+the 95 % interval of the difference, by bootstrap over the items that both answered."""
 
 
 def add_arguments(parser):
-    """What it can be told."""
+    """Adds the arguments of the command."""
     parser.add_argument(
         "folders",
         nargs="+",
@@ -23,7 +23,7 @@ def add_arguments(parser):
 
 
 def run(options):
-    """Prints how evaluations differ, and writes it where that is wanted."""
+    """Prints how evaluations differ; writes it, too, if asked."""
     from ssr_plugin.evaluation.report.compare_runs import compare_runs, write_comparison
     from ssr_plugin.evaluation.report.document import to_markdown
 

@@ -2,19 +2,19 @@
 
 from ssr_plugin.cli.arguments import add_files, add_model
 
-WHAT = "keep recordings as vectors in the LLM's embedding space"
-HOW = """
+SUMMARY = "keep recordings as vectors in the LLM's embedding space"
+USAGE = """
   ssr embed talks/ --output talks.safetensors
   ssr embed talks/ --output talks.safetensors --lm-fusion
 
-Vectors are what the connector alone hears; with --lm-fusion, what the LLM expects is
+Vectors are those of the connector alone; with --lm-fusion, the LLM's expectation is
 multiplied in. The file holds a tensor [N, H] for each path, with tokens, times and
 texts as JSON in its metadata. In Python, load_speech of
-ssr_plugin.inference.speech_files reads it, and what it gives goes into any prompt."""
+ssr_plugin.inference.speech_files reads it; its result goes into any prompt."""
 
 
 def add_arguments(parser):
-    """What it can be told."""
+    """Adds the arguments of the command."""
     add_files(parser)
     parser.add_argument(
         "--output", metavar="FILE.safetensors", required=True, help="where vectors go"

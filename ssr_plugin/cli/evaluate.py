@@ -2,18 +2,18 @@
 
 from ssr_plugin.cli.arguments import add_yaml
 
-WHAT = "evaluate a model on benchmarks, as a YAML says, and write a report"
-HOW = """
+SUMMARY = "evaluate a model on benchmarks, as a YAML says, and write a report"
+USAGE = """
   ssr evaluate hparams/evaluate.yaml --model results/distill
   ssr evaluate hparams/evaluate.yaml --help
   ssr evaluate hparams/evaluate.yaml --benchmarks "[continuation, asr]" \\
       --dataset ljspeech --data_folder /data/LJSpeech-1.1
 
-With --help after the YAML, its keys are told; each is overridden by --key value."""
+With --help after the YAML, its keys are listed; --key value overrides each."""
 
 
 def add_arguments(parser):
-    """What it can be told."""
+    """Adds the arguments of the command."""
     add_yaml(parser)
 
 

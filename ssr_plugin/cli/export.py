@@ -4,19 +4,19 @@ import sys
 
 from ssr_plugin.cli.arguments import add_length, add_model, add_prompt
 
-WHAT = "write prompts with recordings in them for vLLM"
-HOW = r"""
+SUMMARY = "write prompts with recordings in them for vLLM"
+USAGE = r"""
   ssr export --prompt "{audio}\nIn short:" talks/ --output prompts.safetensors
   ssr export --prompt "{audio}\nIn short:" talk.wav |
       curl localhost:8000/v1/completions -H "Content-Type: application/json" -d @-
 
-A stock vLLM with prompt embeddings switched on writes after them; how to start it is
-told on stderr. The file holds a tensor [L, H] for each prompt, in the order of their
-names; without --output each is printed as a request to vLLM's server."""
+An unchanged vLLM with prompt embeddings switched on continues them; stderr says how to
+start it. The file holds a tensor [L, H] for each prompt, in the order of their names;
+without --output each is printed as a request to vLLM's server."""
 
 
 def add_arguments(parser):
-    """What it can be told."""
+    """Adds the arguments of the command."""
     add_prompt(parser)
     add_length(parser)
     parser.add_argument(
@@ -27,7 +27,7 @@ def add_arguments(parser):
 
 def run(options):
     """Writes or prints each prompt; returns the problems."""
-    from ssr_plugin.cli.model import batches, load_model
+    from ssr_plugin.cli.model import in_batches, load_model
     from ssr_plugin.cli.prompt_files import group_files, read_prompts
     from ssr_plugin.cli.show import show_json
     from ssr_plugin.inference.pretrained import find_folder
@@ -44,7 +44,7 @@ def run(options):
     print(f"for a server started with: {command}", file=sys.stderr)
     problems = Problems("exporting", max_share=1.0)
     prompts = {}
-    for batch in batches(read_prompts(lm, groups, options, problems)):
+    for batch in in_batches(read_prompts(lm, groups, options, problems)):
         for embeds in lm.embed_prompts([prompt for _, prompt in batch]):
             if options.output is None:
                 show_json(completion_request(embeds, model, options.max_new_tokens))

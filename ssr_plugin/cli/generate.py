@@ -1,9 +1,9 @@
-"""``ssr generate``: what the LLM writes after a prompt."""
+"""``ssr generate``: the LLM continues a prompt."""
 
 from ssr_plugin.cli.arguments import add_length, add_model, add_prompt
 
-WHAT = "let the LLM write after a prompt with recordings in it"
-HOW = r"""
+SUMMARY = "let the LLM write after a prompt with recordings in it"
+USAGE = r"""
   ssr generate --prompt "{audio}\nQuestion: who called?\nAnswer:" call.wav
   ssr generate --chat --prompt "Sum this up: {audio}" talk.wav --stream
   ssr generate --prompt "{audio}\nIn short:" talks/ --json > talks.jsonl
@@ -11,14 +11,14 @@ HOW = r"""
 
 
 def add_arguments(parser):
-    """What it can be told."""
+    """Adds the arguments of the command."""
     add_prompt(parser)
     options = parser.add_argument_group("how it writes")
     add_length(options)
     options.add_argument(
         "--sample",
         action="store_true",
-        help="draw tokens, rather than take the likeliest",
+        help="draw tokens at random instead of taking the likeliest",
     )
     options.add_argument(
         "--temperature", type=float, help="implies --sample; higher: more varied"
@@ -29,7 +29,7 @@ def add_arguments(parser):
     options.add_argument(
         "--num-beams", type=int, default=1, help="beams searched (default %(default)s)"
     )
-    options.add_argument("--seed", type=int, help="the same again with the same seed")
+    options.add_argument("--seed", type=int, help="the same seed gives the same text")
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
         "--stream", action="store_true", help="of one prompt: print while it is written"
@@ -41,10 +41,10 @@ def add_arguments(parser):
 
 
 def run(options):
-    """Prints what is written after each prompt; returns the problems."""
+    """Prints the text after each prompt; returns the problems."""
     import torch
 
-    from ssr_plugin.cli.model import batches, load_model
+    from ssr_plugin.cli.model import in_batches, load_model
     from ssr_plugin.cli.prompt_files import group_files, read_prompts
     from ssr_plugin.cli.show import show_json, show_text
     from ssr_plugin.problems import Problems
@@ -57,15 +57,17 @@ def run(options):
     if options.seed is not None:
         torch.manual_seed(options.seed)
     problems = Problems("generating", max_share=1.0)
-    how = _how(options)
-    for batch in batches(read_prompts(lm, groups, options, problems)):
+    arguments = _generation_options(options)
+    for batch in in_batches(read_prompts(lm, groups, options, problems)):
         prompts = [prompt for _, prompt in batch]
         if options.stream:
-            for piece in lm.stream(prompts[0], **how):
+            for piece in lm.stream(prompts[0], **arguments):
                 print(piece, end="", flush=True)
             print()
             continue
-        for (paths, _), text in zip(batch, lm.generate(prompts, **how), strict=True):
+        for (paths, _), text in zip(
+            batch, lm.generate(prompts, **arguments), strict=True
+        ):
             if options.json:
                 show_json({"paths": [str(path) for path in paths], "text": text})
             else:
@@ -73,13 +75,13 @@ def run(options):
     return problems
 
 
-def _how(options):
+def _generation_options(options):
     """Options of transformers' generate."""
-    given = {"temperature": options.temperature, "top_p": options.top_p}
-    given = {key: value for key, value in given.items() if value is not None}
+    sampling = {"temperature": options.temperature, "top_p": options.top_p}
+    sampling = {key: value for key, value in sampling.items() if value is not None}
     return {
         "max_new_tokens": options.max_new_tokens,
         "num_beams": options.num_beams,
-        "do_sample": options.sample or bool(given),
-        **given,
+        "do_sample": options.sample or bool(sampling),
+        **sampling,
     }

@@ -11,7 +11,7 @@ from ssr_plugin.cli.recordings import STDIN, read_stdin
 from ssr_plugin.data.audio import AudioError
 from ssr_plugin.inference.speech_lm import SpeechLM
 
-# Prompts that go through the LLM together.
+# Prompts in a batch of the LLM.
 _PROMPTS = 16
 
 
@@ -29,7 +29,7 @@ def load_model(options):
     Raises
     ------
     ValueError
-        If there is no such model, or it cannot be used; it names the mend.
+        If there is no such model, or it cannot be used; it says what to do.
     """
     if options.model == DEFAULT_MODEL and not pathlib.Path(DEFAULT_MODEL).is_dir():
         raise ValueError(
@@ -62,11 +62,11 @@ def read_speech(lm, paths, batch_seconds, problems, lm_fusion=False):
     paths : list of pathlib.Path
         Of :func:`ssr_plugin.cli.recordings.find_audio`.
     batch_seconds : float
-        Audio that goes through together.
+        Seconds of audio in a batch.
     problems : ssr_plugin.problems.Problems
-        Where files that cannot be read are noted.
+        Gets the files that cannot be read.
     lm_fusion : bool
-        Whether what the LLM expects is multiplied in.
+        Whether the LLM's expectation is multiplied in.
 
     Yields
     ------
@@ -99,12 +99,12 @@ def read_speech(lm, paths, batch_seconds, problems, lm_fusion=False):
             bar.update()
 
 
-def batches(items, size=_PROMPTS):
-    """What comes one by one, in lists of several.
+def in_batches(items, size=_PROMPTS):
+    """Groups items into lists of ``size``; the last may be shorter.
 
     Example
     -------
-    >>> list(batches(range(5), 2))
+    >>> list(in_batches(range(5), 2))
     [[0, 1], [2, 3], [4]]
     """
     items = iter(items)

@@ -1,9 +1,10 @@
 """The parser of the command ``ssr``: its subcommands, put together.
 
 A subcommand is a module of this package, named in :data:`COMMANDS`. It says what it is
-for (``WHAT``, a line) and how it is used (``HOW``), and has ``add_arguments(parser)``
-and ``run(options)``, which gives what had to be left out, if anything. What loads torch
-or takes its time is imported where it is used: ``ssr --help`` imports every subcommand.
+for (``SUMMARY``, a line) and how it is used (``USAGE``). It has
+``add_arguments(parser)`` and ``run(options)``, which returns the recordings that were
+left out, if any. What is slow to import, such as torch, is imported where it is used:
+``ssr --help`` imports every subcommand.
 """
 
 import argparse
@@ -46,14 +47,14 @@ def make_parser():
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        command = importlib.import_module(f"ssr_plugin.cli.{name}")
-        what = command.WHAT
-        own = commands.add_parser(
+        module = importlib.import_module(f"ssr_plugin.cli.{name}")
+        summary = module.SUMMARY
+        subparser = commands.add_parser(
             name,
-            help=what,
-            description=f"{what[0].upper()}{what[1:]}.\n{command.HOW}",
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.\n{module.USAGE}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.add_arguments(own)
-        own.set_defaults(run=command.run)
+        module.add_arguments(subparser)
+        subparser.set_defaults(run=module.run)
     return parser

@@ -11,7 +11,7 @@ _ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
 
 
 def unescape(text):
-    r"""A text with the new lines and tabs that a shell does not write easily.
+    r"""Turns ``\n`` and ``\t`` of a command line into new lines and tabs.
 
     Example
     -------
@@ -34,12 +34,12 @@ def group_files(template, names):
     Returns
     -------
     list of list of pathlib.Path
-        Of each prompt its recordings, in order.
+        The recordings of each prompt, in order.
 
     Raises
     ------
     ValueError
-        If files and slots do not come out even.
+        If the number of files is not a multiple of the number of slots.
 
     Example
     -------
@@ -63,7 +63,7 @@ a multiple
 
 
 def read_prompts(lm, groups, options, problems):
-    """The prompts, recordings read; those that lack one are left out.
+    """Prompts with their recordings read; prompts that lack one are left out.
 
     Arguments
     ---------
@@ -82,10 +82,10 @@ def read_prompts(lm, groups, options, problems):
     Raises
     ------
     ValueError
-        If a chat is wanted and the LLM has no template of one.
+        If a chat is asked for and the LLM has no chat template.
     """
     if options.chat and lm.llm.tokenizer.chat_template is None:
-        # Told before hours of audio are read.
+        # Before hours of audio are read.
         raise ValueError(
             f"--chat: the LLM '{lm.llm.source}' has no chat template: leave --chat out"
         )

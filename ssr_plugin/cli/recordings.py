@@ -6,23 +6,23 @@ import sys
 
 from ssr_plugin.data.audio_headers import AUDIO_SUFFIXES, audio_files
 
-#: What stands for the audio file whose bytes come in on standard input.
+#: Stands for the audio file on standard input.
 STDIN = pathlib.Path("-")
 
 
 def find_audio(names):
-    """The audio files that are meant, in order.
+    """The audio files that names stand for, in order.
 
     Arguments
     ---------
     names : list of str
-        Files, whatever their ending; folders, for the audio files anywhere below;
-        globs, for those that they match; or "-", for standard input.
+        Files with any suffix; folders, for all audio files in them and in subfolders;
+        globs, for the audio files that match; or "-", for standard input.
 
     Returns
     -------
     list of pathlib.Path
-        Among them :data:`STDIN`.
+        May contain :data:`STDIN`.
 
     Raises
     ------
@@ -37,25 +37,25 @@ def find_audio(names):
     >>> [path.name for path in find_audio([str(folder), "other.mp3"])]
     ['a.wav', 'b.flac', 'other.mp3']
     """
-    found = []
+    recordings = []
     for name in names:
         path = pathlib.Path(name)
         if path == STDIN:
-            own = [path]
+            matches = [path]
         elif path.is_dir():
             folders = [path, *(x for x in path.rglob("*") if x.is_dir())]
-            own = sorted(x for folder in folders for x in audio_files(folder))
+            matches = sorted(x for folder in folders for x in audio_files(folder))
         elif any(c in name for c in "*?[") and not path.exists():
             paths = map(pathlib.Path, glob.glob(name, recursive=True))
-            own = sorted(x for x in paths if x.suffix.lower() in AUDIO_SUFFIXES)
+            matches = sorted(x for x in paths if x.suffix.lower() in AUDIO_SUFFIXES)
         else:
-            own = [path]
-        if not own:
+            matches = [path]
+        if not matches:
             raise ValueError(f"there are no audio files in '{name}'")
-        found += own
-    if found.count(STDIN) > 1:
+        recordings += matches
+    if recordings.count(STDIN) > 1:
         raise ValueError("- stands for standard input, which can be read only once")
-    return found
+    return recordings
 
 
 def read_stdin():
@@ -95,16 +95,16 @@ def read_transcript(path):
     """
     if path == STDIN:
         raise ValueError("standard input has no transcript beside it: give --text")
-    own = [path.with_suffix(suffix) for suffix in (".txt", ".lab")]
-    for place in own:
-        if place.is_file():
-            return " ".join(place.read_text(encoding="utf-8").split())
-    for place in sorted(path.parent.glob("*.trans.txt")):
-        for line in place.read_text(encoding="utf-8").splitlines():
+    candidates = [path.with_suffix(suffix) for suffix in (".txt", ".lab")]
+    for transcript_file in candidates:
+        if transcript_file.is_file():
+            return " ".join(transcript_file.read_text(encoding="utf-8").split())
+    for transcript_file in sorted(path.parent.glob("*.trans.txt")):
+        for line in transcript_file.read_text(encoding="utf-8").splitlines():
             id, _, text = line.partition(" ")
             if id == path.stem:
                 return text
     raise ValueError(
-        f"no transcript: give --text, or put it into {own[0].name} or {own[1].name} "
-        f"beside it"
+        f"no transcript: give --text, or put it into {candidates[0].name} or "
+        f"{candidates[1].name} beside it"
     )

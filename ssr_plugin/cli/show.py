@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 
 def show(*fields):
-    """Prints a line of tab-separated fields, above a bar if there is one.
+    """Prints a line of tab-separated fields, above a progress bar if there is one.
 
     Example
     -------
@@ -24,7 +24,7 @@ def show_json(record):
 
 
 def show_text(path, text, alone):
-    """Prints a text: as it is where it is the only one, else in one line of its own."""
+    """Prints a text: alone as it is, else in one line after its path."""
     if alone:
         show(text)
     else:
@@ -53,7 +53,7 @@ def spell_tokens(tokenizer, tokens):
     def decode(ids):
         return tokenizer.decode(ids, skip_special_tokens=True)
 
-    # A token at the head of a text may lose its blank; the second of two has it.
+    # The first token of a text may lose its blank; the second of two has it.
     added = {token: decode([token] * 2)[len(decode([token])) :] for token in tokens}
     return [added[token] for token in tokens]
 

@@ -3,8 +3,8 @@
 import pathlib
 from collections import Counter
 
-WHAT = "turn a text set into speech, for the evaluation to hear"
-HOW = """
+SUMMARY = "turn a text set into speech, for the evaluation to hear"
+USAGE = """
   ssr speak copa /data/COPA --output speech/copa
   ssr speak mmlu /data/MMLU --output speech/mmlu --synthesizer flite --max-items 500
   ssr speak mine.txt --output speech/mine --voices en-gb en-us+f2
@@ -22,7 +22,7 @@ _OPTIONS = ("seed", "max_words", "max_skipped_share", "num_workers")
 
 
 def add_arguments(parser):
-    """What it can be told."""
+    """Adds the arguments of the command."""
     parser.add_argument(
         "source",
         metavar="SET",
@@ -53,23 +53,23 @@ def add_arguments(parser):
         "and {text} are filled in; without {text} it is given on standard input",
     )
     voice.add_argument(
-        "--seed", type=int, metavar="N", help="another one gives ids other voices"
+        "--seed", type=int, metavar="N", help="another seed gives ids other voices"
     )
-    what = parser.add_argument_group("what is spoken")
-    what.add_argument(
+    content = parser.add_argument_group("what is spoken")
+    content.add_argument(
         "--max-items",
         type=int,
         metavar="N",
-        help="only so many, drawn at random but always the same",
+        help="speak only N items, drawn at random but always the same",
     )
-    what.add_argument(
+    content.add_argument(
         "--max-words", type=int, metavar="N", help="longer texts are left out (100)"
     )
     parser.add_argument(
         "--max-skipped-share",
         type=float,
         metavar="SHARE",
-        help="of failed texts, beyond which it ends with an error (0.01)",
+        help="share of failed texts beyond which it ends with an error (0.01)",
     )
     parser.add_argument(
         "--num-workers", type=int, metavar="N", help="spoken at once (default: cores)"
@@ -77,7 +77,7 @@ def add_arguments(parser):
 
 
 def run(options):
-    """Speaks the texts and prints how many; what is left out is no problem."""
+    """Speaks the texts and prints how many; texts left out are no error."""
     from ssr_plugin import build
     from ssr_plugin.registry import get_registry
     from ssr_plugin.tts.speak_texts import speak
@@ -85,12 +85,19 @@ def run(options):
     # What is wrong with a name or a set shows whatever programs there are.
     get_registry().synthesizers.get(options.synthesizer)
     texts = read_texts(options.source, options.data, options.max_items)
-    made_of = {"command": options.synthesizer_command, "voices": options.voices}
-    made_of = {key: value for key, value in made_of.items() if value}
-    synthesizer = build.synthesizer(options.synthesizer, made_of)
-    settings = {key: getattr(options, key) for key in _OPTIONS}
-    settings = {key: value for key, value in settings.items() if value is not None}
-    skipped = speak(texts, options.output, synthesizer, **settings)
+    synthesizer_options = {
+        "command": options.synthesizer_command,
+        "voices": options.voices,
+    }
+    synthesizer_options = {
+        key: value for key, value in synthesizer_options.items() if value
+    }
+    synthesizer = build.synthesizer(options.synthesizer, synthesizer_options)
+    speak_options = {key: getattr(options, key) for key in _OPTIONS}
+    speak_options = {
+        key: value for key, value in speak_options.items() if value is not None
+    }
+    skipped = speak(texts, options.output, synthesizer, **speak_options)
     spoken = len(texts) - len(skipped)
     print(f"{options.output}: {spoken} spoken, {len(skipped)} left out")
     kinds = Counter(reason.partition(":")[0] for reason in skipped.values())

@@ -2,22 +2,22 @@
 
 from ssr_plugin.cli.arguments import add_yaml
 
-WHAT = "train a connector, a segmenter or the LLM, as a YAML says"
-HOW = """
+SUMMARY = "train a connector, a segmenter or the LLM, as a YAML says"
+USAGE = """
   ssr train hparams/distill.yaml
   ssr train hparams/distill.yaml --help
   ssr train hparams/distill.yaml --data_folder /data/LibriSpeech --number_of_epochs 50
   ssr train hparams/distill.yaml --dataset csv --data_folder clips --train_splits train
   torchrun --nproc_per_node 4 -m ssr_plugin train hparams/distill.yaml
 
-A YAML is your own, or one that the package brings: distill.yaml, segmenter.yaml,
-finetune.yaml. With --help after it, its keys are told; each is overridden by
---key value. --dataset names the kind of data set: librispeech, ljspeech, csv, or one
-that an extension adds."""
+The YAML is your own, or one of the package: distill.yaml, segmenter.yaml,
+finetune.yaml. With --help after it, its keys are listed; --key value overrides each.
+--dataset names the kind of data set: librispeech, ljspeech, csv, or one that an
+extension adds."""
 
 
 def add_arguments(parser):
-    """What it can be told."""
+    """Adds the arguments of the command."""
     add_yaml(parser)
 
 

@@ -2,23 +2,23 @@
 
 from ssr_plugin.cli.arguments import add_files, add_length, add_model
 
-WHAT = "write down what was said"
-HOW = """
+SUMMARY = "write down what was said"
+USAGE = """
   ssr transcribe talk.wav                       the text alone
   ssr transcribe talks/ --json > talks.jsonl    all that is known of each recording
   ssr transcribe "talks/**/*.flac" --times      when each word was said
   arecord -r 16000 -f S16_LE -d 5 | ssr transcribe -
   ssr transcribe talk.wav --no-lm-fusion        what is heard, and nothing guessed
 
-Text is that of the tokens whose embeddings are nearest to the vectors of speech; the
-LLM helps by what it expects (LM fusion), unless --no-lm-fusion is given. With --prompt
-it is what the LLM writes after the vectors (for an LLM tuned to transcribe). Of many
+The text is that of the tokens whose embeddings are nearest to the vectors of speech.
+The LLM's expectation helps (LM fusion), unless --no-lm-fusion is given. With --prompt
+the LLM writes the text after the vectors (for an LLM tuned to transcribe). With many
 files each line is path, tab, text. A file that cannot be read is named and left out;
 the exit status is then 1."""
 
 
 def add_arguments(parser):
-    """What it can be told."""
+    """Adds the arguments of the command."""
     add_files(parser)
     parser.add_argument(
         "--prompt", metavar="TEXT", help="let the LLM write after vectors and this text"
@@ -47,7 +47,7 @@ def add_arguments(parser):
 
 def run(options):
     """Prints what was said in each recording; returns the problems."""
-    from ssr_plugin.cli.model import batches, load_model, read_speech
+    from ssr_plugin.cli.model import in_batches, load_model, read_speech
     from ssr_plugin.cli.prompt_files import unescape
     from ssr_plugin.cli.recordings import find_audio
     from ssr_plugin.cli.show import show, show_json, show_text, timed_words
@@ -57,18 +57,18 @@ def run(options):
     if prompt is not None:
         if options.times:
             raise ValueError(
-                "--times are those of the vectors' tokens: what the LLM writes after a "
-                "--prompt has none"
+                "--times are those of the vectors' tokens: text that the LLM writes "
+                "after a --prompt has none"
             )
         prompt = unescape(prompt)
     paths = find_audio(options.files)
     alone = len(paths) == 1
     lm = load_model(options)
     problems = Problems("transcribing", max_share=1.0)
-    # An LLM that writes reads what it was tuned on: what the connector alone hears.
+    # An LLM that writes was tuned on the vectors of the connector alone.
     lm_fusion = options.lm_fusion and prompt is None
     embedded = read_speech(lm, paths, options.batch_seconds, problems, lm_fusion)
-    for batch in batches(item for item in embedded if item[1] is not None):
+    for batch in in_batches(item for item in embedded if item[1] is not None):
         texts = lm.transcribe(
             [speech for _, speech in batch],
             prompt=prompt,

@@ -12,14 +12,14 @@ def read_audio(source, sample_rate, resample=True, speed=1.0, name=None):
     Arguments
     ---------
     source : path-like or bytes
-        Any file that libsndfile reads, or ffmpeg where that is installed; or what
-        stands in one.
+        Any file that libsndfile reads, or ffmpeg where that is installed; or the bytes
+        of one.
     sample_rate : int
         Wanted sampling rate, Hz.
     resample : bool
         Whether to resample a file of another rate rather than refuse it.
     speed : float
-        How fast it is played: 1.1 is a tenth faster, and higher, as a tape would be.
+        How fast it is played: 1.1 is a tenth faster, and higher, as with a tape.
     name : str or None
         What messages call it; its path by default.
 
@@ -50,12 +50,12 @@ def read_audio(source, sample_rate, resample=True, speed=1.0, name=None):
             f"or allow resampling"
         )
     wav = torch.from_numpy(samples)
-    # It gives back what has the rate already.
+    # Audio of that rate is returned as it is.
     return torchaudio.functional.resample(wav, round(rate * speed), sample_rate)
 
 
 def row_speed(row):
-    """How fast a manifest row's audio is played: 1 unless the row says.
+    """How fast a manifest row's audio is played: its "speed", or 1.
 
     Example
     -------
@@ -73,7 +73,7 @@ def read_row(row, sample_rate):
     row : dict
         With "wav" and, where it is not 1, "speed".
     sample_rate : int
-        Of :func:`read_audio`, as are what is returned and raised.
+        As in :func:`read_audio`.
 
     Returns
     -------

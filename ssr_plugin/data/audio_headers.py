@@ -1,12 +1,13 @@
-"""Audio files seen from outside: which files are audio, and how long they are."""
+"""Which files are audio, and how long they are."""
 
 import soundfile
 
 from ssr_plugin.data.ffmpeg import FFMPEG_SUFFIXES
 from ssr_plugin.data.samples import open_audio
 
-#: Endings of the file types that this libsndfile reads, or ffmpeg, whether that is
-#: there or not: where it is not, they are not left out unsaid. RAW has no header.
+#: Endings of the file types that this libsndfile or ffmpeg reads. Those of ffmpeg are
+#: here even if it is not installed, so that such a file gives an error and is not
+#: skipped in silence. RAW has no header.
 AUDIO_SUFFIXES = FFMPEG_SUFFIXES.union(
     {f".{name.lower()}" for name in soundfile.available_formats() if name != "RAW"},
     {".aif", ".aifc", ".oga", ".opus", ".snd", ".sph"},

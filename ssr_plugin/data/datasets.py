@@ -16,21 +16,20 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-#: What :attr:`Utterance.speaker` says where the data set does not tell.
+#: :attr:`Utterance.speaker` of a data set that does not name its speakers.
 UNKNOWN_SPEAKER = "unknown"
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One recording and what was said in it, as the data set tells it.
+    """One recording and its transcript, as in the data set.
 
     Arguments
     ---------
     id : str
         Unique in its data set.
     wav : str
-        Path of the audio file; a file that is not there is found out and named by
-        the preparation.
+        Path of the audio file; if it is missing, the preparation names it.
     text : str or None
         Transcript; None if the data set has none for this recording.
     speaker : str
@@ -97,9 +96,9 @@ class DataSet(abc.ABC):
     def utterances(self, split: str) -> Iterator[Utterance]:
         """The utterances of one split, in any order.
 
-        Everything that is there is told, good or not: a recording without a
-        transcript has ``text=None``, a transcript without a recording a ``wav`` that
-        does not exist. The preparation names and counts them.
+        Bad ones are given, too: a recording without a transcript has ``text=None``, a
+        transcript without a recording has a ``wav`` that does not exist. The
+        preparation names and counts them.
 
         Arguments
         ---------
@@ -116,7 +115,7 @@ class CSVDataSet(DataSet):
     """Any CSV file with a header, one utterance a row.
 
     ========  ====================================================  ==================
-    what      column (the first that is there, in any case)         without it
+    field     column (the first that is there, in any case)         without it
     ========  ====================================================  ==================
     id        ``ID``, ``utt_id``                                    audio file's stem
     wav       ``wav``, ``path``, ``audio``, ``file``                error
@@ -205,7 +204,7 @@ class CSVDataSet(DataSet):
                         "more cells than the header has; "
                         "put a transcript that contains commas in double quotes"
                     )
-                cells = {what: row[name] for what, name in header.items()}
+                cells = {field: row[name] for field, name in header.items()}
                 wav = path.parent / (cells["wav"] or "")
                 split = cells.get("split") or path.stem
                 utterance = Utterance(
@@ -221,20 +220,20 @@ class CSVDataSet(DataSet):
             ) from error
 
     def _header(self, path: pathlib.Path, names: Sequence[str]) -> dict[str, str]:
-        """Which column holds what: {"wav": "path", ...}."""
+        """The column of each field: {"wav": "path", ...}."""
         by_lower = {name.strip().lower(): name for name in reversed(names)}
         header = {}
-        for what, aliases in self.ALIASES.items():
-            if what in self.columns:
-                aliases = (self.columns[what].lower(),)
-            found = [by_lower[alias] for alias in aliases if alias in by_lower]
-            if found:
-                header[what] = found[0]
-            elif what in self.REQUIRED or what in self.columns:
+        for field, aliases in self.ALIASES.items():
+            if field in self.columns:
+                aliases = (self.columns[field].lower(),)
+            matches = [by_lower[alias] for alias in aliases if alias in by_lower]
+            if matches:
+                header[field] = matches[0]
+            elif field in self.REQUIRED or field in self.columns:
                 raise ValueError(
-                    f"{path} has no column for '{what}' (looked for: "
+                    f"{path} has no column for '{field}' (looked for: "
                     f"{', '.join(aliases)}; there are: {', '.join(names)}); rename it, "
-                    f"or name it with columns={{'{what}': ...}}"
+                    f"or name it with columns={{'{field}': ...}}"
                 )
         return header
 

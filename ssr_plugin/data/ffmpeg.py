@@ -17,7 +17,7 @@ FFMPEG_SUFFIXES = frozenset(
     | {".3g2", ".3gp", ".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"}
     | {".mpg", ".webm", ".wmv"}
 )
-#: What to say where it is needed and not there.
+#: What to install if it is needed and missing.
 INSTALL = "pip install ssr-plugin[ffmpeg], or install the program ffmpeg"
 
 # The formats, as ffmpeg names them; each keeps its sound in the file itself.
@@ -60,7 +60,7 @@ def convert(program, path, codec="pcm_f32be"):
     Returns
     -------
     io.BytesIO
-        An AU file, whose length its header leaves open; libsndfile counts.
+        An AU file. Its header leaves the length open; libsndfile finds it.
 
     Raises
     ------
@@ -69,26 +69,26 @@ def convert(program, path, codec="pcm_f32be"):
     OSError
         If the program cannot be run.
     """
-    # Damage ends it, rather than to go on with noise or a gap.
+    # A damaged file is an error; else it would give noise or a gap.
     line = [program, "-v", "error", "-xerror", "-nostdin"]
     line += ["-protocol_whitelist", "file,pipe", "-format_whitelist", _FORMATS]
     # "file:": a name may look like an option or an address.
     line += ["-i", f"file:{os.fspath(path)}", "-map", "0:a:0"]
     line += ["-f", "au", "-c:a", codec, "pipe:1"]
-    done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True)
-    if done.returncode:
-        raise ValueError(_reason(done.stderr.decode(errors="replace")))
-    return io.BytesIO(done.stdout)
+    process = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True)
+    if process.returncode:
+        raise ValueError(_first_error(process.stderr.decode(errors="replace")))
+    return io.BytesIO(process.stdout)
 
 
-def _reason(told):
-    """Why it failed: the first line, which is nearest to the cause.
+def _first_error(stderr):
+    """The first line of its error output, which is nearest to the cause.
 
     Example
     -------
-    >>> _reason("[in#0 @ 0x5638361d0200] moov atom not found\\nError opening input")
+    >>> _first_error("[in#0 @ 0x5638361d0200] moov atom not found\\nError opening")
     'moov atom not found'
     """
-    if "matches no streams" in told:
+    if "matches no streams" in stderr:
         return "it holds no sound"
-    return re.sub(r"^(\[[^\]]*\] *)+", "", told.strip()).partition("\n")[0]
+    return re.sub(r"^(\[[^\]]*\] *)+", "", stderr.strip()).partition("\n")[0]

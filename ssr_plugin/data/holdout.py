@@ -7,8 +7,8 @@ from collections import defaultdict
 def hold_out(utterances, share, seed):
     """Picks whole speakers, or single utterances where there is only one speaker.
 
-    Speakers are taken in an order that the seed gives, each one that brings the held
-    out time nearer to its share; at least one is taken and at least one is left.
+    The seed gives an order of speakers. In that order, each speaker is taken who brings
+    the held-out time nearer to its share; at least one is taken and one is left.
 
     Arguments
     ---------
@@ -55,5 +55,5 @@ def _pick(time, share, seed):
         if nearer and len(chosen) < len(order) - 1:
             chosen.append(group)
             missing -= time[group]
-    # Where each one is more than twice the share, the shortest does least harm.
+    # If each is more than twice the share, the shortest is nearest to it.
     return chosen or [min(order, key=time.get)]

@@ -40,7 +40,7 @@ class LJSpeech(DataSet):
                 f"data_folder: no metadata.csv in '{self.folder}'; "
                 f"name the folder LJSpeech-1.1"
             )
-        # Bars between columns, and quotation marks that mean nothing to the format.
+        # Bars separate the columns; quotation marks are plain text.
         rows = (line.split("|") for line in read_text(metadata).split("\n") if line)
         self._texts = {name: texts[-1] if texts else None for name, *texts in rows}
         wavs = self.folder / "wavs"

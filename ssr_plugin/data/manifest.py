@@ -13,7 +13,7 @@ def write_manifest(path, rows):
     Arguments
     ---------
     path : path-like
-        Where it is to be.
+        Where to write it.
     rows : iterable of tuple
         Values in the order of ``COLUMNS``; the duration in seconds.
     """
@@ -23,15 +23,15 @@ def write_manifest(path, rows):
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for name, duration, *rest in rows:
-            writer.writerow((name, f"{duration:.6f}", *rest))
+        for name, duration, *values in rows:
+            writer.writerow((name, f"{duration:.6f}", *values))
 
 
 def read_manifest(path):
     """Reads a manifest, ready for SpeechBrain's ``DynamicItemDataset``.
 
-    SpeechBrain's own reader takes the ``$5`` of a transcript for a variable to be
-    replaced; this one takes every character as it stands.
+    SpeechBrain's own reader takes the ``$5`` of a transcript for a variable and
+    replaces it; this one keeps every character.
 
     Arguments
     ---------

@@ -1,8 +1,8 @@
 """From a data set's files to manifests: the one preparation that all recipes share.
 
-Beside the manifests lies ``prepare.json``: a fingerprint of what was asked and of every
-file that was found (path, size, time of change), and what had to be skipped. While the
-fingerprint holds, a second run reads no audio and writes nothing.
+Beside the manifests lies ``prepare.json``. It holds the skipped utterances, and a
+fingerprint of the settings and of every file (path, size, time of change). While the
+fingerprint is the same, a second run reads no audio and writes nothing.
 """
 
 import concurrent.futures
@@ -30,13 +30,13 @@ __all__ = ["Manifests", "prepare", "read_manifest"]
 logger = logging.getLogger(__name__)
 
 STATE_FILE = "prepare.json"
-#: Raised when the same input is to give other manifests than before.
+#: To be raised by 1 when the same input shall give other manifests than before.
 STATE_FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Manifests:
-    """Where the manifests are, and what is not in them.
+    """Where the manifests are, and which utterances were skipped.
 
     Arguments
     ---------
@@ -59,8 +59,8 @@ class Manifests:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """An utterance, its text tidied, with what tells whether its file changed."""
+class _ListedUtterance:
+    """An utterance, its white space normalised, with its file's size and time."""
 
     id: str
     wav: str
@@ -113,10 +113,10 @@ def prepare(
     Raises
     ------
     ValueError
-        If a split is not there, is empty, or is asked for twice; lists those there.
+        If a split is missing, empty, or named twice; the message lists the splits.
     ssr_plugin.problems.TooManyProblems
-        If more utterances are bad than ``max_skipped_share``. What was read is kept:
-        with a larger share the next run goes on at once.
+        If more utterances are bad than ``max_skipped_share``. The headers that were
+        read are kept: with a larger share the next run reads none again.
 
     Example
     -------
@@ -142,19 +142,19 @@ def prepare(
             f"the manifests might overwrite; name another"
         )
     groups, tests = group_splits(dataset, train_splits, valid_splits, test_splits)
-    found = _list(dataset, groups, num_workers)
+    utterances = _list_utterances(dataset, groups, num_workers)
 
     fingerprint = digest(
         STATE_FORMAT,
         groups,
         [seed, valid_share],
-        {split: [vars(item) for item in items] for split, items in found.items()},
-        _reads_all(found),
+        {split: [vars(item) for item in items] for split, items in utterances.items()},
+        _can_read_all(utterances),
     )
     state = _read_state(save_folder, fingerprint)
     if state is None:
         state = {"fingerprint": fingerprint}
-        state |= _write(save_folder, groups, found, seed, valid_share, num_workers)
+        state |= _write(save_folder, groups, utterances, seed, valid_share, num_workers)
         with atomic_path(save_folder / STATE_FILE) as partial:
             partial.write_text(json.dumps(state, indent=1), encoding="utf-8")
     else:
@@ -164,7 +164,7 @@ def prepare(
     for name, splits in groups.items():
         problems = Problems(f"preparing {name}", max_skipped_share)
         problems.reasons.update(state["skipped"][name])
-        problems.check(sum(len(found[split]) for split in splits))
+        problems.check(sum(len(utterances[split]) for split in splits))
     for name, entry in state["manifests"].items():
         if not entry["utterances"]:
             raise ValueError(f"no utterance is left for {name}.csv in {save_folder}")
@@ -176,9 +176,9 @@ def prepare(
     )
 
 
-def _list(dataset, groups, num_workers):
-    """All that the data set tells of the splits asked for, sorted by id and path."""
-    found = {}
+def _list_utterances(dataset, groups, num_workers):
+    """All utterances of the splits asked for, sorted by id and path."""
+    by_split = {}
     for split in dict.fromkeys(split for splits in groups.values() for split in splits):
         bar = tqdm(dataset.utterances(split), f"listing {split}", unit="utt", delay=1)
         utterances = sorted(bar, key=lambda utterance: (utterance.id, utterance.wav))
@@ -190,8 +190,8 @@ def _list(dataset, groups, num_workers):
             f"looking up {split}",
             num_workers,
         )
-        found[split] = [
-            _Found(
+        by_split[split] = [
+            _ListedUtterance(
                 id=utterance.id.strip(),
                 wav=wav,
                 text=_tidy(utterance.text),
@@ -203,7 +203,7 @@ def _list(dataset, groups, num_workers):
                 utterances, identities, strict=True
             )
         ]
-    return found
+    return by_split
 
 
 def _tidy(text):
@@ -217,11 +217,11 @@ def _identity(wav):
         return wav, None, None
 
 
-def _reads_all(found):
-    """Whether files that only ffmpeg reads can be read; installing it is a change."""
+def _can_read_all(utterances):
+    """False if some files need ffmpeg and it is missing; installing it is a change."""
     suffixes = {
         pathlib.Path(item.wav).suffix.lower()
-        for items in found.values()
+        for items in utterances.values()
         for item in items
     }
     return suffixes.isdisjoint(FFMPEG_SUFFIXES) or find_ffmpeg() is not None
@@ -242,14 +242,14 @@ def _map(function, paths, title, num_workers):
     return results
 
 
-def _write(save_folder, groups, found, seed, valid_share, num_workers):
-    """Reads the headers and writes the manifests; returns what the state file keeps."""
-    durations = _read_durations(found, num_workers)
+def _write(save_folder, groups, utterances, seed, valid_share, num_workers):
+    """Reads the headers and writes the manifests; returns the state to be kept."""
+    durations = _read_durations(utterances, num_workers)
     rows, skipped = {}, {}
     for name, splits in groups.items():
-        items = [item for split in splits for item in found[split]]
+        items = [item for split in splits for item in utterances[split]]
         items.sort(key=lambda item: (item.id, item.wav))
-        rows[name], skipped[name] = _sort_out(name, items, durations)
+        rows[name], skipped[name] = _select_rows(name, items, durations)
     if "valid" not in groups:
         rows["train"], rows["valid"] = _split(rows["train"], valid_share, seed)
         skipped["valid"] = {}
@@ -270,9 +270,9 @@ def _write(save_folder, groups, found, seed, valid_share, num_workers):
     return {"manifests": manifests, "skipped": skipped}
 
 
-def _read_durations(found, num_workers):
+def _read_durations(utterances, num_workers):
     """Duration in s of each readable file, or the reason why there is none, by path."""
-    paths = {item.wav for items in found.values() for item in items if item.size}
+    paths = {item.wav for items in utterances.values() for item in items if item.size}
     paths = sorted(paths)
 
     def read(path):
@@ -286,20 +286,20 @@ def _read_durations(found, num_workers):
     )
 
 
-def _sort_out(name, items, durations):
+def _select_rows(name, items, durations):
     """Manifest rows of the good utterances, reasons for the others."""
     problems = Problems(f"preparing {name}", max_share=1)
-    seen = Counter()
+    id_counts = Counter()
     rows = []
     for item in items:
-        seen[item.id] += 1
-        copy = seen[item.id]
+        id_counts[item.id] += 1
+        copy = id_counts[item.id]
         if copy > 1:
             problems.add(
                 f"{item.id} (copy {copy})", f"duplicate id, in {item.wav} once more"
             )
             continue
-        reason = _reason(item, durations)
+        reason = _problem(item, durations)
         if reason:
             problems.add(item.id, reason)
         else:
@@ -308,7 +308,7 @@ def _sort_out(name, items, durations):
     return rows, problems.reasons
 
 
-def _reason(item, durations):
+def _problem(item, durations):
     """Why an utterance cannot be used; None if it can."""
     if item.size is None:
         return f"missing audio: no file {item.wav}"
@@ -325,9 +325,9 @@ def _reason(item, durations):
 
 def _split(rows, share, seed):
     """Training rows and those held out of them."""
-    held = hold_out([(row[0], row[3], row[1]) for row in rows], share, seed)
-    train = [row for row in rows if row[0] not in held]
-    valid = [row for row in rows if row[0] in held]
+    held_out = hold_out([(row[0], row[3], row[1]) for row in rows], share, seed)
+    train = [row for row in rows if row[0] not in held_out]
+    valid = [row for row in rows if row[0] in held_out]
     speakers = sorted({row[3] for row in rows})
     if len(speakers) == 1:
         logger.warning(
@@ -346,16 +346,16 @@ def _split(rows, share, seed):
 
 
 def _read_state(save_folder, fingerprint):
-    """What an earlier run kept; None unless it was asked the same and still stands."""
+    """The state of an earlier run; None if settings, files or manifests changed."""
     try:
         state = json.loads((save_folder / STATE_FILE).read_text(encoding="utf-8"))
-        stands = state["fingerprint"] == fingerprint and all(
+        is_current = state["fingerprint"] == fingerprint and all(
             _file_digest(save_folder / f"{name}.csv") == entry["digest"]
             for name, entry in state["manifests"].items()
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return state if stands else None
+    return state if is_current else None
 
 
 def _file_digest(path):

@@ -4,11 +4,11 @@ import argparse
 import logging
 
 from ssr_plugin.data.prepare import prepare, read_manifest
-from ssr_plugin.problems import told_in_a_line
+from ssr_plugin.problems import errors_in_one_line
 
 
 def prepare_command(dataset_class, argv=None):
-    """Prepares a data set and prints what came of it.
+    """Prepares a data set and prints the size of each manifest.
 
     Arguments
     ---------
@@ -53,7 +53,7 @@ def prepare_command(dataset_class, argv=None):
     options = vars(parser.parse_args(argv))
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    with told_in_a_line():
+    with errors_in_one_line():
         manifests = prepare(dataset_class(options.pop("data_folder")), **options)
     for path in (manifests.train, manifests.valid, *manifests.tests.values()):
         rows = read_manifest(path).values()

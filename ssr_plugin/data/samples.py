@@ -11,13 +11,13 @@ import soundfile
 
 from ssr_plugin.data.ffmpeg import FFMPEG_SUFFIXES, INSTALL, convert, find_ffmpeg
 
-# libsndfile's count for a stream whose header leaves the length open (2^63 - 1); it
-# cannot decode such a one (FLAC from a pipe).
+# libsndfile counts this many frames or more (2^63 - 1) where the header leaves the
+# length open; it cannot decode such a stream (FLAC from a pipe).
 _OPEN_LENGTH = 1 << 62
 
 
 class AudioError(ValueError):
-    """A file that holds no usable audio; the message names the file and the mend."""
+    """A file without usable audio; the message names it and says what to do."""
 
 
 @contextlib.contextmanager
@@ -27,7 +27,7 @@ def open_audio(source, name=None, header_only=False):
     Arguments
     ---------
     source : path-like or bytes
-        A file, or what stands in one.
+        A file, or the bytes of one.
     name : str or None
         What messages call it; its path by default.
     header_only : bool
@@ -58,7 +58,7 @@ def open_audio(source, name=None, header_only=False):
         with _open(source, name, header_only) as file:
             yield file
     except (soundfile.SoundFileError, OSError) as error:
-        raise _unreadable(name, _reason(error)) from error
+        raise _unreadable(name, _error_text(error)) from error
 
 
 def _open(source, name, header_only):
@@ -71,13 +71,13 @@ def _open(source, name, header_only):
         file.close()
         reason = "the header leaves the length open"
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: .raw
-        reason = _reason(error)
+        reason = _error_text(error)
     program = find_ffmpeg()
     if program is None:
         if pathlib.Path(name).suffix.lower() in FFMPEG_SUFFIXES:
             raise AudioError(f"cannot read {name} without ffmpeg: {INSTALL}")
         raise _unreadable(name, reason, f"; if other programs play it, {INSTALL}")
-    # Samples of a byte do to count them.
+    # To count samples, one byte for each is enough.
     codec = "pcm_s8" if header_only else "pcm_f32be"
     try:
         with _as_file(source) as path:
@@ -92,9 +92,10 @@ def _name(source, name):
     return name or os.fspath(source)
 
 
-def _reason(error):
-    known = isinstance(error, soundfile.LibsndfileError)
-    return f"libsndfile: {error.error_string.rstrip('.')}" if known else str(error)
+def _error_text(error):
+    if isinstance(error, soundfile.LibsndfileError):
+        return f"libsndfile: {error.error_string.rstrip('.')}"
+    return str(error)
 
 
 def _unreadable(name, reason, hint=""):
@@ -105,7 +106,7 @@ def _unreadable(name, reason, hint=""):
 
 @contextlib.contextmanager
 def _as_file(source):
-    """A file of these bytes: of a stream ffmpeg cannot read what stands at its end."""
+    """A file with these bytes: in a stream ffmpeg cannot read an index at its end."""
     if not isinstance(source, bytes):
         yield source
         return
@@ -116,7 +117,7 @@ def _as_file(source):
 
 
 def read_mono(source, name=None):
-    """The samples of an audio file, its channels averaged.
+    """Reads the samples of an audio file and averages its channels.
 
     Arguments
     ---------

@@ -24,8 +24,8 @@ def group_splits(dataset, train_splits, valid_splits, test_splits):
     Raises
     ------
     ValueError
-        If a name is not there, nothing is left to train on, or splits overlap so that
-        a number would be reported on training data or a manifest written twice.
+        If a name is not there, if no split is left to train on, or if splits overlap
+        so that training data would be tested on or a manifest written twice.
 
     Example
     -------
@@ -36,14 +36,14 @@ def group_splits(dataset, train_splits, valid_splits, test_splits):
     >>> group_splits(Three(), ["train-*"], ["dev*", "valid*"], "test")[0]
     {'train': ['train-a', 'train-b'], 'valid': ['dev'], 'test': ['test']}
     """
-    there = dataset.splits()
-    train = select_splits("train_splits", train_splits, there)
-    valid = select_splits("valid_splits", valid_splits, there)
-    tests = select_splits("test_splits", test_splits, there)
+    available = dataset.splits()
+    train = select_splits("train_splits", train_splits, available)
+    valid = select_splits("valid_splits", valid_splits, available)
+    tests = select_splits("test_splits", test_splits, available)
     if not train:
         raise ValueError(
             f"train_splits: {train_splits} matches none of the splits in "
-            f"'{dataset.folder}'; there are: {', '.join(there) or 'none'}"
+            f"'{dataset.folder}'; there are: {', '.join(available) or 'none'}"
         )
     groups = {"train": train}
     if valid:
@@ -53,9 +53,9 @@ def group_splits(dataset, train_splits, valid_splits, test_splits):
         if both:
             raise ValueError(f"{key}: {', '.join(both)} is also in train_splits")
     for split in tests:
-        # Where validation is held out of training, valid.csv is taken all the same.
-        taken = groups.get(split, [] if split == "valid" else [split])
-        if taken != [split]:
+        # If validation is held out of training, valid.csv exists, too.
+        sources = groups.get(split, [] if split == "valid" else [split])
+        if sources != [split]:
             raise ValueError(
                 f"test_splits: '{split}' would overwrite the manifest {split}.csv of "
                 f"{split}_splits; give the split another name"
@@ -64,16 +64,16 @@ def group_splits(dataset, train_splits, valid_splits, test_splits):
     return groups, tests
 
 
-def select_splits(key, patterns, there):
+def select_splits(key, patterns, available):
     """The splits that names and globs stand for, in their order, each once.
 
     Arguments
     ---------
     key : str
-        Whose names they are, for messages.
+        The option that gave them, for messages.
     patterns : list of str or str
         Names or globs; a plain string is split at commas.
-    there : list of str
+    available : list of str
         The splits that there are.
 
     Returns
@@ -94,12 +94,12 @@ def select_splits(key, patterns, there):
         patterns = patterns.split(",")
     selected = {}
     for pattern in (str(pattern).strip() for pattern in patterns or ()):
-        matches = fnmatch.filter(there, pattern)
+        matches = fnmatch.filter(available, pattern)
         # A glob may match nothing: one YAML names the usual splits of many data sets.
         if not matches and pattern and not set(pattern) & set("*?["):
             raise ValueError(
                 f"{key}: there is no split '{pattern}'; "
-                f"there are: {', '.join(there) or 'none'}"
+                f"there are: {', '.join(available) or 'none'}"
             )
         selected.update(dict.fromkeys(matches))
     return list(selected)

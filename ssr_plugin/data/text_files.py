@@ -3,23 +3,23 @@
 import itertools
 import pathlib
 
-# Lines in which a blank one tells that blank lines part the documents of a file.
-_LOOKED_AT = 1000
+# If one of the first lines of a file is blank, blank lines separate its documents.
+_HEAD_LINES = 1000
 
 
 def read_documents(source, key="text_source"):
-    """Reads text, document by document; no more of it than is asked for.
+    """Reads text, document by document, and no further than is asked for.
 
     Arguments
     ---------
     source : str, list of str, or dict
-        A text file, or several. Where one of the first 1000 lines is blank, blank
-        lines part its documents; else each line is one. What is no file is taken for a
+        A text file, or several. If one of the first 1000 lines is blank, blank lines
+        separate its documents; else each line is one. What is no file is taken for a
         data set: a hub id or folder that ``load_dataset`` of the package ``datasets``
         takes, or a dict of its arguments ("path", "name", "split", ...) and "column",
-        where the text is. By default that is "text" of the split "train".
+        which has the text. By default that is "text" of the split "train".
     key : str
-        What the user knows it by, for messages.
+        The option that gave it, for messages.
 
     Yields
     ------
@@ -60,7 +60,7 @@ def _read_file(key, path):
     """Documents of a text file."""
     try:
         with open(path, encoding="utf-8-sig") as file:
-            head = list(itertools.islice(file, _LOOKED_AT))
+            head = list(itertools.islice(file, _HEAD_LINES))
             lines = itertools.chain(head, file)
             if not any(not line.strip() for line in head[:-1]):
                 yield from lines
@@ -93,7 +93,7 @@ def _read_dataset(key, path, column="text", split="train", **options):
                 )
             yield str(row[column] or "")
     except Exception as error:
-        # What its loaders raise is of all kinds.
+        # Its loaders raise errors of all kinds.
         raise ValueError(
             f"{key}: '{path}' is no text file, and as a data set it cannot be read: "
             f"{error}"

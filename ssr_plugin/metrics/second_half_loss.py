@@ -12,7 +12,7 @@ from ssr_plugin.metrics.intervals import interval, kept_share, resample_sums
 CONTEXTS = ("text", "speech", "none")
 
 
-class ContinuationLoss:
+class SecondHalfLoss:
     """Loss per token of second halves, given first halves as text, vectors or nothing.
 
     The LLM profits from the vectors by as much as "speech" lies below "none"; "text" is
@@ -28,7 +28,7 @@ class ContinuationLoss:
     -------
     >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
-    >>> loss = ContinuationLoss(llm)
+    >>> loss = SecondHalfLoss(llm)
     >>> tokens = torch.tensor([5, 6, 7, 8])
     >>> loss.add(llm.embed(tokens[:2]), tokens)
     >>> nll = loss.summary()

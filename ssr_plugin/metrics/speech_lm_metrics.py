@@ -5,10 +5,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.llm.scoring import token_log_probs
 from ssr_plugin.metrics.prompted_wer import PromptedWER
-from ssr_plugin.metrics.second_half_loss import ContinuationLoss
+from ssr_plugin.metrics.second_half_loss import SecondHalfLoss
 
 
-class ListeningScores:
+class SpeechLMMetrics:
     """Scores an LLM, tuned or not, on speech that has become vectors.
 
     Arguments
@@ -25,7 +25,7 @@ class ListeningScores:
     >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
     >>> tokens = torch.tensor([5, 6, 7, 8])
-    >>> scores = ListeningScores(llm, ask=None, forced=True)
+    >>> scores = SpeechLMMetrics(llm, ask=None, forced=True)
     >>> scores.add(["a"], [llm.embed(tokens)], [torch.arange(4) < 2], [tokens])
     >>> figures = scores.summary()
     >>> figures["speech_loss"] == figures["text_loss"] > 0
@@ -36,7 +36,7 @@ class ListeningScores:
         self.llm = llm
         self.ask = ask
         self.forced = forced
-        self.continuation = ContinuationLoss(llm)
+        self.continuation = SecondHalfLoss(llm)
         self.prompted = None if ask is None else PromptedWER(llm, prompt="")
         self.sums = {"speech": 0.0, "text": 0.0}
         self.tokens = self.utterances = 0
@@ -82,7 +82,7 @@ class ListeningScores:
         dict
             Of forced segments "speech_loss" and "text_loss": nats per token, each
             given those before it as vectors or as the embeddings of the transcript;
-            "nll", as :meth:`ContinuationLoss.summary` gives it; "prompted_wer" and
+            "nll", as :meth:`SecondHalfLoss.summary` gives it; "prompted_wer" and
             "prompted_wer_whisper", in %; "utterances". None where there is nothing to
             divide by.
         """

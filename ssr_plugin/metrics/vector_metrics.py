@@ -7,7 +7,7 @@ from ssr_plugin.metrics.wer import WordErrorRate
 from ssr_plugin.nnet.nearest import nearest_tokens, squared_norms
 
 
-class ReadingMetrics:
+class VectorMetrics:
     """Scores vectors utterance by utterance.
 
     Arguments
@@ -29,7 +29,7 @@ class ReadingMetrics:
     >>> tokenizer = SimpleNamespace(
     ...     decode=lambda ids, **options: " ".join(words[i] for i in ids)
     ... )
-    >>> metrics = ReadingMetrics(tokenizer, torch.eye(3), torch.tensor([True] * 3))
+    >>> metrics = VectorMetrics(tokenizer, torch.eye(3), torch.tensor([True] * 3))
     >>> metrics.add("u1", torch.eye(3)[:2], torch.tensor([0, 2]), seconds=1.0)
     >>> metrics.summary()["token_accuracy"]
     50.0

@@ -3,7 +3,7 @@
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from ssr_plugin.alignment.aligner_audio import read_audio
+from ssr_plugin.alignment.aligner_audio import read_item_audio
 from ssr_plugin.alignment.base import Aligner
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
 from ssr_plugin.encoders.encoder import SpeechEncoder
@@ -83,7 +83,8 @@ class TrainedAligner(Aligner):
         wavs = {}
         for i, item in enumerate(items):
             try:
-                wavs[i] = torch.from_numpy(read_audio(item, self._encoder.sample_rate))
+                samples = read_item_audio(item, self._encoder.sample_rate)
+                wavs[i] = torch.from_numpy(samples)
             except AlignmentError as error:
                 results[i] = error
         for batch in self._batches(wavs):

@@ -1,7 +1,7 @@
-"""Changes to features and segments in training, so that unlike speech is read too.
+"""Changes to features and segments in training, for speech unlike the training data.
 
-Pure functions of tensors. Features are cached, so what is changed is the encoder's
-frames, not the audio: cheap, and new at every step.
+Pure functions of tensors. Features are cached, so these change the encoder's frames,
+not the audio: that is cheap, and new at every step.
 """
 
 import torch
@@ -13,8 +13,8 @@ from ssr_plugin.nnet.lengths import absolute_lengths
 def swap_means(features, lengths, amount):
     """Moves each utterance's mean frame towards, or past, that of another.
 
-    Speaker and channel shift all frames of an utterance alike; with the mean of
-    another utterance of the batch it sounds as if spoken by somebody else.
+    Speaker and channel shift all frames of an utterance in the same way. With the mean
+    of another utterance of the batch, it sounds like another speaker.
 
     Arguments
     ---------
@@ -23,8 +23,7 @@ def swap_means(features, lengths, amount):
     lengths : torch.Tensor
         [B] int; or floats, shares of T.
     amount : float
-        How far at most: each utterance draws its share from 0 to this; 1 is all the
-        way.
+        How far at most: each utterance draws a share from 0 to this; 1 is all the way.
 
     Returns
     -------
@@ -56,7 +55,7 @@ def add_noise(features, lengths, amount):
     lengths : torch.Tensor
         [B] int; or floats, shares of T.
     amount : float
-        Its standard deviation, in those of the features (over the batch).
+        Its standard deviation, as a multiple of the features' own (over the batch).
 
     Returns
     -------
@@ -97,7 +96,7 @@ def drop_frames(features, share):
 
 
 def jitter_boundaries(boundaries, starts, lengths, frames):
-    """Moves boundaries about, as another aligner would have put them.
+    """Moves boundaries a little, as if another aligner had set them.
 
     Arguments
     ---------
@@ -147,7 +146,7 @@ def mask_time(features, lengths, count, longest):
     count : float
         Runs for each 100 frames of an utterance, rounded down.
     longest : int
-        Most frames of a run; how long each is, is drawn.
+        Most frames of a run; the length of each is drawn.
 
     Returns
     -------
@@ -161,10 +160,10 @@ def mask_time(features, lengths, count, longest):
     True
     """
     lengths = absolute_lengths(lengths, features.shape[1])
-    most = int(count * features.shape[1] / 100)
-    shape = (len(features), most, 1)
-    wanted = torch.arange(most) < (count * lengths.cpu() / 100).long().unsqueeze(1)
-    size = torch.randint(1, max(longest, 1) + 1, shape) * wanted.unsqueeze(-1)
+    max_runs = int(count * features.shape[1] / 100)
+    shape = (len(features), max_runs, 1)
+    active = torch.arange(max_runs) < (count * lengths.cpu() / 100).long().unsqueeze(1)
+    size = torch.randint(1, max(longest, 1) + 1, shape) * active.unsqueeze(-1)
     start = (torch.rand(shape) * lengths.cpu().view(-1, 1, 1)).long()
     frame = torch.arange(features.shape[1])
     masked = ((frame >= start) & (frame < start + size)).any(1).to(features.device)

@@ -64,7 +64,7 @@ def collate(examples):
     """Makes a :class:`Batch` of the examples that :func:`make_dataset` gives."""
     inputs = [torch.as_tensor(example["input"]).float() for example in examples]
     segments = [example["segments"] for example in examples]
-    # Kernels for a CPU are made anew for each new shape: let there be few.
+    # On a CPU, kernels are compiled for each new shape: keep them few.
     boundaries, starts, tokens = (_pad_to(x, 8, -1) for x in pad_segments(segments))
     return Batch(
         ids=[example["id"] for example in examples],
@@ -116,7 +116,7 @@ def other_rates(rows, sample_rate, max_skipped_share):
 
 
 def segment_all(rows, alignments, segmenter, num_frames, max_skipped_share):
-    """Cuts all utterances, so that those that cannot be cut are known beforehand.
+    """Cuts all utterances; those that cannot be cut are known before training.
 
     Arguments
     ---------

@@ -1,8 +1,11 @@
-"""What the Brains of all stages share: schedule, exact restarts, how scores are made.
+"""The base of all stages' Brains: schedule, exact restarts, scores.
 
-All divide their work alike. ``compute_forward`` gives what the loss needs of a batch,
-``compute_objectives`` the loss and nothing else, ``read`` what a batch gives outside
-training, as a :class:`ReadOptions` says, and a :class:`Scorer` the figures of that.
+All Brains divide their work in the same way:
+
+- ``compute_forward`` gives what the loss needs of a batch;
+- ``compute_objectives`` gives the loss and nothing else;
+- ``read`` reads a batch outside training, as a :class:`ReadOptions` says;
+- a :class:`Scorer` gathers the metrics of that.
 """
 
 import abc
@@ -17,7 +20,7 @@ from tqdm import tqdm
 
 from ssr_plugin.files import digest
 from ssr_plugin.nnet.precision import resolve_precision
-from ssr_plugin.training.memory import told_what_to_lower
+from ssr_plugin.training.memory import explain_out_of_memory
 from ssr_plugin.training.schedule import warmup_cosine
 
 
@@ -28,10 +31,9 @@ class ReadOptions:
     Arguments
     ---------
     predicted : bool
-        Whether the segmenter finds the segments in the audio alone; else they are the
-        forced ones.
+        Whether segments are predicted from the audio alone; else they are forced.
     use_lm : bool
-        Whether the LLM may help the segmenter to find them, where it is made for that.
+        Whether the LLM may help a segmenter that can use it.
     lm_fusion : bool
         Whether vectors are read with LM fusion, too.
     """
@@ -42,7 +44,7 @@ class ReadOptions:
 
 
 class Scorer(abc.ABC):
-    """Gathers the figures of a validation or a test. It is made for each anew."""
+    """Gathers the metrics of one validation or test; each has a new one."""
 
     @abc.abstractmethod
     def add(self, batch, reading):
@@ -52,12 +54,12 @@ class Scorer(abc.ABC):
         ---------
         batch : ssr_plugin.training.batches.Batch
         reading
-            What :meth:`StageBrain.read` gives of it.
+            The result of :meth:`StageBrain.read` for it.
         """
 
     @abc.abstractmethod
     def summary(self):
-        """The figures over all batches so far: a dict, JSON-able."""
+        """The metrics over all batches so far: a dict, JSON-able."""
 
 
 class StageBrain(sb.Brain, abc.ABC):
@@ -66,9 +68,8 @@ class StageBrain(sb.Brain, abc.ABC):
     It reads from ``hparams``: ``lr``, ``weight_decay``, ``warmup``, ``precision``,
     ``number_of_epochs``, ``epoch_counter``, ``history`` and ``seed``. A subclass gives
     ``compute_forward`` and ``compute_objectives`` (in training and validation),
-    :meth:`read`, :meth:`valid_scorer` and :meth:`valid_stats`, and says in ``best`` of
-    which of their figures the best checkpoint has most ("max_key") or least
-    ("min_key").
+    :meth:`read`, :meth:`valid_scorer` and :meth:`valid_stats`. Its ``best`` names the
+    metric that is highest ("max_key") or lowest ("min_key") in the best checkpoint.
 
     Attributes
     ----------
@@ -86,7 +87,7 @@ class StageBrain(sb.Brain, abc.ABC):
         self.audio_seconds = self.train_seconds = 0.0
 
     def unwrapped(self, name):
-        """A module of that name, out of what DDP wraps it in."""
+        """The module of that name, without the wrapper of DDP."""
         module = self.modules[name]
         if isinstance(module, DistributedDataParallel):
             return module.module
@@ -135,15 +136,15 @@ class StageBrain(sb.Brain, abc.ABC):
         self.steps_per_epoch = len(loader)
         self.fit(self.hparams.epoch_counter, loader, valid_loader)
         for name, module in self.modules.items():
-            # From here on a process may work alone, as the one that draws does; inside
-            # DDP it would wait for the others for ever.
+            # From here on a process may work alone, such as the one that draws
+            # pictures; inside DDP it would wait for the others for ever.
             if isinstance(module, DistributedDataParallel):
                 self.modules[name] = module.module
 
     def fit_batch(self, batch):
-        """As SpeechBrain's, and clocks how much audio goes through."""
+        """As SpeechBrain's; also counts the audio and the time of the step."""
         start = time.perf_counter()
-        with told_what_to_lower(vars(self.hparams)):
+        with explain_out_of_memory(vars(self.hparams)):
             loss = super().fit_batch(batch)
         self.train_seconds += time.perf_counter() - start
         self.audio_seconds += sum(batch.seconds)
@@ -151,7 +152,7 @@ class StageBrain(sb.Brain, abc.ABC):
 
     @abc.abstractmethod
     def read(self, batch, options):
-        """What a batch gives outside training.
+        """Reads a batch outside training.
 
         Arguments
         ---------
@@ -166,20 +167,20 @@ class StageBrain(sb.Brain, abc.ABC):
 
     @abc.abstractmethod
     def valid_scorer(self):
-        """The scorer of a validation; it adds what ``compute_forward`` gives."""
+        """The scorer of a validation; it adds the results of ``compute_forward``."""
 
     def valid_stats(self):
-        """The figures of a validation that are worth following over the epochs."""
+        """The metrics of a validation that are followed over the epochs."""
         return self.scorer.summary()
 
     def on_stage_start(self, stage, epoch=None):
-        """Starts counting afresh for a validation."""
+        """Makes a new scorer for a validation."""
         if stage == sb.Stage.VALID:
             self.scorer = self.valid_scorer()
 
     def evaluate_batch(self, batch, stage):
-        """The loss of a batch of the validation, which is scored, too."""
-        with told_what_to_lower(vars(self.hparams)), self.evaluation_ctx:
+        """Scores a batch of the validation and gives its loss."""
+        with explain_out_of_memory(vars(self.hparams)), self.evaluation_ctx:
             predictions = self.compute_forward(batch, stage)
             loss = self.compute_objectives(predictions, batch, stage)
             self.scorer.add(batch, predictions)
@@ -193,7 +194,7 @@ class StageBrain(sb.Brain, abc.ABC):
         loader : torch.utils.data.DataLoader
         scorer : Scorer
         options : ReadOptions or None
-            Those of forced segments by default.
+            Forced segments by default.
 
         Returns
         -------
@@ -208,32 +209,32 @@ class StageBrain(sb.Brain, abc.ABC):
             for step, batch in enumerate(
                 tqdm(loader, dynamic_ncols=True, disable=silent), start=1
             ):
-                with told_what_to_lower(vars(self.hparams)), self.evaluation_ctx:
+                with explain_out_of_memory(vars(self.hparams)), self.evaluation_ctx:
                     scorer.add(batch, self.read(batch, options))
                 if self.debug and step == self.debug_batches:
                     break
             return scorer.summary()
 
     def on_fit_batch_start(self, batch, should_step):
-        """Sets the learning rate and the random numbers of the step to come."""
+        """Sets the learning rate and the random seed of the next step."""
         epochs = self.hparams.number_of_epochs
         epoch = self.hparams.epoch_counter.current - 1
-        done = (epoch + self.step / self.steps_per_epoch) / epochs
-        rate = self.hparams.lr * warmup_cosine(min(done, 1.0), self.hparams.warmup)
+        progress = (epoch + self.step / self.steps_per_epoch) / epochs
+        rate = self.hparams.lr * warmup_cosine(min(progress, 1.0), self.hparams.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        # They depend on nothing but the step, so that a restarted run draws what the
-        # unbroken one did, in each of any number of processes.
-        place = (self.hparams.seed, epoch, self.step, get_rank())
-        torch.manual_seed(int(digest(*place), 16))
+        # The seed depends on the step and the process alone: a restarted run draws the
+        # same random numbers as an unbroken one.
+        seed_key = (self.hparams.seed, epoch, self.step, get_rank())
+        torch.manual_seed(int(digest(*seed_key), 16))
 
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
-        # Gradients that are gathered but not yet applied are in no checkpoint.
-        wanted = super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
-        return wanted and self.step % self.grad_accumulation_factor == 0
+        # A checkpoint does not hold gradients that are not applied yet.
+        due = super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
+        return due and self.step % self.grad_accumulation_factor == 0
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
-        """Notes the epoch's figures, and keeps the latest and the best checkpoint."""
+        """Keeps the epoch's metrics, and the latest and the best checkpoint."""
         if stage == sb.Stage.TRAIN:
             self.train_loss = stage_loss
         if stage == sb.Stage.VALID:
@@ -244,7 +245,7 @@ class StageBrain(sb.Brain, abc.ABC):
                 epoch, lr=rate, train_loss=self.train_loss, loss=stage_loss, **stats
             )
             ((kind, key),) = self.best.items()
-            figures = {"loss": stage_loss, **stats}
+            metrics = {"loss": stage_loss, **stats}
             self.checkpointer.save_and_keep_only(
-                meta={"epoch": epoch, key: figures[key]}, **{f"{kind}s": [key]}
+                meta={"epoch": epoch, key: metrics[key]}, **{f"{kind}s": [key]}
             )

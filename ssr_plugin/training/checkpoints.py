@@ -24,9 +24,9 @@ from ssr_plugin.segmenters.trained import segmenter_mark
 class AtomicCheckpointer(Checkpointer):
     """SpeechBrain's Checkpointer, whose folders appear whole or not at all.
 
-    The original writes the file that marks a folder as a checkpoint before the
-    parameters, so that a process killed in between leaves a checkpoint that the next
-    run fails to load. Here the folder gets its name when everything is in it.
+    The original first writes the file that marks a folder as a checkpoint, and then the
+    parameters. A process killed in between leaves a checkpoint that the next run cannot
+    load. Here the folder gets its name when everything is in it.
 
     Example
     -------
@@ -52,11 +52,11 @@ class AtomicCheckpointer(Checkpointer):
     def save_checkpoint(
         self, meta=None, end_of_epoch=True, name=None, verbosity=logging.INFO
     ):
-        """As the original's, but for the above; sweeps up what killed runs left."""
+        """As the original's, but atomic; also deletes what killed runs left."""
         if if_main_process():
-            whole = self._list_checkpoint_dirs()
+            checkpoint_folders = self._list_checkpoint_dirs()
             for path in self.checkpoints_dir.glob(f"*{CKPT_PREFIX}+*"):
-                if path not in whole:
+                if path not in checkpoint_folders:
                     shutil.rmtree(path)
         saved = super().save_checkpoint(meta or {}, end_of_epoch, name, logging.DEBUG)
         if if_main_process():
@@ -64,20 +64,20 @@ class AtomicCheckpointer(Checkpointer):
             logging.getLogger(__name__).log(
                 verbosity, "Saved a checkpoint in %s", saved.path
             )
-        # Each process lists the checkpoints to decide which to delete, and they wait
-        # for each other at each: all must see the new one.
+        # Each process lists the checkpoints to decide which to delete: all must see
+        # the new one.
         ddp_barrier()
         return saved
 
     def _name(self, saved):
-        """Gives a whole checkpoint the name by which it is found."""
+        """Gives a complete checkpoint its final name."""
         path = saved.path.with_name(saved.path.name.removeprefix(self.partial_prefix))
         os.replace(saved.path, path)
         files = {key: path / file.name for key, file in saved.paramfiles.items()}
         return Checkpoint(path, saved.meta, files)
 
     def load_checkpoint(self, checkpoint):
-        """As the original's, but says what is wrong where the two do not match.
+        """As the original's, but says what is wrong if the checkpoint does not fit.
 
         Raises
         ------
@@ -98,10 +98,10 @@ class AtomicCheckpointer(Checkpointer):
 
 @register_checkpoint_hooks
 class SameModels:
-    """Notes in a checkpoint which frozen models it was trained with.
+    """Keeps in a checkpoint which frozen models it was trained with.
 
-    They are in no checkpoint themselves, and another encoder of the same width would
-    load without complaint and read nothing.
+    A checkpoint does not hold these models. Without this, another encoder of the same
+    width would load without an error, and every reading would be wrong.
 
     Arguments
     ---------
@@ -140,7 +140,7 @@ class SameModels:
             If one differs.
         """
         del end_of_epoch
-        noted = json.loads(pathlib.Path(path).read_text())
+        saved_marks = json.loads(pathlib.Path(path).read_text())
         for name, mark in self.marks.items():
-            if noted.get(name) != mark:
+            if saved_marks.get(name) != mark:
                 raise ValueError(f"it was made with another {name}")

@@ -57,25 +57,29 @@ def make_splits(hparams, run_opts, manifests):
     share = hparams["max_skipped_share"]
 
     if not hparams["resample"]:
-        for split, part in rows.items():
-            problems = other_rates(part, encoder.sample_rate, share)
+        for split, split_rows in rows.items():
+            problems = other_rates(split_rows, encoder.sample_rate, share)
             skipped[split] |= problems.reasons
-            rows[split] = {k: row for k, row in part.items() if k not in skipped[split]}
-    # All of a step before the next, so that what is wrong shows early.
+            rows[split] = {
+                k: row for k, row in split_rows.items() if k not in skipped[split]
+            }
+    # Each step is done for all splits before the next, so that errors show early.
     alignments = {}
-    for split, part in rows.items():
-        alignments[split], problems = align_rows(part, hparams)
+    for split, split_rows in rows.items():
+        alignments[split], problems = align_rows(split_rows, hparams)
         skipped[split] |= problems.reasons
     rows["train"], alignments["train"] = add_speeds(
         rows["train"], alignments["train"], hparams["speed_perturbation"]
     )
     splits = {}
-    for split, part in rows.items():
+    for split, split_rows in rows.items():
         features = None
         if hparams["cache_features"]:
-            features, problems = cache_features(part, hparams, run_opts)
+            features, problems = cache_features(split_rows, hparams, run_opts)
             skipped[split] |= problems.reasons
-        usable = {name: row for name, row in part.items() if name not in skipped[split]}
+        usable = {
+            name: row for name, row in split_rows.items() if name not in skipped[split]
+        }
         segments, problems = segment_all(
             usable,
             alignments[split],
@@ -84,7 +88,7 @@ def make_splits(hparams, run_opts, manifests):
             share,
         )
         skipped[split] |= problems.reasons
-        dataset = make_dataset(part, segments, features, encoder.sample_rate)
+        dataset = make_dataset(split_rows, segments, features, encoder.sample_rate)
         splits[split] = Split(dataset, segments, skipped[split], alignments[split])
     return splits
 
@@ -136,10 +140,10 @@ def cache_features(rows, hparams, run_opts):
 
 
 def in_shards(work):
-    """Calls ``work(shard, max_skipped_share)`` in each process for its own share.
+    """Calls ``work(shard, max_skipped_share)`` in each process for its own shard.
 
-    With one process there is nothing to share out, and nothing is done. The share of
-    bad utterances is left to be judged over the whole.
+    With one process nothing is done. The allowed share of bad utterances is 1 here: it
+    is checked later, over the whole.
     """
     if torch.distributed.is_initialized():
         rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()

@@ -26,8 +26,8 @@ from ssr_plugin.training.losses import (
 
 
 @dataclasses.dataclass
-class Predictions:
-    """What a batch gives.
+class DistillPredictions:
+    """What the connector makes of a batch.
 
     Arguments
     ---------
@@ -35,14 +35,14 @@ class Predictions:
         [B, N, H], of the connector alone.
     segments : tuple of torch.Tensor
         Boundaries, starts and tokens, [B, N] int each, padded with -1. In training a
-        token may be V, where a predicted segment is that of none.
+        token may be V, for a predicted segment that belongs to no token.
     kept : torch.Tensor or None
-        Outside training, [B, N] bool: the segments that say something.
+        Outside training, [B, N] bool: the segments that belong to a token.
     lm_fusion_vectors : torch.Tensor or None
         [B, N, H], read with LM fusion, where that is asked for.
     candidates, logits : torch.Tensor or None
         In training, [C] tokens and [M, C + 1] scores of the M vectors that are no
-        padding; [M, C], of those of a token, where the connector tells no scores.
+        padding; [M, C] of the vectors with a token, if the connector gives no scores.
     auxiliary_loss : torch.Tensor or None
         In training, a loss of the connector's own: a scalar.
     """
@@ -68,7 +68,7 @@ class DistillBrain(StageBrain):
     seen_tokens : torch.Tensor
         [V] bool: the token types that the training data has.
     segmenter : torch.nn.Module or None
-        One that reads frames alone, for training on its segments and scoring with them.
+        One that needs only frames, for training and scoring on its segments.
     **kwargs
         Of ``sb.Brain``.
     """
@@ -84,19 +84,19 @@ class DistillBrain(StageBrain):
         self.norms = squared_norms(self.table)
         mean = self.table.mean(0, dtype=torch.float32)
         self.center = mean if self.hparams.centered else None
-        # A connector without targets of its own is judged by what the LLM makes of it.
+        # A connector that learns from no embeddings is judged by the LLM's loss.
         hparams = self.hparams
-        self.through_llm = bool(hparams.llm_weight) and not (
+        self.llm_loss_only = bool(hparams.llm_weight) and not (
             hparams.mse_weight
             or hparams.cosine_weight
             or hparams.ce_weight
             or hparams.kl_weight
         )
-        if self.through_llm:
+        if self.llm_loss_only:
             self.best = {"min_key": "loss"}
-        # It is validated on such segments as it learns from.
+        # It is validated on the kind of segments it learns from.
         self.valid_options = ReadOptions(
-            predicted=self.through_llm
+            predicted=self.llm_loss_only
             and self.segmenter is not None
             and hparams.predicted_share == 1,
             use_lm=False,
@@ -104,15 +104,15 @@ class DistillBrain(StageBrain):
 
     @property
     def scores_tokens(self):
-        """Whether the connector itself tells how likely each token is."""
+        """Whether the connector itself gives a score to each token."""
         return isinstance(self.unwrapped("connector"), VocabularyConnector)
 
     def compute_forward(self, batch, stage):
-        """Vectors of a batch, and what the loss needs beside them.
+        """Vectors of a batch, and what else the loss needs.
 
         Returns
         -------
-        Predictions
+        DistillPredictions
         """
         if stage != sb.Stage.TRAIN:
             return self.read(batch, self.valid_options)
@@ -124,7 +124,7 @@ class DistillBrain(StageBrain):
         arguments = (features, boundaries, starts)
         if not self.hparams.ce_weight:
             output = self.modules.connector(*arguments)
-            return Predictions(
+            return DistillPredictions(
                 output.vectors, segments, auxiliary_loss=output.auxiliary_loss
             )
         candidates = draw_candidates(
@@ -142,7 +142,7 @@ class DistillBrain(StageBrain):
             logits = distance_logits(
                 output.vectors[self._is_token(tokens)], table, norms
             )
-        return Predictions(
+        return DistillPredictions(
             output.vectors,
             segments,
             candidates=candidates,
@@ -152,7 +152,7 @@ class DistillBrain(StageBrain):
 
     @torch.no_grad()
     def read(self, batch, options):
-        """See :meth:`StageBrain.read`: :class:`Predictions`."""
+        """See :meth:`StageBrain.read`: :class:`DistillPredictions`."""
         features, lengths = self.frames(batch)
         batch = batch.to(self.device)
         segments = (batch.boundaries, batch.starts, batch.tokens)
@@ -165,7 +165,7 @@ class DistillBrain(StageBrain):
         connector, llm = self.unwrapped("connector"), self.modules.llm
         arguments = (connector, llm, features, *segments[:2], options.predicted)
         vectors, kept = read_segments(*arguments)
-        predictions = Predictions(vectors, segments, kept)
+        predictions = DistillPredictions(vectors, segments, kept)
         if options.lm_fusion:
             fusion = LMFusion(
                 self.hparams.lm_fusion_steps,
@@ -176,7 +176,7 @@ class DistillBrain(StageBrain):
         return predictions
 
     def _training_segments(self, batch, features, lengths):
-        """Forced segments, jittered; of a share of the utterances predicted ones."""
+        """Forced segments, jittered; for a share of the utterances, predicted ones."""
         hparams = self.hparams
         boundaries, starts = augment.jitter_boundaries(
             batch.boundaries, batch.starts, lengths, hparams.boundary_jitter
@@ -193,26 +193,30 @@ class DistillBrain(StageBrain):
         null = len(self.table)
         references = [batch.segments[row] for row in rows.tolist()]
         predicted = [
-            Segments(assign_tokens(each, reference, null), each.starts, each.boundaries)
-            for each, reference in zip(predicted, references, strict=True)
+            Segments(
+                assign_tokens(prediction, reference, null),
+                prediction.starts,
+                prediction.boundaries,
+            )
+            for prediction, reference in zip(predicted, references, strict=True)
         ]
         longest = max(boundaries.shape[1], *map(len, predicted))
         longest += -longest % 8
         segments = [F.pad(x, (0, longest - x.shape[1]), value=-1) for x in segments]
-        for whole, some in zip(segments, pad_segments(predicted), strict=True):
-            some = F.pad(some, (0, longest - some.shape[1]), value=-1)
-            whole[rows] = some.to(whole)
+        for target, source in zip(segments, pad_segments(predicted), strict=True):
+            source = F.pad(source, (0, longest - source.shape[1]), value=-1)
+            target[rows] = source.to(target)
         return segments
 
     def compute_objectives(self, predictions, batch, stage):
-        """The stage-1 loss; in a validation, without what training alone has."""
-        if stage == sb.Stage.VALID and self.through_llm:
+        """The stage-1 loss; in a validation, without the terms of training alone."""
+        if stage == sb.Stage.VALID and self.llm_loss_only:
             return self._llm_loss(predictions, batch)
         vectors, (_, _, tokens) = predictions.vectors, predictions.segments
         loss = self._distance(vectors, tokens)
         if predictions.logits is not None and len(predictions.logits):
-            # V, for no token, comes after all candidates, as its score does; there is
-            # none from a connector that cannot say it.
+            # V means no token. It comes after all candidates, like its score; a
+            # connector that gives no scores has none for it.
             scored = tokens >= 0 if self.scores_tokens else self._is_token(tokens)
             index = torch.searchsorted(predictions.candidates, tokens[scored])
             error = F.cross_entropy(predictions.logits, index)
@@ -224,7 +228,7 @@ class DistillBrain(StageBrain):
         return loss
 
     def _is_token(self, tokens):
-        """[B, N] bool: which segments are those of a token."""
+        """[B, N] bool: which segments belong to a token."""
         return (tokens >= 0) & (tokens < len(self.table))
 
     def _distance(self, vectors, tokens):
@@ -239,12 +243,12 @@ class DistillBrain(StageBrain):
         return loss + hparams.cosine_weight * cosine_distance(z, h, self.center)
 
     def _llm_loss(self, predictions, batch):
-        """The losses for which the LLM is run; none by default."""
+        """The losses that need a run of the LLM; none by default."""
         hparams, llm, vectors = self.hparams, self.modules.llm, predictions.vectors
         boundaries, _, tokens = predictions.segments
         kept = predictions.kept
         if kept is None:
-            # What would be left out in use is left out in training.
+            # Vectors that are dropped in use are dropped in training, too.
             kept = boundaries >= 0
             if self.scores_tokens:
                 kept = kept & (tokens < len(self.table))
@@ -273,7 +277,7 @@ class DistillBrain(StageBrain):
         return self.make_scorer(self.valid_options, with_llm=False)
 
     def make_scorer(self, options, with_llm=True, transcribes=None):
-        """A scorer of what is read as ``options`` say.
+        """A scorer of batches read with ``options``.
 
         Arguments
         ---------
@@ -281,8 +285,8 @@ class DistillBrain(StageBrain):
         with_llm : bool
             Whether to run the LLM for its loss on second halves.
         transcribes : bool or None
-            Whether to let it write transcripts; by default those of a connector that
-            learns through it.
+            Whether the LLM writes transcripts; by default if the connector learns
+            through it.
 
         Returns
         -------
@@ -290,8 +294,8 @@ class DistillBrain(StageBrain):
         """
         if transcribes is None:
             transcribes = with_llm and bool(self.hparams.llm_weight)
-        llm, seen = self.modules.llm, self.seen_tokens
-        return VectorScorer(llm, seen, options, with_llm, transcribes)
+        llm, seen_tokens = self.modules.llm, self.seen_tokens
+        return VectorScorer(llm, seen_tokens, options, with_llm, transcribes)
 
     def valid_stats(self):
         """See :meth:`StageBrain.valid_stats`."""
@@ -301,6 +305,6 @@ class DistillBrain(StageBrain):
 
 
 def _select(values, mask, padding=0):
-    """Of [B, N, ...] what the mask has, [B, M, ...], padded on the right."""
+    """The values of [B, N, ...] where the mask is true: [B, M, ...], padded right."""
     rows = [x[keep] for x, keep in zip(values, mask, strict=True)]
     return torch.nn.utils.rnn.pad_sequence(rows, True, padding_value=padding)

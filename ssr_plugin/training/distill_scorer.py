@@ -1,13 +1,13 @@
-"""The figures of stage 1: of vectors alone, with LM fusion, and through the LLM."""
+"""The metrics of stage 1: of vectors alone, with LM fusion, and through the LLM."""
 
 import torch
 
 from ssr_plugin.metrics.prompted_wer import PromptedWER
-from ssr_plugin.metrics.second_half_loss import ContinuationLoss, first_half
-from ssr_plugin.metrics.vector_metrics import ReadingMetrics
+from ssr_plugin.metrics.second_half_loss import SecondHalfLoss, first_half
+from ssr_plugin.metrics.vector_metrics import VectorMetrics
 from ssr_plugin.training.brain import Scorer
 
-#: Figures of the vectors that LM fusion may change.
+#: Metrics of the vectors that LM fusion may change.
 _FUSED = (
     "cosine",
     "mse",
@@ -20,10 +20,10 @@ _FUSED = (
 
 
 class VectorScorer(Scorer):
-    """Scores vectors as embeddings of a transcript, and by what the LLM makes of them.
+    """Scores vectors as embeddings of a transcript, and by the LLM's losses on them.
 
-    What the connector hears and what the LLM's expectation adds are two figures: the
-    first are the summary's own, the second stand under "lm_fusion" beside them.
+    The summary's own metrics are those of the connector alone. Those with the LLM's
+    expectation are separate, under "lm_fusion".
 
     Arguments
     ---------
@@ -35,22 +35,22 @@ class VectorScorer(Scorer):
     with_llm : bool
         Whether to run the LLM for its loss on second halves.
     transcribes : bool
-        Whether to let the LLM write what was said, for its WER.
+        Whether the LLM writes transcripts, for their WER.
     """
 
     def __init__(self, llm, seen_tokens, options, with_llm=True, transcribes=False):
         table = llm.table()
         self.options = options
         self.device = table.device
-        self.metrics = ReadingMetrics(llm.tokenizer, table, seen_tokens)
+        self.metrics = VectorMetrics(llm.tokenizer, table, seen_tokens)
         self.fused = None
         if options.lm_fusion:
-            self.fused = ReadingMetrics(llm.tokenizer, table, seen_tokens)
-        self.continuation = ContinuationLoss(llm) if with_llm else None
+            self.fused = VectorMetrics(llm.tokenizer, table, seen_tokens)
+        self.continuation = SecondHalfLoss(llm) if with_llm else None
         self.prompted = PromptedWER(llm) if transcribes else None
 
     def add(self, batch, reading):
-        """See :meth:`Scorer.add`; takes a batch's ``Predictions``."""
+        """See :meth:`Scorer.add`; takes a batch's ``DistillPredictions``."""
         for row in range(len(batch.ids)):
             self._add(batch, reading, row)
 
@@ -87,9 +87,9 @@ class VectorScorer(Scorer):
         Returns
         -------
         dict
-            What ``ReadingMetrics.summary`` gives; "lm_fusion", the same of vectors read
+            What ``VectorMetrics.summary`` gives; "lm_fusion", the same of vectors read
             with LM fusion, where that is asked for; "nll", what
-            ``ContinuationLoss.summary`` gives, None without the LLM; "prompted_wer"
+            ``SecondHalfLoss.summary`` gives, None without the LLM; "prompted_wer"
             and "prompted_wer_whisper", %, where transcripts are asked for.
         """
         summary = self.metrics.summary()
@@ -102,21 +102,20 @@ class VectorScorer(Scorer):
         return summary
 
     def readings(self):
-        """Transcripts beside what vectors read as.
+        """Transcripts beside the readings of their vectors.
 
         Returns
         -------
         list of (str, dict)
-            Id, and by what stands for the utterance ("said", "read", "with LM fusion")
-            the text.
+            Id, and texts by kind: "said", "read", "with LM fusion".
         """
         readings = [
-            (name, {"said": said, "read": read})
-            for name, said, read in self.metrics.readings
+            (name, {"said": transcript, "read": reading})
+            for name, transcript, reading in self.metrics.readings
         ]
         if self.fused is not None:
-            for (_, texts), (_, _, read) in zip(
+            for (_, texts), (_, _, reading) in zip(
                 readings, self.fused.readings, strict=True
             ):
-                texts["with LM fusion"] = read
+                texts["with LM fusion"] = reading
         return readings

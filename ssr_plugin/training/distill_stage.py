@@ -40,7 +40,7 @@ def run(hparams, run_opts, manifests):
     Raises
     ------
     ValueError
-        If the connector does not keep to its contract.
+        If the connector breaks its contract.
     """
     started = time.time()
     check_connector(
@@ -48,12 +48,12 @@ def run(hparams, run_opts, manifests):
     )
     splits = make_splits(hparams, run_opts, manifests)
 
-    seen = torch.zeros(hparams["llm"].vocab_size, dtype=torch.bool)
+    seen_tokens = torch.zeros(hparams["llm"].vocab_size, dtype=torch.bool)
     for segments in splits["train"].segments.values():
-        seen[segments.tokens] = True
+        seen_tokens[segments.tokens] = True
     predicted = hparams["segmenters"]["predicted"]
     brain = DistillBrain(
-        seen_tokens=seen,
+        seen_tokens=seen_tokens,
         segmenter=predicted,
         modules=hparams["modules"],
         hparams=hparams,
@@ -72,22 +72,22 @@ def run(hparams, run_opts, manifests):
             key = name if segmentation == "forced" else f"{name} {segmentation}"
             metrics[key] = score(brain, name, loader, segmentation, hparams)
             metrics[key]["skipped"] = len(splits[name].skipped)
-    metrics["train"] = run_report.train_figures(brain, splits["train"], epochs, started)
+    metrics["train"] = run_report.train_metrics(brain, splits["train"], epochs, started)
     if if_main_process():
         folder = hparams["output_folder"]
         skipped = {name: split.skipped for name, split in splits.items()}
         run_report.write_json(folder, metrics=metrics, skipped=skipped)
         lm = make_speech_lm(hparams, brain.unwrapped("connector"))
         save_speech_lm(folder, lm, metrics)
-        drawn = next(iter(manifests.tests), "valid")
-        run_report.draw_all(folder, brain, splits[drawn].dataset, epochs)
+        pictured_split = next(iter(manifests.tests), "valid")
+        run_report.draw_all(folder, brain, splits[pictured_split].dataset, epochs)
         run_report.show_summary(metrics)
         logger.info("Metrics, log, TensorBoard and pictures are in %s", folder)
     return metrics
 
 
 def make_speech_lm(hparams, connector):
-    """What a run of stage 1 made, for use.
+    """The model that a run of stage 1 trained, ready for use.
 
     Arguments
     ---------
@@ -100,19 +100,19 @@ def make_speech_lm(hparams, connector):
     SpeechLM
     """
 
-    def own(kind):
+    def component(kind):
         name = hparams[kind]
         options = (hparams[f"{kind}_options"] or {}).get(name) or {}
         return {"name": name, "options": options}
 
     predicted, segmenter = hparams["segmenters"]["predicted"], None
     if isinstance(predicted, TrainableSegmenter):
-        kept = read_settings(hparams["segmenter"])
-        segmenter = {"name": kept["segmenter"], "options": kept["options"]}
+        trained = read_settings(hparams["segmenter"])
+        segmenter = {"name": trained["segmenter"], "options": trained["options"]}
     elif predicted is not None:
-        segmenter = own("segmenter")
+        segmenter = component("segmenter")
     settings = {
-        "connector": own("connector"),
+        "connector": component("connector"),
         "forced": (hparams["segmenter_options"] or {}).get("forced") or {},
         "segmenter": segmenter,
         "lm_fusion": {
@@ -132,7 +132,7 @@ def make_speech_lm(hparams, connector):
 
 
 def score(brain, name, loader, segmentation, hparams):
-    """Scores the best connector on a split, and shows some of what it reads.
+    """Scores the best connector on a split, and logs some of its readings.
 
     Arguments
     ---------
@@ -147,7 +147,7 @@ def score(brain, name, loader, segmentation, hparams):
     Returns
     -------
     dict
-        The split's part of ``metrics.json``.
+        The split's entry in ``metrics.json``.
     """
     options = ReadOptions(
         predicted=segmentation == "predicted",

@@ -1,4 +1,4 @@
-"""Stage 2: the LLM learns to listen, and forgets as little as can be."""
+"""Stage 2: the LLM learns to read speech, and forgets as little as possible."""
 
 import dataclasses
 import math
@@ -27,7 +27,7 @@ class SpokenUtterance:
     vectors : torch.Tensor
         [M, H]
     first : torch.Tensor
-        [M] bool: which are spoken in the first half of the transcript.
+        [M] bool: which belong to the first half of the transcript.
     tokens : torch.Tensor
         [N] int, the transcript's.
     """
@@ -38,7 +38,7 @@ class SpokenUtterance:
 
 
 @dataclasses.dataclass
-class Predictions:
+class FinetunePredictions:
     """What the LLM predicts of a batch.
 
     Arguments
@@ -48,7 +48,7 @@ class Predictions:
     weights : list of float
         Of each of those.
     text : tuple of torch.Tensor or None
-        Of text alone: logits, the base model's and targets of :func:`text_loss`.
+        Of text alone: logits, base logits and targets of :func:`text_loss`.
     """
 
     speech: list
@@ -89,16 +89,18 @@ class FinetuneBrain(StageBrain):
 
         Returns
         -------
-        Predictions
+        FinetunePredictions
         """
         lm_fusion = self.hparams.lm_fusion
         if stage == sb.Stage.VALID:
             utterances = self.read(batch, ReadOptions(lm_fusion=lm_fusion))
-            each = [
+            predictions = [
                 self._predict([(template, x) for x in utterances])
                 for template in self.templates
             ]
-            return Predictions(each, [template.share for template in self.templates])
+            return FinetunePredictions(
+                predictions, [template.share for template in self.templates]
+            )
         features, lengths = self.frames(batch)
         batch = batch.to(self.device)
         reference = (batch.tokens, batch.starts)
@@ -106,13 +108,14 @@ class FinetuneBrain(StageBrain):
         jittered = augment.jitter_boundaries(
             batch.boundaries, batch.starts, lengths, self.hparams.boundary_jitter
         )
-        drawn = torch.multinomial(self.shares, len(features), replacement=True)
-        drawn = [self.templates[index] for index in drawn.tolist()]
+        templates = torch.multinomial(self.shares, len(features), replacement=True)
+        templates = [self.templates[index] for index in templates.tolist()]
         utterances = self._embed(features, jittered, reference, lm_fusion)
-        # Only where text is asked for need the vectors not be those of its tokens.
+        # Predicted segments fit only templates with text: without it, the loss needs
+        # one vector for each token.
         share = self.hparams.predicted_share if self.segmenter is not None else 0.0
-        chosen = (torch.rand(len(drawn)) < share).tolist()
-        rows = [i for i, x in enumerate(drawn) if x.answers and chosen[i]]
+        chosen = (torch.rand(len(templates)) < share).tolist()
+        rows = [i for i, x in enumerate(templates) if x.has_text and chosen[i]]
         if rows:
             options = ReadOptions(predicted=True, use_lm=False, lm_fusion=lm_fusion)
             predicted = self._embed_predicted(
@@ -120,8 +123,10 @@ class FinetuneBrain(StageBrain):
             )
             for row, utterance in zip(rows, predicted, strict=True):
                 utterances[row] = utterance
-        logits, targets = self._predict(list(zip(drawn, utterances, strict=True)))
-        return Predictions([(logits, targets)], [1.0], self._read_text(len(targets)))
+        logits, targets = self._predict(list(zip(templates, utterances, strict=True)))
+        return FinetunePredictions(
+            [(logits, targets)], [1.0], self._read_text(len(targets))
+        )
 
     @torch.no_grad()
     def read(self, batch, options):
@@ -147,9 +152,9 @@ class FinetuneBrain(StageBrain):
         reference : tuple of torch.Tensor
             Tokens and starts of the forced segments, [B, M] int each.
         lm_fusion : bool
-            Whether with the help of the base model.
+            Whether the base model helps.
         predicted : bool
-            Whether segments may be those of no token.
+            Whether a segment may belong to no token.
 
         Returns
         -------
@@ -170,7 +175,7 @@ class FinetuneBrain(StageBrain):
         return utterances
 
     def _embed_predicted(self, features, lengths, reference, options):
-        """Utterances as vectors of segments that are found in the audio alone."""
+        """Utterances as vectors of segments predicted from the audio alone."""
         predicted = self.lm.embedder.segment(features, lengths, use_lm=options.use_lm)
         segments = [segmentation.segments for segmentation in predicted]
         boundaries, starts, _ = pad_segments(segments, self.device)
@@ -178,15 +183,15 @@ class FinetuneBrain(StageBrain):
             features, (boundaries, starts), reference, options.lm_fusion, True
         )
 
-    def _predict(self, asked):
-        """Logits and targets where something is asked for: [P, V], [P].
+    def _predict(self, requests):
+        """Logits and targets where there is a target: [P, V], [P].
 
         Arguments
         ---------
-        asked : list of (Template, SpokenUtterance)
+        requests : list of (Template, SpokenUtterance)
         """
         rows, targets = [], []
-        for template, utterance in asked:
+        for template, utterance in requests:
             vectors, tokens = utterance.vectors, utterance.tokens
             if template.halves:
                 vectors, tokens = vectors[utterance.first], tokens[len(tokens) // 2 :]
@@ -199,29 +204,29 @@ class FinetuneBrain(StageBrain):
         return logits, targets[targets >= 0]
 
     def _read_text(self, count):
-        """What is predicted of text alone, ``text_ratio`` times so many tokens."""
+        """Predictions of text alone, about ``text_ratio`` times ``count`` tokens."""
         hparams = self.hparams
         weighs = hparams.text_weight or hparams.text_kl_weight
-        if not (self.text.parts and weighs):
+        if not (self.text.chunks and weighs):
             return None
-        parts = self.text.draw(round(hparams.text_ratio * count))
+        chunks = self.text.draw(round(hparams.text_ratio * count))
         inputs, targets = (
-            pad_sequence(each, batch_first=True, padding_value=-1).to(self.device)
-            for each in ([x[:-1] for x in parts], [x[1:] for x in parts])
+            pad_sequence(rows, batch_first=True, padding_value=-1).to(self.device)
+            for rows in ([x[:-1] for x in chunks], [x[1:] for x in chunks])
         )
-        wanted = targets >= 0
+        is_target = targets >= 0
         embeds, mask = self.llm.embed(inputs.clamp_min(0)), inputs >= 0
-        logits = self.modules.tuned(embeds, mask, wanted)
-        known = None
+        logits = self.modules.tuned(embeds, mask, is_target)
+        base_logits = None
         if hparams.text_kl_weight:
             with self.unwrapped("tuned").base_model() as llm, torch.no_grad():
-                known = logits_at(llm.load_model(), embeds, mask, wanted)
-        return logits, known, targets[wanted]
+                base_logits = logits_at(llm.load_model(), embeds, mask, is_target)
+        return logits, base_logits, targets[is_target]
 
     # --- What is learnt --------------------------------------------------------------
 
     def compute_objectives(self, predictions, batch, stage):
-        """Loss of the templates; in training that of text, too."""
+        """Loss of the templates; in training also that of text."""
         losses = [F.cross_entropy(*each) for each in predictions.speech]
         weights = predictions.weights
         loss = sum(w * x for w, x in zip(weights, losses, strict=True)) / sum(weights)
@@ -233,18 +238,18 @@ class FinetuneBrain(StageBrain):
     # --- Before the first step -------------------------------------------------------
 
     def fit_epochs(self, loader, valid_loader):
-        """As in every stage; what is validated first is the LLM as it was."""
+        """As in every stage; but first the base model is validated."""
         self.valid_loader = valid_loader
         super().fit_epochs(loader, valid_loader)
 
     def on_fit_start(self):
-        """Validates a run that begins, as its epoch 0: one epoch is a curve, too."""
+        """Validates a new run as epoch 0, so that even one epoch gives a curve."""
         super().on_fit_start()
         if not self.hparams.history.epochs:
             self._fit_valid(self.valid_loader, epoch=0, enable=False)
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
-        """As in every stage; of epoch 0 there is nothing to keep but its figures."""
+        """As in every stage; of epoch 0, only the metrics are kept."""
         if epoch == 0:
             self.hparams.history.add(0, loss=stage_loss, **self.valid_stats())
         else:
@@ -257,7 +262,7 @@ class FinetuneBrain(StageBrain):
         return TemplateScorer(self.templates)
 
     def valid_stats(self):
-        """The loss of each template per token, and what tells of forgetting."""
+        """The loss of each template per token, and the perplexity of held-out text."""
         perplexity = self.perplexity(self.unwrapped("tuned"))
         return {**self.scorer.summary(), "text_perplexity": perplexity}
 
@@ -282,14 +287,14 @@ class FinetuneBrain(StageBrain):
         return TunedScorer(tuned, self.transcription, forced=not options.predicted)
 
 
-def text_loss(logits, known, targets, weight, kl_weight):
-    """What text alone adds to the loss: learning it, and staying as the LLM was.
+def text_loss(logits, base_logits, targets, weight, kl_weight):
+    """The loss of text alone: cross-entropy, and KL from the base model.
 
     Arguments
     ---------
     logits : torch.Tensor
         [Q, V], of the tuned LLM.
-    known : torch.Tensor or None
+    base_logits : torch.Tensor or None
         [Q, V], of the base model; None if there is no KL.
     targets : torch.Tensor
         [Q] int
@@ -312,8 +317,8 @@ def text_loss(logits, known, targets, weight, kl_weight):
     tensor(2.0794)
     """
     loss = weight * F.cross_entropy(logits, targets)
-    if known is None:
+    if base_logits is None:
         return loss
-    tuned, known = logits.log_softmax(-1), known.log_softmax(-1)
-    divergence = F.kl_div(tuned, known, reduction="batchmean", log_target=True)
+    tuned, base_logits = logits.log_softmax(-1), base_logits.log_softmax(-1)
+    divergence = F.kl_div(tuned, base_logits, reduction="batchmean", log_target=True)
     return loss + kl_weight * divergence

@@ -1,10 +1,10 @@
-"""The figures of stage 2: of each template, and of the LLM before and after."""
+"""The metrics of stage 2: of each template, and of the LLM before and after."""
 
 import torch.nn.functional as F
 
-from ssr_plugin.metrics.speech_lm_metrics import ListeningScores
+from ssr_plugin.metrics.speech_lm_metrics import SpeechLMMetrics
 from ssr_plugin.training.brain import Scorer
-from ssr_plugin.training.templates import question
+from ssr_plugin.training.templates import prompt_embeds
 
 
 class TemplateScorer(Scorer):
@@ -20,7 +20,7 @@ class TemplateScorer(Scorer):
         self.sums = [[0.0, 0] for _ in templates]
 
     def add(self, batch, reading):
-        """See :meth:`Scorer.add`; takes a batch's ``Predictions``."""
+        """See :meth:`Scorer.add`; takes a batch's ``FinetunePredictions``."""
         for sums, (logits, targets) in zip(self.sums, reading.speech, strict=True):
             sums[0] += F.cross_entropy(logits, targets).item() * len(targets)
             sums[1] += len(targets)
@@ -34,13 +34,13 @@ class TemplateScorer(Scorer):
 
 
 class TunedScorer(Scorer):
-    """What the base model and the tuned one make of the same vectors.
+    """Scores the base model and the tuned one on the same vectors.
 
     Arguments
     ---------
     tuned : ssr_plugin.llm.tuning.TunedLLM
     transcription : ssr_plugin.training.templates.Template
-        How a transcript is asked for.
+        The template that asks for a transcript.
     forced : bool
         Whether there is one vector for each token of the transcript.
     """
@@ -49,10 +49,10 @@ class TunedScorer(Scorer):
         self.tuned = tuned
 
         def ask(vectors):
-            return question(transcription, tuned.llm, vectors)
+            return prompt_embeds(transcription, tuned.llm, vectors)
 
-        self.before = ListeningScores(tuned.llm, ask, forced)
-        self.after = ListeningScores(tuned, ask, forced)
+        self.before = SpeechLMMetrics(tuned.llm, ask, forced)
+        self.after = SpeechLMMetrics(tuned, ask, forced)
 
     def add(self, batch, reading):
         """See :meth:`Scorer.add`; takes a batch's ``SpokenUtterance``."""
@@ -68,8 +68,8 @@ class TunedScorer(Scorer):
         Returns
         -------
         dict
-            What ``ListeningScores.summary`` gives of the tuned LLM, and under "before"
-            of the base model.
+            ``SpeechLMMetrics.summary`` of the tuned LLM and, under "before", of the
+            base model.
         """
         with self.tuned.base_model():
             before = self.before.summary()

@@ -90,7 +90,7 @@ def run(hparams, run_opts, manifests):
         "tokens": sum(map(len, text.heldout)),
     }
     metrics["train"] = {
-        **run_report.train_figures(brain, splits["train"], epochs, started),
+        **run_report.train_metrics(brain, splits["train"], epochs, started),
         "trained_parameters": sum(x.numel() for x in tuned.state_dict().values()),
     }
     if if_main_process():
@@ -101,24 +101,28 @@ def run(hparams, run_opts, manifests):
             run_report.draw_curves(folder, epochs)
         lm.tuned = tuned if tuned.trained else None
         save_speech_lm(folder, lm, metrics=metrics)
-        show_summary(metrics)
+        show_before_and_after(metrics)
         logger.info("The model, metrics, log and pictures are in %s", folder)
     return metrics
 
 
-def show_summary(metrics):
-    """Prints the figures of each split before and after in a line.
+def show_before_and_after(metrics):
+    """Logs the metrics of each split before and after, one line each.
 
     Arguments
     ---------
     metrics : dict
         As in ``metrics.json``.
     """
-    for name, figures in metrics.items():
+    for name, split_metrics in metrics.items():
         if name == "train":
             continue
-        kind = f" ({figures['segments']} segments)" if "segments" in figures else ""
-        after, before = _flat(figures), _flat(figures["before"])
+        kind = (
+            f" ({split_metrics['segments']} segments)"
+            if "segments" in split_metrics
+            else ""
+        )
+        after, before = _flat(split_metrics), _flat(split_metrics["before"])
         logger.info(
             "%s%s, before -> after: %s",
             name.removesuffix(" predicted"),
@@ -131,8 +135,10 @@ def show_summary(metrics):
         )
 
 
-def _flat(figures):
-    """The figures of a split that are numbers, those of "nll" by longer names."""
-    nll = {f"NLL {key}": value for key, value in (figures.get("nll") or {}).items()}
-    found = {key.replace("_", " "): x for key, x in {**figures, **nll}.items()}
-    return {key: value for key, value in found.items() if isinstance(value, float)}
+def _flat(split_metrics):
+    """The metrics of a split that are floats, those of "nll" with longer names."""
+    nll = {
+        f"NLL {key}": value for key, value in (split_metrics.get("nll") or {}).items()
+    }
+    values = {key.replace("_", " "): x for key, x in {**split_metrics, **nll}.items()}
+    return {key: value for key, value in values.items() if isinstance(value, float)}

@@ -1,4 +1,4 @@
-"""The figures of every epoch: on screen, in the log, in loggers and checkpoints."""
+"""The metrics of every epoch: on screen, in the log, in loggers and checkpoints."""
 
 import json
 import logging
@@ -18,14 +18,14 @@ logger = logging.getLogger(__name__)
 
 @register_checkpoint_hooks
 class History:
-    """Keeps one dict of figures for each epoch, across restarts; 0 is before training.
+    """Keeps one dict of metrics for each epoch, across restarts; 0 is before training.
 
     Arguments
     ---------
     folder : path-like
         The run's.
     loggers : list of str
-        Where they are shown, too: ``tensorboard``, ``wandb``.
+        Where else they are shown: ``tensorboard``, ``wandb``.
 
     Raises
     ------
@@ -43,19 +43,19 @@ class History:
     def __init__(self, folder, loggers=("tensorboard",)):
         self.epochs = []
         self._loggers = make_loggers(loggers, folder) if if_main_process() else []
-        self._shown = 0
+        self._num_logged = 0
 
-    def add(self, epoch, **figures):
-        """Notes and shows the figures of an epoch; those that are None are left out."""
-        figures = {key: value for key, value in figures.items() if value is not None}
-        self.epochs.append({"epoch": epoch, **figures})
+    def add(self, epoch, **metrics):
+        """Keeps and logs the metrics of an epoch; those that are None are left out."""
+        metrics = {key: value for key, value in metrics.items() if value is not None}
+        self.epochs.append({"epoch": epoch, **metrics})
         if if_main_process():
-            shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
-            logger.info("epoch %d: %s", epoch, shown)
-            for figures in self.epochs[self._shown :]:
-                for place in self._loggers:
-                    place.log(figures)
-            self._shown = len(self.epochs)
+            line = "  ".join(f"{key} {value:.4g}" for key, value in metrics.items())
+            logger.info("epoch %d: %s", epoch, line)
+            for metrics in self.epochs[self._num_logged :]:
+                for epoch_logger in self._loggers:
+                    epoch_logger.log(metrics)
+            self._num_logged = len(self.epochs)
 
     @mark_as_saver
     def save(self, path):
@@ -67,4 +67,4 @@ class History:
         """Reads the epochs so far."""
         del end_of_epoch
         self.epochs = json.loads(pathlib.Path(path).read_text())
-        self._shown = 0
+        self._num_logged = 0

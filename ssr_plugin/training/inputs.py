@@ -1,4 +1,4 @@
-"""Whether what a stage reads is there, told before any model is loaded."""
+"""Checks that a stage's inputs are there, before any model is loaded."""
 
 from ssr_plugin import build
 from ssr_plugin.data.text_files import read_documents
@@ -6,7 +6,7 @@ from ssr_plugin.files import check_writable
 from ssr_plugin.hub import load_config
 from ssr_plugin.nnet.dtypes import parse_dtype
 from ssr_plugin.nnet.precision import resolve_precision
-from ssr_plugin.problems import named
+from ssr_plugin.problems import prefix_errors
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.base import FrameSegmenter
 from ssr_plugin.training.stage1_model import find_stage1
@@ -41,13 +41,13 @@ def check_inputs(settings):
     if "precision" in settings:
         resolve_precision(settings["precision"])
     for key in ("encoder_dtype", "llm_dtype"):
-        # auto is of the encoder alone.
+        # Only the encoder takes auto.
         if settings.get(key, "auto") != "auto":
-            with named(key):
+            with prefix_errors(key):
                 parse_dtype(settings[key])
     for key in ("encoder_source", "llm_source"):
         if key in settings:
-            with named(key):
+            with prefix_errors(key):
                 load_config(settings[key])
     if "stage1" in settings:
         find_stage1(settings["stage1"])
@@ -64,13 +64,13 @@ def check_inputs(settings):
         # Here it is the one to be trained.
         get_registry().segmenters.get(settings["segmenter"])
     if "aligner" in settings:
-        with named(f"aligner_options: {settings['aligner']}"):
+        with prefix_errors(f"aligner_options: {settings['aligner']}"):
             build.aligner(settings["aligner"], settings["aligner_options"])
     _check_text(settings)
 
 
 def _check_text(settings):
-    """Sees that there is a document of each text that is read."""
+    """Checks that each text that is read has a document."""
     heldout = settings.get("text_heldout")
     if heldout is not None:
         next(read_documents(heldout, "text_heldout"))

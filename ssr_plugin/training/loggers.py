@@ -1,7 +1,7 @@
-"""Where the figures of each epoch can be followed: TensorBoard, Weights & Biases.
+"""Where the metrics of each epoch can be followed: TensorBoard, Weights & Biases.
 
-Each is given all epochs of a run when it starts, and then one at a time, so that a run
-that was killed and goes on has every epoch once, whatever was lost on the way.
+At its start a logger gets all epochs of the run so far, then one at a time. So a run
+that was killed and goes on has every epoch once.
 """
 
 import pathlib
@@ -26,30 +26,30 @@ class TensorBoard:
         self.folder = pathlib.Path(folder) / "tensorboard"
         self._writer = None
 
-    def log(self, figures):
-        """Shows the figures of an epoch."""
+    def log(self, metrics):
+        """Shows the metrics of an epoch."""
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
             # What a killed run wrote of this epoch and later ones is dropped.
-            self._writer = SummaryWriter(self.folder, purge_step=figures["epoch"])
-        for key, value in figures.items():
-            self._writer.add_scalar(key, value, figures["epoch"])
+            self._writer = SummaryWriter(self.folder, purge_step=metrics["epoch"])
+        for key, value in metrics.items():
+            self._writer.add_scalar(key, value, metrics["epoch"])
         self._writer.flush()
 
 
 class WandB:
     """Weights & Biases.
 
-    Its environment variables say the rest: ``WANDB_MODE=offline`` sends nothing,
-    ``WANDB_PROJECT`` and ``WANDB_ENTITY`` name where the run is shown. SpeechBrain's
-    ``WandBLogger`` must be called in all processes, since it waits for them, and hides
-    why W&B refuses.
+    The rest is set by its environment variables: with ``WANDB_MODE=offline`` nothing is
+    sent; ``WANDB_PROJECT`` and ``WANDB_ENTITY`` say where the run is shown.
+    SpeechBrain's ``WandBLogger`` must be called in all processes, because it waits for
+    them, and it hides why W&B refuses.
 
     Arguments
     ---------
     folder : path-like
-        The run's; gives the name, and keeps the id that a restarted run goes on under.
+        The run's. It gives the run its name, and keeps its id for restarts.
 
     Raises
     ------
@@ -86,9 +86,9 @@ class WandB:
                 partial.write_text(uuid.uuid4().hex[:8])
         return path.read_text()
 
-    def log(self, figures):
-        """Shows the figures of an epoch; one that W&B has already stays as it is."""
-        self._run.log(figures, step=figures["epoch"], commit=True)
+    def log(self, metrics):
+        """Shows the metrics of an epoch; one that W&B has already stays as it is."""
+        self._run.log(metrics, step=metrics["epoch"], commit=True)
 
 
 LOGGERS = {"tensorboard": TensorBoard, "wandb": WandB}
@@ -121,6 +121,6 @@ def make_loggers(names, folder):
     """
     for name in names:
         if name not in LOGGERS:
-            known = ", ".join(LOGGERS)
-            raise ValueError(f"loggers: there is no '{name}'; known: {known}")
+            available = ", ".join(LOGGERS)
+            raise ValueError(f"loggers: there is no '{name}'; known: {available}")
     return [LOGGERS[name](folder) for name in names]

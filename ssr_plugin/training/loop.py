@@ -1,4 +1,4 @@
-"""From data sets to a trained Brain: loaders, and going on where a run was stopped."""
+"""From data sets to a trained Brain: loaders, training, and exact restarts."""
 
 import speechbrain as sb
 
@@ -36,7 +36,7 @@ def make_loaders(splits, batch_seconds):
 
 
 def train(brain, dataset, valid_loader, hparams):
-    """Trains, or goes on where an earlier run was stopped.
+    """Trains, or continues where an earlier run stopped.
 
     Arguments
     ---------
@@ -60,7 +60,7 @@ def train(brain, dataset, valid_loader, hparams):
         num_workers=hparams["num_workers"],
     )
     if brain.train_sampler is None:
-        # SpeechBrain tells only the samplers that it made itself which epoch it is.
+        # SpeechBrain sets the epoch only of samplers that it made itself.
         brain.train_sampler = sampler
     if not brain.test_only:
         brain.fit_epochs(loader, valid_loader)

@@ -1,12 +1,12 @@
-"""What to do where a batch does not fit into the GPU's memory."""
+"""What to do if a batch does not fit into the GPU's memory."""
 
 import contextlib
 import textwrap
 
 import torch
 
-# Keys of the YAMLs, the value of each that takes least of it, and what to do.
-_MENDS = [
+# Keys of the YAMLs, the value of each that takes least memory, and what to do.
+_REMEDIES = [
     (
         "batch_seconds",
         None,
@@ -18,22 +18,22 @@ _MENDS = [
 
 
 @contextlib.contextmanager
-def told_what_to_lower(hparams):
-    """Says which keys to lower where the GPU's memory runs out in the block.
+def explain_out_of_memory(hparams):
+    """Says which keys to change if the GPU's memory runs out in the block.
 
     Arguments
     ---------
     hparams : dict
-        Of a stage. Only keys that it has are named, and none that is set so already.
+        Of a stage. Only its own keys are named, and none that is set so already.
 
     Raises
     ------
     MemoryError
-        In place of torch's own error, which it tells in short and is raised from.
+        In place of torch's own error, whose beginning it repeats.
 
     Example
     -------
-    >>> with told_what_to_lower({"batch_seconds": 40.0}):
+    >>> with explain_out_of_memory({"batch_seconds": 40.0}):
     ...     raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried ...")
     Traceback (most recent call last):
         ...
@@ -43,12 +43,12 @@ def told_what_to_lower(hparams):
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
-        mends = "; or ".join(
-            mend
-            for key, least, mend in _MENDS
-            if key in hparams and hparams[key] != least
+        remedies = "; or ".join(
+            remedy
+            for key, frugal_value, remedy in _REMEDIES
+            if key in hparams and hparams[key] != frugal_value
         )
         short = textwrap.shorten(str(error), 200)
         raise MemoryError(
-            f"the GPU's memory is too small: {mends} ({short})"
+            f"the GPU's memory is too small: {remedies} ({short})"
         ) from error

@@ -1,4 +1,4 @@
-"""What a run leaves behind: metrics, skipped utterances, readings and pictures."""
+"""The results of a run: metrics, skipped utterances, readings and pictures."""
 
 import json
 import logging
@@ -38,8 +38,8 @@ def write_json(folder, **contents):
             path.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
-def train_figures(brain, split, epochs, started):
-    """What is told of the training itself in ``metrics.json``.
+def train_metrics(brain, split, epochs, started):
+    """The metrics of the training itself, as in ``metrics.json``.
 
     Arguments
     ---------
@@ -54,12 +54,11 @@ def train_figures(brain, split, epochs, started):
     Returns
     -------
     dict
-        "audio_s_per_s", the audio that this process trained on in a second of its
-        steps, and "wall_s" are those of this run alone, not of one that it goes on
-        with.
+        "audio_s_per_s" is the audio that this process trained on in a second of its
+        steps. It and "wall_s" count from the last restart.
     """
     return {
-        "epochs": max((figures["epoch"] for figures in epochs), default=0),
+        "epochs": max((epoch["epoch"] for epoch in epochs), default=0),
         "wall_s": time.time() - started,
         "audio_s_per_s": brain.audio_seconds / max(brain.train_seconds, 1e-9),
         "peak_rss_mb": peak_rss_mb(),
@@ -68,13 +67,13 @@ def train_figures(brain, split, epochs, started):
 
 
 def show_readings(split, readings, count):
-    """Prints transcripts beside what their vectors read as.
+    """Logs transcripts beside the readings of their vectors.
 
     Arguments
     ---------
     split : str
     readings : list of (str, dict)
-        Id, and by what stands for the utterance ("said", "read", ...) the text.
+        Id, and texts by kind ("said", "read", ...).
     count : int
         How many to show, spread over the list.
     """
@@ -85,24 +84,24 @@ def show_readings(split, readings, count):
 
 
 def show_summary(metrics):
-    """Prints the figures of each split in a line.
+    """Logs the metrics of each split in a line.
 
     Arguments
     ---------
     metrics : dict
         As in ``metrics.json``.
     """
-    for split, figures in metrics.items():
+    for split, split_metrics in metrics.items():
         if split == "train":
             continue
-        nll, fused = figures["nll"] or {}, figures.get("lm_fusion") or {}
-        shown = {
-            "cosine": figures["cosine"],
-            "token accuracy %": figures["token_accuracy"],
-            "of unseen types %": figures["token_accuracy_unseen"],
-            "retrieval WER %": figures["retrieval_wer"],
+        nll, fused = split_metrics["nll"] or {}, split_metrics.get("lm_fusion") or {}
+        values = {
+            "cosine": split_metrics["cosine"],
+            "token accuracy %": split_metrics["token_accuracy"],
+            "of unseen types %": split_metrics["token_accuracy_unseen"],
+            "retrieval WER %": split_metrics["retrieval_wer"],
             "with LM fusion %": fused.get("retrieval_wer"),
-            "prompted WER %": figures.get("prompted_wer"),
+            "prompted WER %": split_metrics.get("prompted_wer"),
             **{
                 f"NLL {key}": nll.get(key)
                 for key in ("text", "speech", "cascade", "none")
@@ -110,20 +109,20 @@ def show_summary(metrics):
             "gain kept %": nll.get("gain_kept"),
             "cascade %": nll.get("cascade_kept"),
         }
-        parts = [f"{key} {x:.3g}" for key, x in shown.items() if x is not None]
+        fields = [f"{key} {x:.3g}" for key, x in values.items() if x is not None]
         if nll.get("ahead_interval"):
             low, high = nll["ahead_interval"]
-            parts.append(f"ahead by {nll['ahead']:.1f} ({low:.1f} to {high:.1f})")
+            fields.append(f"ahead by {nll['ahead']:.1f} ({low:.1f} to {high:.1f})")
         logger.info(
             "%s (%s segments): %s",
             split.removesuffix(" predicted"),
-            figures["segments"],
-            "  ".join(parts),
+            split_metrics["segments"],
+            "  ".join(fields),
         )
 
 
 def draw_example(folder, brain, dataset, row):
-    """Draws one utterance's segments and what its vectors read as.
+    """Draws one utterance's segments and the readings of its vectors.
 
     Arguments
     ---------
@@ -174,7 +173,7 @@ def draw_all(folder, brain, dataset, epochs):
         The run folder.
     brain : ssr_plugin.training.distill_brain.DistillBrain
     dataset : speechbrain.dataio.dataset.DynamicItemDataset
-        Whose utterance of middle length is drawn.
+        Its utterance of median length is drawn.
     epochs : list of dict
         Of :class:`ssr_plugin.training.history.History`.
     """

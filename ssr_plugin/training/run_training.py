@@ -7,7 +7,7 @@ import speechbrain as sb
 
 from ssr_plugin.data.prepare import prepare
 from ssr_plugin.hparams import parse_command_line
-from ssr_plugin.problems import told_in_a_line
+from ssr_plugin.problems import errors_in_one_line
 from ssr_plugin.training.inputs import check_inputs
 from ssr_plugin.training.segmenter_first import train_segmenter_first
 
@@ -23,7 +23,7 @@ def main(dataset_class=None, argv=None, program="train.py"):
     argv : list of str or None
         The YAML and overrides of its keys, by default those of the command line.
     program : str
-        What stands before them, for messages.
+        The command before them, for messages.
 
     Returns
     -------
@@ -33,13 +33,13 @@ def main(dataset_class=None, argv=None, program="train.py"):
     Raises
     ------
     SystemExit
-        With the message alone, where the user's input is at fault.
+        With only the message, if the user's input is wrong.
     """
-    with told_in_a_line():
+    with errors_in_one_line():
         job = parse_command_line(sys.argv[1:] if argv is None else argv, program)
         job.require("stage")
         settings = job.settings
-        # All that a user may have got wrong, before anything large is loaded.
+        # All user errors are found before anything large is loaded.
         dataset = job.dataset_class(dataset_class)(settings["data_folder"])
         check_inputs(settings)
         sb.utils.distributed.ddp_init_group(job.run_opts)

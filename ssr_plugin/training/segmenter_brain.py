@@ -15,13 +15,13 @@ from ssr_plugin.training.brain import ReadOptions, Scorer, StageBrain
 
 
 @dataclasses.dataclass
-class Predictions:
-    """What a batch gives.
+class SegmenterPredictions:
+    """The loss or the segments of a batch.
 
     Arguments
     ---------
     loss : torch.Tensor or None
-        A scalar, the segmenter's own: it is made in its ``forward``, as DDP needs.
+        A scalar. The segmenter's own ``forward`` gives it, as DDP needs.
     segments : list of ssr_plugin.segmenters.base.Segments or None
         Of each utterance; None in training.
     """
@@ -45,21 +45,21 @@ class SegmentScorer(Scorer):
         self.metrics = SegmentationMetrics(tokenizer, frame_rate)
 
     def add(self, batch, reading):
-        """See :meth:`Scorer.add`; takes a batch's :class:`Predictions`."""
+        """See :meth:`Scorer.add`; takes a batch's :class:`SegmenterPredictions`."""
         for name, segments, reference in zip(
             batch.ids, reading.segments, batch.segments, strict=True
         ):
             self.metrics.add(name, segments, reference)
 
     def summary(self):
-        """See :meth:`Scorer.summary`: what ``SegmentationMetrics.summary`` gives."""
+        """See :meth:`Scorer.summary`: ``SegmentationMetrics.summary``."""
         return self.metrics.summary()
 
     def readings(self):
         """Transcripts beside hypotheses: id, and "said" and "read"."""
         return [
-            (name, {"said": said, "read": read})
-            for name, said, read in self.metrics.hypotheses
+            (name, {"said": transcript, "read": hypothesis})
+            for name, transcript, hypothesis in self.metrics.hypotheses
         ]
 
 
@@ -68,7 +68,8 @@ class SegmenterBrain(StageBrain):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        # Boundaries mean little beside even ones, or those that another aligner gave.
+        # The F1 of boundaries says little if the reference ones are even, or if the
+        # segmenter needs the transcript.
         predicts = isinstance(self.unwrapped("segmenter"), FrameSegmenter)
         if self.hparams.aligner != "even" and predicts:
             self.best = {"max_key": "boundary_f1"}
@@ -78,7 +79,7 @@ class SegmenterBrain(StageBrain):
 
         Returns
         -------
-        Predictions
+        SegmenterPredictions
         """
         features, lengths = self.frames(batch)
         on_device = batch.to(self.device)
@@ -87,9 +88,11 @@ class SegmenterBrain(StageBrain):
         segments = (on_device.boundaries, on_device.starts, on_device.tokens)
         loss = self.modules.segmenter(features, lengths, *segments)
         if stage == sb.Stage.TRAIN:
-            return Predictions(loss)
+            return SegmenterPredictions(loss)
         options = ReadOptions(predicted=True, use_lm=False)
-        return Predictions(loss, self._segment(batch, features, lengths, options))
+        return SegmenterPredictions(
+            loss, self._segment(batch, features, lengths, options)
+        )
 
     def compute_objectives(self, predictions, batch, stage):
         """The segmenter's loss."""
@@ -97,17 +100,17 @@ class SegmenterBrain(StageBrain):
 
     @torch.no_grad()
     def read(self, batch, options):
-        """See :meth:`StageBrain.read`: :class:`Predictions`, without a loss."""
+        """See :meth:`StageBrain.read`: predictions without a loss."""
         features, lengths = self.frames(batch)
         segments = self._segment(batch, features, lengths, options)
-        return Predictions(segments=segments)
+        return SegmenterPredictions(segments=segments)
 
     def _segment(self, batch, features, lengths, options):
-        """The segments of a batch, where need be with the help of its transcripts."""
+        """The segments of a batch, with its transcripts if the segmenter needs them."""
         segmenter = self.unwrapped("segmenter")
         if isinstance(segmenter, FrameSegmenter):
-            found = segmenter.segment_frames(features, lengths, options.use_lm)
-            return [segmentation.segments for segmentation in found]
+            segmentations = segmenter.segment_frames(features, lengths, options.use_lm)
+            return [segmentation.segments for segmentation in segmentations]
         segments = []
         cut = self.hparams.segmenters["forced"].segment
         for name, x, length, reference in zip(
@@ -122,7 +125,7 @@ class SegmenterBrain(StageBrain):
         return segments
 
     def _align(self, name, features, text):
-        """One utterance's alignment by the segmenter that is trained."""
+        """One utterance's alignment by the segmenter in training."""
         segmenter = self.unwrapped("segmenter")
         units = [
             Unit(text[i], start, end, i)

@@ -1,8 +1,8 @@
-"""The segmenter that a run of stage 1 asks for by name: trained before it, then taken.
+"""Trains the segmenter that stage 1 asks for by name, before stage 1 itself.
 
-A connector whose model shall listen to audio alone needs a segmenter. Where the YAML
-names one that is trained, rather than the folder of one, it is trained here, as another
-YAML says, in a folder below the run's own.
+To read audio without a transcript, a model needs a segmenter. If the YAML gives the
+name of a trainable one, and not the folder of a trained one, it is trained here, as
+another YAML says, in a subfolder of the run's folder.
 """
 
 import logging
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 #: Where the segmenter is trained, in the run's ``output_folder``.
 FOLDER = "segmenter_training"
-# Keys that say of both stages alike what is read, and how.
+# Keys with the same meaning in both stages.
 _SHARED = (
     "data_folder",
     "dataset",
@@ -46,20 +46,20 @@ _SHARED = (
 
 
 def train_segmenter_first(job, manifests):
-    """Trains the segmenter that a job asks for by name, unless it was.
+    """Trains the segmenter that a job asks for by name, unless that is done.
 
     Arguments
     ---------
     job : ssr_plugin.hparams.Job
-        Where it names a trainable segmenter, its ``segmenter_yaml`` says how that is
-        trained, and ``segmenter_training`` overrides keys of that YAML.
+        If it names a trainable segmenter, its ``segmenter_yaml`` says how to train it,
+        and ``segmenter_training`` overrides keys of that YAML.
     manifests : ssr_plugin.data.prepare.Manifests
 
     Returns
     -------
     ssr_plugin.hparams.Job
-        The job with the folder of the segmenter in its place; the same one where there
-        is nothing to be trained.
+        The job with the segmenter's folder in place of its name; the same job if there
+        is nothing to train.
     """
     settings = job.settings
     if not build.is_trainable(settings.get("segmenter")):
@@ -68,10 +68,10 @@ def train_segmenter_first(job, manifests):
     if not (folder / SETTINGS).is_file():
         logger.info("First the segmenter '%s' is trained", settings["segmenter"])
         overrides = _overrides(settings, folder)
-        first = make_job(settings["segmenter_yaml"], overrides, job.run_opts)
+        segmenter_job = make_job(settings["segmenter_yaml"], overrides, job.run_opts)
         sb.create_experiment_directory(folder)
-        sb.utils.distributed.run_on_main(first.save, [folder])
-        hparams = first.load()
+        sb.utils.distributed.run_on_main(segmenter_job.save, [folder])
+        hparams = segmenter_job.load()
         hparams["stage"](hparams, job.run_opts, manifests)
         # One process alone writes the segmenter, which all then read.
         sb.utils.distributed.ddp_barrier()
@@ -90,7 +90,7 @@ def _overrides(settings, folder):
         "forced_options": options.get("forced") or {},
     }
     aligner = settings["aligner"]
-    chosen = (settings["aligner_options"] or {}).get(aligner)
-    if chosen:
-        overrides["aligner_options"] = {aligner: chosen}
+    aligner_options = (settings["aligner_options"] or {}).get(aligner)
+    if aligner_options:
+        overrides["aligner_options"] = {aligner: aligner_options}
     return {**overrides, **(settings["segmenter_training"] or {})}

@@ -35,7 +35,7 @@ def run(hparams, run_opts, manifests):
     Raises
     ------
     ValueError
-        If the segmenter is none that is trained.
+        If the segmenter has nothing to train.
     """
     started = time.time()
     segmenter = hparams["modules"]["segmenter"]
@@ -60,18 +60,18 @@ def run(hparams, run_opts, manifests):
     if isinstance(segmenter, TextAligner) and hparams["aligner"] != "even":
         brain.calibrate(loaders["valid"], splits["valid"].alignments)
     metrics = {}
-    kind = "forced" if Needs.TRANSCRIPT in segmenter.needs else "predicted"
+    segmentation = "forced" if Needs.TRANSCRIPT in segmenter.needs else "predicted"
     for name, loader in loaders.items():
         scorer = brain.valid_scorer()
         summary = brain.score(loader, scorer, ReadOptions(predicted=True))
         run_report.show_readings(name, scorer.readings(), hparams["num_shown"])
         skipped = len(splits[name].skipped)
         metrics[name] = {
-            "segments": kind,
+            "segments": segmentation,
             **summary,
             "skipped": skipped,
         }
-    metrics["train"] = run_report.train_figures(brain, splits["train"], epochs, started)
+    metrics["train"] = run_report.train_metrics(brain, splits["train"], epochs, started)
     if if_main_process():
         folder = hparams["output_folder"]
         skipped = {name: split.skipped for name, split in splits.items()}
@@ -89,7 +89,7 @@ def run(hparams, run_opts, manifests):
             logger.info(
                 "%s (%s segments): %s",
                 name,
-                kind,
+                segmentation,
                 "  ".join(
                     f"{key} {value:.3g}"
                     for key, value in metrics[name].items()

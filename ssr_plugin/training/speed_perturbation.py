@@ -1,8 +1,8 @@
-"""Training speech at other speeds too: of each speaker, a few more (Ko et al. 2015).
+"""Training speech at other speeds, too: as if by more speakers (Ko et al. 2015).
 
-Played faster or slower, a voice has another pitch and other formants, which no change
-to an encoder's frames gives it. The encoder hears each speed once; cached, that costs
-disk and the time to encode.
+Played faster or slower, a voice has another pitch and other formants. No change to an
+encoder's frames does that. The encoder runs once for each speed; the cache then needs
+more space on the disk.
 """
 
 import collections.abc
@@ -23,15 +23,15 @@ def add_speeds(rows, alignments, speeds):
     Returns
     -------
     rows : dict
-        Of all speeds; ``speed`` says of each which. Ids at a speed of 1 are as they
-        were, others begin with ``sp<speed>-``.
+        Rows of all speeds; ``speed`` is that of each. Ids at a speed of 1 stay, others
+        begin with ``sp<speed>-``.
     alignments : collections.abc.Mapping
         Of all of them.
 
     Raises
     ------
     ValueError
-        If a speed is none, or occurs twice.
+        If a speed is not above 0, or occurs twice.
 
     Example
     -------
@@ -46,37 +46,37 @@ def add_speeds(rows, alignments, speeds):
     """
     if not speeds or len(set(speeds)) < len(speeds) or min(speeds) <= 0:
         raise ValueError(
-            f"speed_perturbation: {speeds} are no different numbers above 0"
+            f"speed_perturbation: {speeds} must be different numbers above 0"
         )
-    found, places = {}, {}
+    speed_rows, originals = {}, {}
     for speed in speeds:
         for name, row in rows.items():
             if name in alignments:
-                own = name if speed == 1 else f"sp{speed:g}-{name}"
+                speed_name = name if speed == 1 else f"sp{speed:g}-{name}"
                 duration = row["duration"] / speed
-                found[own] = {**row, "duration": duration, "speed": speed}
-                places[own] = (name, speed)
-    return found, _AtSpeeds(alignments, places)
+                speed_rows[speed_name] = {**row, "duration": duration, "speed": speed}
+                originals[speed_name] = (name, speed)
+    return speed_rows, _AtSpeeds(alignments, originals)
 
 
 class _AtSpeeds(collections.abc.Mapping):
-    """Alignments whose times are made when asked for."""
+    """Alignments at several speeds, computed on access."""
 
-    def __init__(self, alignments, places):
+    def __init__(self, alignments, originals):
         self._alignments = alignments
-        self._places = places
+        self._originals = originals
 
     def __getitem__(self, name):
-        original, speed = self._places[name]
+        original, speed = self._originals[name]
         alignment = self._alignments[original]
         return alignment if speed == 1 else alignment.at_speed(speed)
 
     def __contains__(self, name):
         # Mapping's own would make the alignment.
-        return name in self._places
+        return name in self._originals
 
     def __iter__(self):
-        return iter(self._places)
+        return iter(self._originals)
 
     def __len__(self):
-        return len(self._places)
+        return len(self._originals)

@@ -1,4 +1,4 @@
-"""What stage 2 starts from: the model of stage 1, its LLM made ready to be tuned."""
+"""The model of stage 1, and its LLM made ready to be tuned in stage 2."""
 
 import hashlib
 import logging
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def find_stage1(source):
-    """The folder of the model of stage 1, seen to hold one.
+    """The folder of the model of stage 1; checks that there is one.
 
     Arguments
     ---------
@@ -43,7 +43,7 @@ def find_stage1(source):
     """
     folder = pathlib.Path(source)
     try:
-        # A path whose beginning is there is no hub id.
+        # If the parent folder exists, it is a path and not a hub id.
         if not folder.is_dir() and len(folder.parts) > 1 and folder.parent.is_dir():
             raise ValueError(f"there is no folder '{folder}'")
         folder = find_folder(source)
@@ -87,7 +87,9 @@ def load_stage1(source, device=None, **options):
 
 
 def compare_data(source, manifests):
-    """Warns of what the connector learnt from, where the folder of its run tells.
+    """Warns if the connector learnt from other data, or from this run's test data.
+
+    It knows this only if ``source`` is the folder of a run.
 
     Arguments
     ---------
@@ -96,25 +98,25 @@ def compare_data(source, manifests):
     manifests : ssr_plugin.data.prepare.Manifests
         Of this run.
     """
-    learnt = pathlib.Path(source) / "manifests" / "train.csv"
-    if not learnt.is_file():
+    manifest = pathlib.Path(source) / "manifests" / "train.csv"
+    if not manifest.is_file():
         return
-    learnt = {row["wav"] for row in read_manifest(learnt).values()}
+    learnt_wavs = {row["wav"] for row in read_manifest(manifest).values()}
     paths = {"train": manifests.train, "valid": manifests.valid, **manifests.tests}
     for split, path in paths.items():
         wavs = {row["wav"] for row in read_manifest(path).values()}
-        known = len(wavs & learnt)
-        if split == "train" and not known:
+        num_learnt = len(wavs & learnt_wavs)
+        if split == "train" and not num_learnt:
             logger.warning(
                 "stage1: the connector in '%s' learnt from other data than this run's",
                 source,
             )
-        elif split != "train" and known:
+        elif split != "train" and num_learnt:
             logger.warning(
                 "stage1: the connector in '%s' learnt from %d of the %d utterances of "
-                "%s: what is measured there flatters it",
+                "%s: its results there are too good",
                 source,
-                known,
+                num_learnt,
                 len(wavs),
                 split,
             )
@@ -140,7 +142,7 @@ def tune(llm, hparams):
     """
     kind = hparams["tuning"]
     options = (hparams["tuning_options"] or {}).get(kind) or {}
-    # What came before has no say in the first weights.
+    # The first weights depend on the seed alone.
     torch.manual_seed(hparams["seed"])
     try:
         tuned = TunedLLM(llm, kind, **options)
@@ -149,14 +151,14 @@ def tune(llm, hparams):
     if hparams["gradient_checkpointing"]:
         model = tuned.model
         # Its name from transformers 5.24 on, and before.
-        new = getattr(model, "activation_checkpointing_enable", None)
-        save_memory = new or model.gradient_checkpointing_enable
-        save_memory({"use_reentrant": False})
+        enable = getattr(model, "activation_checkpointing_enable", None)
+        enable = enable or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     return tuned
 
 
 def same_models(lm):
-    """Notes in checkpoints which frozen models they were made with.
+    """Keeps in checkpoints which frozen models they were made with.
 
     Arguments
     ---------
@@ -174,7 +176,7 @@ def same_models(lm):
 
 
 def _weights_mark(module):
-    """What tells a module's weights from others."""
+    """A digest of a module's weights."""
     hashed = hashlib.blake2b(digest_size=8)
     for name, weight in sorted(module.state_dict().items()):
         hashed.update(name.encode())

@@ -1,4 +1,4 @@
-"""What the LLM is asked to do with speech, by templates of speech and text."""
+"""Templates of speech and text, with which the LLM is tuned."""
 
 import dataclasses
 import re
@@ -19,28 +19,28 @@ class Template:
     ---------
     name : str
     share : float
-        How often, beside the shares of other templates.
+        How often it is drawn, relative to the shares of other templates.
     before, between : tuple of int
         Tokens before the speech, and between speech and text.
-    answers : bool
-        Whether a text follows, on which, and on its end, the loss falls. Else it falls
-        on the tokens of the speech, each predicted from the vectors before its own:
-        for that they must be those of forced segments.
+    has_text : bool
+        Whether a text follows. If so, the loss is that of the text and its end. Else it
+        is that of the speech's tokens, each predicted from the vectors before its own;
+        this needs forced segments.
     halves : bool
-        Whether speech and text are the first and the second half of an utterance, not
-        the whole of it each.
+        Whether speech is the first half of an utterance and text the second; else both
+        are the whole.
     """
 
     name: str
     share: float
     before: tuple = ()
     between: tuple = ()
-    answers: bool = False
+    has_text: bool = False
     halves: bool = False
 
 
 def parse_templates(templates, tokenizer):
-    """Templates from what a YAML says of them.
+    """Templates from their YAML.
 
     Arguments
     ---------
@@ -58,13 +58,13 @@ def parse_templates(templates, tokenizer):
     Raises
     ------
     ValueError
-        If there is none, or one makes no sense; the message names it.
+        If there is none, or one is malformed; the message names it.
 
     Example
     -------
     >>> templates = {"say": {"format": "a {speech} b {text}", "share": 1}}
     >>> (template,) = parse_templates(templates, getfixture("tiny_tokenizer"))
-    >>> template.before, template.between, template.answers
+    >>> template.before, template.between, template.has_text
     ((3,), (4,), True)
     """
     parsed = []
@@ -106,25 +106,25 @@ def _parse_template(name, tokenizer, format, share, halves=False):
 
 
 def transcription_template(templates, tokenizer):
-    """The template that asks for what was said, or the usual one where there is none.
+    """The first template that asks for a transcript, or else the usual one.
 
     Example
     -------
-    >>> transcription_template([], getfixture("tiny_tokenizer")).answers
+    >>> transcription_template([], getfixture("tiny_tokenizer")).has_text
     True
     """
     usual = _parse_template("transcription", tokenizer, "{speech}\n{text}", 0.0)
-    return next((x for x in templates if x.answers and not x.halves), usual)
+    return next((x for x in templates if x.has_text and not x.halves), usual)
 
 
 def start_tokens(template, llm):
-    """The token that comes first, or none where the LLM starts texts without."""
+    """The start token in a list, or an empty list if the LLM starts without one."""
     start = llm.bos_id if template.before else llm.start_id
     return [] if start is None else [start]
 
 
-def question(template, llm, vectors):
-    """What comes after the start and before the answer.
+def prompt_embeds(template, llm, vectors):
+    """Embeddings of the prompt: what comes after the start token and before the text.
 
     Arguments
     ---------
@@ -138,15 +138,14 @@ def question(template, llm, vectors):
     torch.Tensor
         [L, H]
     """
-    words = [*template.before, *template.between]
-    words = torch.tensor(words, device=vectors.device).long()
-    words = llm.embed(words)
+    ids = [*template.before, *template.between]
+    words = llm.embed(torch.tensor(ids, device=vectors.device).long())
     cut = len(template.before)
     return torch.cat([words[:cut], vectors.to(words.dtype), words[cut:]])
 
 
 def sequence(template, llm, vectors, tokens):
-    """One utterance as the LLM reads it, and what it should predict.
+    """One utterance as the LLM reads it, and its targets.
 
     Arguments
     ---------
@@ -162,7 +161,7 @@ def sequence(template, llm, vectors, tokens):
     embeds : torch.Tensor
         [L, H]
     targets : torch.Tensor
-        [L] int; -1 where nothing is asked for.
+        [L] int; -1 where there is no target.
 
     Example
     -------
@@ -171,16 +170,16 @@ def sequence(template, llm, vectors, tokens):
     >>> vectors, tokens = torch.rand(3, 16), torch.tensor([29, 30, 31])
     >>> sequence(Template("listen", 1.0), llm, vectors, tokens)[1].tolist()
     [29, 30, 31]
-    >>> template = Template("write", 1.0, between=(7,), answers=True)
+    >>> template = Template("write", 1.0, between=(7,), has_text=True)
     >>> sequence(template, llm, vectors, tokens)[1].tolist()  # </s> is 2
     [-1, -1, -1, -1, 29, 30, 31, 2]
     """
     start = llm.embed(tokens.new_tensor(start_tokens(template, llm)))
-    asked = question(template, llm, vectors)
-    if template.answers:
-        embeds = torch.cat([start, asked, llm.embed(tokens)])
+    prompt = prompt_embeds(template, llm, vectors)
+    if template.has_text:
+        embeds = torch.cat([start, prompt, llm.embed(tokens)])
         tokens = torch.cat([tokens, tokens.new_tensor([end_id(llm)])])
     else:
-        embeds = torch.cat([start, asked])[:-1]
-    unasked = tokens.new_full((len(embeds) - len(tokens),), -1)
-    return embeds, torch.cat([unasked, tokens])
+        embeds = torch.cat([start, prompt])[:-1]
+    ignored = tokens.new_full((len(embeds) - len(tokens),), -1)
+    return embeds, torch.cat([ignored, tokens])

@@ -1,4 +1,4 @@
-"""Text-only data of stage 2: read beside speech, and held out to tell of forgetting."""
+"""Text-only data of stage 2: read beside speech, and held out to measure forgetting."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 #: The source that stands for text that the LLM itself writes.
 SELF = "self"
-# Of the documents without a file of their own, this many are read for one held out.
+# Without a file of held-out text, one document of this many is held out.
 _HELD_OUT = 20
 
 
@@ -27,47 +27,47 @@ class Text:
 
     Arguments
     ---------
-    parts : list of torch.Tensor
+    chunks : list of torch.Tensor
         To be learnt from: each token but the first is predicted from those before it.
-        Sorted by length. None at all, if no text is learnt from.
+        Sorted by length; empty if no text is learnt from.
     heldout : list of list of int
-        Documents that are never learnt from.
+        Token ids of documents that are never learnt from.
     heldout_source : str
         Where those come from.
 
     Example
     -------
-    >>> parts = [torch.tensor([1, 5, 6]), torch.tensor([1, 7, 8, 9])]
-    >>> text = Text(parts, [[10, 11]], "a.txt")
+    >>> chunks = [torch.tensor([1, 5, 6]), torch.tensor([1, 7, 8, 9])]
+    >>> text = Text(chunks, [[10, 11]], "a.txt")
     >>> len(text.draw(5)) in (1, 2)
     True
     """
 
-    parts: list
+    chunks: list
     heldout: list
     heldout_source: str
 
     def __post_init__(self):
-        sizes = [len(part) - 1 for part in self.parts]
+        sizes = [len(chunk) - 1 for chunk in self.chunks]
         self._ends = torch.tensor(sizes, dtype=torch.long).cumsum(0)
 
     def draw(self, count):
-        """Draws parts of like length, each as likely as any other.
+        """Draws chunks of similar length; all chunks are equally likely.
 
         Arguments
         ---------
         count : int
-            About so many tokens are to be predicted.
+            About how many tokens are to be predicted.
 
         Returns
         -------
         list of torch.Tensor
             At least one.
         """
-        place = torch.randint(int(self._ends[-1]), (1,))
-        first = int(torch.searchsorted(self._ends, place, right=True))
-        last = int(torch.searchsorted(self._ends, place + max(count - 1, 0)))
-        return self.parts[first : last + 1]
+        index = torch.randint(int(self._ends[-1]), (1,))
+        first = int(torch.searchsorted(self._ends, index, right=True))
+        last = int(torch.searchsorted(self._ends, index + max(count - 1, 0)))
+        return self.chunks[first : last + 1]
 
 
 def make_text(hparams, llm):
@@ -79,7 +79,7 @@ def make_text(hparams, llm):
         ``text_source``, ``text_heldout``, ``text_tokens``, ``text_heldout_tokens``,
         ``text_block``, ``text_ratio``, ``cache_folder``, ``seed``.
     llm : ssr_plugin.llm.text_llm.TextLLM
-        Untouched.
+        The base model.
 
     Returns
     -------
@@ -109,13 +109,15 @@ def make_text(hparams, llm):
         else:
             documents = tokenize(read_documents(source), llm.tokenizer, count)
     if heldout is None:
-        kept = documents[::_HELD_OUT]
+        heldout_documents = documents[::_HELD_OUT]
         documents = [x for i, x in enumerate(documents) if i % _HELD_OUT]
         heldout = f"of {source}"
     else:
-        kept = read_documents(heldout, "text_heldout")
-        kept = tokenize(kept, llm.tokenizer, hparams["text_heldout_tokens"])
-    parts = []
+        heldout_documents = read_documents(heldout, "text_heldout")
+        heldout_documents = tokenize(
+            heldout_documents, llm.tokenizer, hparams["text_heldout_tokens"]
+        )
+    chunks = []
     if hparams["text_ratio"] > 0:
         if not documents:
             raise ValueError(
@@ -124,12 +126,12 @@ def make_text(hparams, llm):
             )
         end = llm.tokenizer.eos_token_id
         unfinished = size if source == SELF else None
-        parts = cut_documents(documents, llm.start_id, end, size, unfinished)
-    return Text(parts, kept, str(heldout))
+        chunks = chunk_documents(documents, llm.start_id, end, size, unfinished)
+    return Text(chunks, heldout_documents, str(heldout))
 
 
 def tokenize(documents, tokenizer, count):
-    """Tokens of documents, until there are so many.
+    """Tokens of documents, ``count`` in all.
 
     Arguments
     ---------
@@ -149,24 +151,24 @@ def tokenize(documents, tokenizer, count):
     >>> tokenize(["the cat", "a cat sat", "never read"], tokenizer, 4)
     [[29, 30], [3, 30]]
     """
-    found, left = [], count
+    token_lists, budget = [], count
     for document in documents:
         ids = tokenizer(document, add_special_tokens=False, verbose=False).input_ids
-        ids = ids[:left]
+        ids = ids[:budget]
         if ids:
-            found.append(ids)
-            left -= len(ids)
-        if not left:
+            token_lists.append(ids)
+            budget -= len(ids)
+        if not budget:
             break
-    return found
+    return token_lists
 
 
-def cut_documents(documents, start, end, size, unfinished=None):
-    """Documents as sequences to be learnt from, long ones in parts.
+def chunk_documents(documents, start, end, size, unfinished=None):
+    """Documents as sequences to be learnt from, long ones in chunks.
 
-    Each part begins with the start token, as what is generated does, and a document's
-    last part with its end. Were documents packed into blocks, what comes first in a
-    text would hardly be read; it is what tuning on speech changes most.
+    Each chunk begins with the start token, as generated text does; a document's last
+    chunk ends with the end token. Documents are not packed into blocks: then the start
+    of a text would hardly be seen, and that is what tuning on speech changes most.
 
     Arguments
     ---------
@@ -174,9 +176,9 @@ def cut_documents(documents, start, end, size, unfinished=None):
     start : int
     end : int or None
     size : int
-        L, most tokens of a part, besides start and end.
+        L, most tokens of a chunk, besides start and end.
     unfinished : int or None
-        Documents of so many tokens were cut off, and get no end.
+        Documents with this many tokens were cut off, and get no end.
 
     Returns
     -------
@@ -185,31 +187,33 @@ def cut_documents(documents, start, end, size, unfinished=None):
 
     Example
     -------
-    >>> cut_documents([[5, 6, 7], [8]], start=1, end=2, size=2)
+    >>> chunk_documents([[5, 6, 7], [8]], start=1, end=2, size=2)
     [tensor([1, 5, 6]), tensor([1, 7, 2]), tensor([1, 8, 2])]
     """
-    parts = []
+    chunks = []
     for ids in documents:
-        own = [ids[i : i + size] for i in range(0, len(ids), size)]
+        document_chunks = [ids[i : i + size] for i in range(0, len(ids), size)]
         if end is not None and len(ids) != unfinished:
-            own[-1] = [*own[-1], end]
-        parts += [torch.tensor([start, *part]) for part in own]
-    return sorted(parts, key=len)
+            document_chunks[-1] = [*document_chunks[-1], end]
+        chunks += [torch.tensor([start, *chunk]) for chunk in document_chunks]
+    return sorted(chunks, key=len)
 
 
 def _write(llm, count, longest, seed, cache_folder):
-    """Documents that the LLM wrote, kept in the cache: batch by batch, then whole."""
+    """Documents that the LLM writes; the cache keeps them, batch by batch at first."""
     name = digest(llm.fingerprint, llm.dtype, count, longest, seed)
     path = pathlib.Path(cache_folder) / "text" / f"{name}.json"
-    parts = path.with_suffix(".parts")
+    batches_folder = path.with_suffix(".parts")
 
     def write():
         if not path.is_file():
-            documents = sample_documents(llm, count, longest, seed, folder=parts)
+            documents = sample_documents(
+                llm, count, longest, seed, folder=batches_folder
+            )
             with atomic_path(path) as partial:
                 partial.write_text(json.dumps(documents))
-        if parts.is_dir():
-            shutil.rmtree(parts)
+        if batches_folder.is_dir():
+            shutil.rmtree(batches_folder)
 
     run_on_main(write)
     logger.info("Text that the LLM wrote is in %s", path)

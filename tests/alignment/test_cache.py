@@ -67,7 +67,7 @@ def calls(aligner):
     return path.read_text().split() if path.exists() else []
 
 
-def parts(folder):
+def cache_files(folder):
     return sorted(folder.rglob("part-*.jsonl"))
 
 
@@ -75,7 +75,7 @@ def replace(item, **changes):
     return dataclasses.replace(item, **changes)
 
 
-def test_a_second_run_reads_what_the_first_made(items, aligner, tmp_path):
+def test_a_second_align_reads_the_alignments_of_the_first(items, aligner, tmp_path):
     first, _ = align(items, aligner, tmp_path / "cache", num_workers=1)
     again, problems = align(items, aligner, tmp_path / "cache", num_workers=1)
     assert dict(first) == dict(again)
@@ -102,11 +102,11 @@ def test_other_settings_audio_or_text_are_aligned_anew(items, aligner, tmp_path)
     assert calls(aligner)[len(items) :] == ["utt-0"] * 3
 
 
-def test_shards_together_are_the_whole(items, aligner, tmp_path):
+def test_all_shards_together_align_every_utterance(items, aligner, tmp_path):
     cache = tmp_path / "cache"
     for shard in ("1/2", "2/2"):
-        part, _ = align(items, aligner, cache, shard=shard, num_workers=1)
-        assert 0 < len(part) < len(items)
+        alignments, _ = align(items, aligner, cache, shard=shard, num_workers=1)
+        assert 0 < len(alignments) < len(items)
     whole, _ = align(items, aligner, cache)
     assert len(whole) == len(items) == len(calls(aligner))
 
@@ -127,22 +127,22 @@ def test_a_malformed_shard_is_refused(shard):
 def test_a_line_cut_short_costs_only_itself(items, aligner, tmp_path, caplog):
     cache = tmp_path / "cache"
     align(items, aligner, cache, num_workers=1)
-    (part,) = parts(cache)
-    part.write_bytes(part.read_bytes()[:-20])
+    (path,) = cache_files(cache)
+    path.write_bytes(path.read_bytes()[:-20])
     with caplog.at_level(logging.WARNING):
         whole, _ = align(items, aligner, cache)
     assert len(whole) == len(items)
     assert len(calls(aligner)) == len(items) + 1
-    assert f"{part}: line {len(items)} is damaged" in caplog.text
+    assert f"{path}: line {len(items)} is damaged" in caplog.text
 
 
 def test_a_damaged_line_in_the_middle_costs_only_itself(items, aligner, tmp_path):
     cache = tmp_path / "cache"
     align(items, aligner, cache, num_workers=1)
-    (part,) = parts(cache)
-    lines = part.read_bytes().splitlines(keepends=True)
+    (path,) = cache_files(cache)
+    lines = path.read_bytes().splitlines(keepends=True)
     lines[2] = b"\x00" * 30 + b"\n"
-    part.write_bytes(b"".join(lines))
+    path.write_bytes(b"".join(lines))
     whole, _ = align(items, aligner, cache)
     assert [whole[item.id].text for item in items] == [item.text for item in items]
     assert len(calls(aligner)) == len(items) + 1
@@ -152,11 +152,11 @@ def test_failures_are_named_remembered_and_retried_on_request(items, aligner, tm
     cache = tmp_path / "cache"
     items[4] = replace(items[4], text="bad")
     for _ in range(2):
-        found, problems = align(
+        alignments, problems = align(
             items, aligner, cache, num_workers=1, max_skipped_share=0.5
         )
         assert problems.reasons == {"utt-4": "is bad"}
-        assert len(found) == len(items) - 1
+        assert len(alignments) == len(items) - 1
     assert len(calls(aligner)) == len(items)
     align(items, aligner, cache, max_skipped_share=0.5, retry_failed=True)
     assert calls(aligner)[len(items) :] == ["utt-4"]
@@ -231,18 +231,18 @@ def test_the_command_aligns_a_manifest(tmp_path, capsys):
         main([*command, "--aligner", "fies"])
 
 
-def test_the_commands_explain_themselves():
+def test_each_alignment_module_has_a_help():
     for module in ("align_manifest", "compare_alignments"):
-        shown = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", f"ssr_plugin.alignment.{module}", "--help"],
             capture_output=True,
             text=True,
             check=True,
         )
-        assert f"python -m ssr_plugin.alignment.{module}" in shown.stdout
+        assert f"python -m ssr_plugin.alignment.{module}" in process.stdout
 
 
-def test_which_utterances_are_there_is_known_without_reading_them():
+def test_alignments_know_their_ids_without_reading_files():
     alignments = Alignments({"a": ("no such file", 0)})
     assert "a" in alignments and "b" not in alignments
     with pytest.raises(FileNotFoundError):

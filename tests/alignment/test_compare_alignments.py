@@ -14,7 +14,7 @@ times = st.lists(
 
 
 @given(times)
-def test_errors_keep_to_their_bounds(differences):
+def test_boundary_errors_keep_to_their_bounds(differences):
     errors = boundary_errors(differences)
     assert abs(errors.bias) <= errors.mae + 1e-9
     assert errors.within_20 <= errors.within_50
@@ -22,12 +22,15 @@ def test_errors_keep_to_their_bounds(differences):
 
 
 @given(times)
-def test_turning_the_comparison_round_turns_only_the_bias(differences):
-    there = boundary_errors(differences)
-    back = boundary_errors([-d for d in differences])
-    assert back.mae == pytest.approx(there.mae)
-    assert back.bias == pytest.approx(-there.bias)
-    assert (back.within_20, back.within_50) == (there.within_20, there.within_50)
+def test_swapping_judged_and_reference_flips_only_the_bias(differences):
+    forward = boundary_errors(differences)
+    backward = boundary_errors([-d for d in differences])
+    assert backward.mae == pytest.approx(forward.mae)
+    assert backward.bias == pytest.approx(-forward.bias)
+    assert (backward.within_20, backward.within_50) == (
+        forward.within_20,
+        forward.within_50,
+    )
 
 
 def test_a_difference_of_exactly_20_ms_is_within_20_ms():
@@ -35,11 +38,11 @@ def test_a_difference_of_exactly_20_ms_is_within_20_ms():
 
 
 @given(st.lists(st.sampled_from("abcd"), max_size=8), st.data())
-def test_pairs_are_equal_words_in_order(words, data):
-    kept = [w for w in words if data.draw(st.booleans())]
-    ours, theirs = ([(w, 0.0, 1.0) for w in side] for side in (words, kept))
+def test_match_words_pairs_equal_words_in_order(words, data):
+    subset = [w for w in words if data.draw(st.booleans())]
+    ours, theirs = ([(w, 0.0, 1.0) for w in side] for side in (words, subset))
     pairs = match_words(ours, theirs)
-    assert all(words[i] == kept[j] for i, j in pairs)
+    assert all(words[i] == subset[j] for i, j in pairs)
     assert all(
         a < c and b < d for (a, b), (c, d) in zip(pairs, pairs[1:], strict=False)
     )
@@ -55,12 +58,12 @@ def test_missing_words_and_utterances_are_counted():
     assert result.both.mae == 50
 
 
-def test_nothing_in_common_is_an_error_that_shows_ids():
+def test_comparing_sets_without_a_common_utterance_is_an_error_that_shows_ids():
     with pytest.raises(ValueError, match="'a', ... and 'b', ..."):
         compare({"a": []}, {"b": []})
 
 
-def test_the_command_prints_a_table(tmp_path, capsys):
+def test_the_comparison_command_prints_a_table(tmp_path, capsys):
     (tmp_path / "a.ctm").write_text("u 1 0.10 0.20 hi\nu 1 0.40 0.20 bo\n")
     (tmp_path / "b.ctm").write_text("u 1 0.12 0.20 HI\nu 1 0.50 0.20 you\n")
     main([str(tmp_path / "a.ctm"), str(tmp_path / "b.ctm")])
@@ -73,7 +76,7 @@ def test_the_command_prints_a_table(tmp_path, capsys):
         main([str(tmp_path / "none"), str(tmp_path / "b.ctm")])
 
 
-def test_a_folder_that_contradicts_itself_is_refused(tmp_path):
+def test_two_files_that_align_an_utterance_differently_are_refused(tmp_path):
     (tmp_path / "a.ctm").write_text("u 1 0.10 0.20 hi\n")
     (tmp_path / "b.ctm").write_text("u 1 0.12 0.20 hi\n")
     with pytest.raises(FormatError, match="'u' is aligned in .*a.ctm.* in .*b.ctm"):

@@ -62,12 +62,12 @@ def layer_model(tmp_path_factory):
 def items(tmp_path):
     rng = np.random.default_rng(0)
     texts = ["Hello, world!", "It’s 1455", "a b c d", "Ünder 日本."]
-    made = []
+    items = []
     for i, (text, seconds) in enumerate(zip(texts, (0.5, 0.8, 0.4, 0.5), strict=True)):
         wav = tmp_path / f"utt-{i}.wav"
         soundfile.write(wav, 0.1 * rng.standard_normal(round(16000 * seconds)), 16000)
-        made.append(AlignmentItem(f"utt-{i}", str(wav), text))
-    return made
+        items.append(AlignmentItem(f"utt-{i}", str(wav), text))
+    return items
 
 
 def emissions(aligner, items):
@@ -114,8 +114,8 @@ def test_every_letter_and_digit_gets_a_time(layer_model, items):
     ):
         assert alignment.kind == "char"
         assert alignment.text == item.text
-        said = {unit.offset for unit in alignment.units}
-        assert {i for i, c in enumerate(item.text) if c.isalnum()} <= said
+        offsets = {unit.offset for unit in alignment.units}
+        assert {i for i, c in enumerate(item.text) if c.isalnum()} <= offsets
         assert alignment.units[-1].end <= alignment.duration
 
 
@@ -136,7 +136,7 @@ def test_long_audio_in_windows_gives_what_one_pass_gives(
     assert (windowed.exp() - whole.exp()).abs().max() < 0.01
 
 
-def test_characters_are_found_where_they_are_emitted(layer_model, items):
+def test_ctc_finds_characters_where_they_are_emitted(layer_model, items):
     aligner = CTCAligner(layer_model)
     aligner._load()
     emission = torch.full((50, len(LETTERS)), -8.0)

@@ -17,30 +17,30 @@ STAR, DELIMITER = 90, 91
 VOCABULARY = {c: i for i, c in enumerate(string.ascii_uppercase + "'")}
 
 
-def spelt(text, delimiter=DELIMITER):
+def spelling_of(text, delimiter=DELIMITER):
     names = {i: c for c, i in VOCABULARY.items()} | {STAR: "*", DELIMITER: "|"}
     spelling = spell(text, VOCABULARY, delimiter, STAR)
     return "".join(names[token] for token in spelling.tokens)
 
 
-def test_case_and_accents_are_the_models():
-    assert spelt("Élan it’s") == "ELAN|IT'S"
+def test_a_spelling_takes_case_and_accents_from_the_model():
+    assert spelling_of("Élan it’s") == "ELAN|IT'S"
 
 
 def test_punctuation_that_the_model_lacks_is_left_out():
-    assert spelt(" Well... (so) -- yes! ") == "WELL|SO|YES"
+    assert spelling_of(" Well... (so) -- yes! ") == "WELL|SO|YES"
 
 
-def test_what_it_cannot_say_is_a_star_for_each_run():
-    assert spelt("in 1455, 日本 x2y") == "IN|*|*|X*Y"
+def test_a_run_of_characters_outside_the_vocabulary_is_one_star():
+    assert spelling_of("in 1455, 日本 x2y") == "IN|*|*|X*Y"
 
 
-def test_letters_are_unknown_that_the_model_has_in_no_form():
+def test_unknown_letters_are_those_the_model_has_in_no_form():
     assert unknown_letters("Élan it’s 1455 -- жд ß ж", VOCABULARY) == [*"жд", "ß", "ж"]
 
 
 def test_a_model_without_word_delimiters_gets_none():
-    assert spelt("a b", delimiter=None) == "AB"
+    assert spelling_of("a b", delimiter=None) == "AB"
 
 
 def test_two_stars_side_by_side_are_two_words_or_broken_by_punctuation():
@@ -65,15 +65,15 @@ def test_spans_are_in_order_and_hold_every_letter_and_digit(text):
 def test_times_are_ordered_and_inside_the_audio_whatever_the_offsets(
     labels, start_offset, end_offset
 ):
-    times, spans, time, place = [], [], 0.0, 0
+    times, spans, time, index = [], [], 0.0, 0
     for frames, characters in labels:
         times.append((time + start_offset, time + frames * 0.02 + end_offset))
-        spans.append((place, place + characters))
+        spans.append((index, index + characters))
         time += frames * 0.02
-        place += characters
-    found = character_times(spans, times, time)
-    assert [i for i, _, _ in found] == list(range(place))
-    edges = [edge for _, start, end in found for edge in (start, end)]
+        index += characters
+    timed_characters = character_times(spans, times, time)
+    assert [i for i, _, _ in timed_characters] == list(range(index))
+    edges = [edge for _, start, end in timed_characters for edge in (start, end)]
     assert edges == sorted(edges)
     assert edges[0] >= 0 and edges[-1] <= time + 1e-6
 

@@ -15,10 +15,10 @@ from ssr_plugin.alignment.record import AlignmentError
 RATE = 16000
 
 
-def sound(path, *parts, rate=RATE):
+def sound(path, *bursts, rate=RATE):
     """Parts of (seconds, loudness): noise in no silence."""
     rng = np.random.default_rng(0)
-    samples = [level * rng.standard_normal(round(s * rate)) for s, level in parts]
+    samples = [level * rng.standard_normal(round(s * rate)) for s, level in bursts]
     soundfile.write(path, np.concatenate(samples), rate)
     return str(path)
 
@@ -30,18 +30,18 @@ def test_letters_share_the_time_from_the_first_to_the_last_sound(tmp_path):
     assert alignment.duration == pytest.approx(2.2)
     assert [unit.text for unit in alignment.units] == ["Ab,", "cd", "efg’h", "12!"]
     times = [(unit.start, unit.end) for unit in alignment.units]
-    wanted = [(0.4, 0.64), (0.64, 0.88), (0.88, 1.36), (1.36, 1.6)]
-    assert np.abs(np.subtract(times, wanted)).max() < 0.021
+    expected = [(0.4, 0.64), (0.64, 0.88), (0.88, 1.36), (1.36, 1.6)]
+    assert np.abs(np.subtract(times, expected)).max() < 0.021
 
 
-def test_loudness_and_noise_below_the_voice_change_nothing(tmp_path):
-    parts = [(0.5, 0.0), (1.0, 0.1), (0.5, 0.0)]
-    texts = [AlignmentItem("a", sound(tmp_path / "a.wav", *parts), "one two")]
+def test_neither_loudness_nor_soft_noise_changes_an_even_alignment(tmp_path):
+    bursts = [(0.5, 0.0), (1.0, 0.1), (0.5, 0.0)]
+    items = [AlignmentItem("a", sound(tmp_path / "a.wav", *bursts), "one two")]
     for i, (voice, noise) in enumerate([(0.001, 0.0), (0.1, 0.0005)]):
-        parts = [(0.5, noise), (1.0, voice), (0.5, noise)]
-        wav = sound(tmp_path / f"{i}.wav", *parts)
-        texts.append(AlignmentItem("a", wav, "one two"))
-    first, *others = EvenAligner().align(texts)
+        bursts = [(0.5, noise), (1.0, voice), (0.5, noise)]
+        wav = sound(tmp_path / f"{i}.wav", *bursts)
+        items.append(AlignmentItem("a", wav, "one two"))
+    first, *others = EvenAligner().align(items)
     assert all(other == first for other in others)
 
 
@@ -60,19 +60,19 @@ def test_what_cannot_be_aligned_is_an_error_of_that_utterance(tmp_path):
         AlignmentItem("gone", "gone.wav", "hello"),
         AlignmentItem("silent", silent, "hello"),
     ]
-    found = EvenAligner().align(items)
-    assert [isinstance(each, AlignmentError) for each in found] == [0, 1, 1, 1]
-    assert str(found[1]) == "mute: no letter or digit in '... -'"
-    assert str(found[2]) == "gone: there is no audio file gone.wav"
-    assert str(found[3]) == f"silent: nothing but silence in '{silent}'"
+    results = EvenAligner().align(items)
+    assert [isinstance(result, AlignmentError) for result in results] == [0, 1, 1, 1]
+    assert str(results[1]) == "mute: no letter or digit in '... -'"
+    assert str(results[2]) == "gone: there is no audio file gone.wav"
+    assert str(results[3]) == f"silent: nothing but silence in '{silent}'"
 
 
-def test_it_is_made_by_name_and_cached(tmp_path):
+def test_the_even_aligner_is_made_by_name_and_cached(tmp_path):
     wav = sound(tmp_path / "a.wav", (0.5, 0.1))
     aligner = build.aligner("even")
     items = [AlignmentItem("a", wav, "日本 hello")]
-    found, problems = align(items, aligner, tmp_path / "cache", num_workers=1)
-    assert [unit.text for unit in found["a"].units] == ["日本", "hello"]
+    alignments, problems = align(items, aligner, tmp_path / "cache", num_workers=1)
+    assert [unit.text for unit in alignments["a"].units] == ["日本", "hello"]
     assert not len(problems)
 
 
@@ -82,10 +82,10 @@ def test_it_is_made_by_name_and_cached(tmp_path):
 )
 def test_sound_lies_inside_the_audio_and_around_the_loudest_sample(samples, size):
     samples = np.array(samples)
-    found = first_and_last_sound(samples, 10, step=size / 10)
+    sound_times = first_and_last_sound(samples, 10, step=size / 10)
     if not samples.any():
-        assert found is None
+        assert sound_times is None
         return
-    start, end = np.round(10 * np.array(found)).astype(int)
+    start, end = np.round(10 * np.array(sound_times)).astype(int)
     assert 0 <= start < end <= len(samples)
     assert not (samples[:start] >= 0.5).any() and not (samples[end:] >= 0.5).any()

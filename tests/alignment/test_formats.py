@@ -70,17 +70,17 @@ def test_a_broken_line_of_a_ctm_is_named(tmp_path):
         read_file(tmp_path / "all.ctm")
 
 
-LISTED = [list(word) for word in WORDS]
-NAMED = [{"word": w, "start": s, "end": e} for w, s, e in WORDS]
+AS_LISTS = [list(word) for word in WORDS]
+AS_DICTS = [{"word": w, "start": s, "end": e} for w, s, e in WORDS]
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        LISTED,
-        NAMED,
-        {"id": "utt-1", "words": LISTED},
-        [{"id": "utt-1", "words": NAMED}],
+        AS_LISTS,
+        AS_DICTS,
+        {"id": "utt-1", "words": AS_LISTS},
+        [{"id": "utt-1", "words": AS_DICTS}],
         {"words": [{"text": w, "start": s, "end": e} for w, s, e in WORDS]},
     ],
 )
@@ -118,7 +118,7 @@ def test_lhotse_supervisions_count_from_the_start_of_the_utterance(tmp_path):
     assert (timed.id, timed.text, timed.units) == ("utt-1", "Hello, world!", WORDS)
 
 
-def test_without_lhotse_the_mend_is_named(tmp_path, monkeypatch):
+def test_without_lhotse_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "lhotse", None)
     (tmp_path / "s.jsonl").write_text('{"id": "a", "recording_id": "r"}\n')
     with pytest.raises(ImportError, match="pip install lhotse"):

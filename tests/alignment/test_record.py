@@ -52,12 +52,12 @@ def test_a_record_without_a_field_is_refused_by_name():
         Alignment.from_json(fields)
 
 
-def test_json_gives_back_what_it_was_given():
+def test_an_alignment_survives_json():
     alignment = two_words()
     assert Alignment.from_json(alignment.to_json()) == alignment
 
 
-def test_the_first_place_where_text_and_alignment_part_is_named():
+def test_locate_names_the_first_character_where_text_and_units_differ():
     with pytest.raises(AlignmentError, match="utt-9.*at character 4: .*cat sat"):
         locate("utt-9", "The cat sat", ["the", "dog", "sat"])
     with pytest.raises(AlignmentError, match="utt-9.*at character 8: .*nothing more"):
@@ -84,24 +84,24 @@ def test_an_unknown_word_ends_where_the_next_unit_can_be_read():
 
 
 @given(st.lists(words, min_size=1, max_size=6), st.data())
-def test_any_spelling_of_the_same_words_is_found_in_order(spelt, data):
+def test_locate_finds_any_spelling_of_the_words_in_order(spellings, data):
     gaps = data.draw(
         st.lists(
             st.sampled_from([" ", ", ", " -- ", "... "]),
-            min_size=len(spelt),
-            max_size=len(spelt),
+            min_size=len(spellings),
+            max_size=len(spellings),
         )
     )
-    text = "".join(word + gap for word, gap in zip(spelt, gaps, strict=True))
-    units = [word.upper().replace("’", "'") for word in spelt]
-    place = 0
-    for word, span in zip(spelt, locate("utt-1", text, units), strict=True):
-        place = text.index(word, place)
+    text = "".join(word + gap for word, gap in zip(spellings, gaps, strict=True))
+    units = [word.upper().replace("’", "'") for word in spellings]
+    index = 0
+    for word, span in zip(spellings, locate("utt-1", text, units), strict=True):
+        index = text.index(word, index)
         if span is None:
             assert not word.strip("'’")
         else:
             assert text[slice(*span)] == word.strip("'’")
-        place += len(word)
+        index += len(word)
 
 
 @given(

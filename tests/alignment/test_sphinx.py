@@ -14,7 +14,7 @@ from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.alignment.compare_alignments import compare
 from ssr_plugin.alignment.formats import read_file
 from ssr_plugin.alignment.record import Alignment, AlignmentError
-from ssr_plugin.alignment.sphinx import FEWEST_WORDS, SphinxAligner
+from ssr_plugin.alignment.sphinx import MIN_WORDS, SphinxAligner
 from ssr_plugin.data.manifest import write_manifest
 from ssr_plugin.training.data_pipeline import align_rows
 
@@ -37,8 +37,8 @@ def test_an_unknown_word_and_a_number_do_not_fail_the_utterance(aligner, tmp_pat
     text = "The “Sweynheim” press, in 1455: naïveté"
     (alignment,) = aligner.align([AlignmentItem("utt-1", wav, text)])
     assert isinstance(alignment, Alignment)
-    spelt = [unit.text for unit in alignment.units]
-    assert spelt == ["The", "Sweynheim", "press", "in", "1455", "naïveté"]
+    unit_texts = [unit.text for unit in alignment.units]
+    assert unit_texts == ["The", "Sweynheim", "press", "in", "1455", "naïveté"]
     assert alignment.text == text
     assert alignment.units[-1].end <= alignment.duration == 3.0
 
@@ -86,8 +86,8 @@ def test_times_do_not_depend_on_what_was_aligned_before(aligner, tmp_path):
         AlignmentItem("a", loud, "one two zyxel"),
         AlignmentItem("b", quiet, "three zyxel four"),
     ]
-    there = aligner.align(items)
-    assert SphinxAligner().align(items[::-1])[::-1] == there
+    alignments = aligner.align(items)
+    assert SphinxAligner().align(items[::-1])[::-1] == alignments
 
 
 def test_an_aligner_that_has_worked_can_be_sent_to_another_process(aligner, tmp_path):
@@ -132,29 +132,29 @@ def test_letters_that_english_has_no_sounds_for_are_refused(aligner, tmp_path, t
     error, alignment = aligner.align(items)
     assert isinstance(error, AlignmentError) and isinstance(alignment, Alignment)
     letters = {c for c in text if c.isalpha() and not c.isascii()}
-    named = error.reason.partition("its letters '")[2].partition("'")[0]
-    assert set(named) == letters and len(named) == len(letters)
+    refused = error.reason.partition("its letters '")[2].partition("'")[0]
+    assert set(refused) == letters and len(refused) == len(letters)
     assert all(name in error.reason for name in ("ctc", "files", "even", "unity2"))
 
 
 @pytest.mark.parametrize("text", [GERMAN, FRENCH, SPANISH, DUTCH])
-def test_a_corpus_in_another_language_is_doubted(aligner, text):
+def test_pocketsphinx_doubts_a_corpus_in_another_language(aligner, text):
     doubt = aligner.doubt([ENGLISH[:40], *text.split(".")])
     assert "another language" in doubt and "ctc with a model of it" in doubt
 
 
-def test_english_is_not_doubted_nor_what_is_too_short_to_tell(aligner):
+def test_pocketsphinx_doubts_neither_english_nor_texts_of_few_words(aligner):
     assert (
         aligner.doubt([ENGLISH, ENGLISH.upper(), "It’s 1455 -- Mr. Rumpelstilzchen"])
         is None
     )
-    few = GERMAN.split()[: FEWEST_WORDS - 1]
+    few = GERMAN.split()[: MIN_WORDS - 1]
     assert aligner.doubt([" ".join(few)]) is None
     assert aligner.doubt([" ".join(few), "Müller"])
     assert aligner.doubt([]) is None
 
 
-def test_words_that_it_has_guessed_are_doubted_like_others(tmp_path):
+def test_pocketsphinx_doubts_words_it_has_guessed_like_any_unknown_word(tmp_path):
     used = SphinxAligner()
     used.align([AlignmentItem("a", noise(tmp_path / "a.wav", 9.0), GERMAN)])
     assert used.doubt([GERMAN]) == SphinxAligner().doubt([GERMAN])
@@ -165,8 +165,8 @@ def german(tmp_path):
     """A manifest's rows: three sentences of German, and noise that is not said so."""
     cache._warn_once.cache_clear()
     wav = noise(tmp_path / "a.wav", 6.0)
-    parts = GERMAN.split(", ")
-    return {f"utt-{i}": {"wav": wav, "wrd": text} for i, text in enumerate(parts)}
+    clauses = GERMAN.split(", ")
+    return {f"utt-{i}": {"wav": wav, "wrd": text} for i, text in enumerate(clauses)}
 
 
 def warnings(caplog):
@@ -186,37 +186,37 @@ def test_a_recipe_warns_once_of_a_corpus_in_another_language(german, tmp_path, c
     assert len(warnings(caplog)) == 1
 
 
-def test_the_module_warns_of_what_is_in_the_cache_and_of_a_shard(
+def test_align_manifest_warns_of_another_language_for_shards_and_cached_alignments(
     german, tmp_path, caplog
 ):
     rows = [(name, 6.0, row["wav"], "s", row["wrd"]) for name, row in german.items()]
     write_manifest(tmp_path / "a.csv", rows)
     line = [str(tmp_path / "a.csv"), "--cache_folder", str(tmp_path / "cache")]
     line += ["--num_workers", "1", "--max_skipped_share", "1"]
-    said = []
+    messages = []
     for shard in ("1/2", "1/1", "1/1"):
         cache._warn_once.cache_clear()
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             main([*line, "--shard", shard])
-        said += warnings(caplog)
+        messages += warnings(caplog)
     # Judged over the whole, so that all say the same.
-    assert len(said) == 3 and len(set(said)) == 1
+    assert len(messages) == 3 and len(set(messages)) == 1
 
 
 CORPUS = pathlib.Path(__file__).parents[2] / "recipes" / "sample" / "corpus"
 
 
 @pytest.mark.skipif(not CORPUS.exists(), reason="the bundled sample is not here")
-def test_on_speech_it_agrees_with_the_synthesiser_and_with_its_own_case(aligner):
+def test_pocketsphinx_on_lower_case_text_agrees_with_the_synthesisers_times(aligner):
     record = next(CORPUS.glob("alignments/dev*.jsonl"))
     truth = {timed.id: timed for timed in read_file(record)[:2]}
     items = [
         AlignmentItem(id, str(next(CORPUS.rglob(f"{id}.*"))), timed.text.lower())
         for id, timed in truth.items()
     ]
-    found = aligner.align(items)
-    words = {a.id: [(u.text, u.start, u.end) for u in a.units] for a in found}
+    alignments = aligner.align(items)
+    words = {a.id: [(u.text, u.start, u.end) for u in a.units] for a in alignments}
     result = compare(words, {id: timed.words() for id, timed in truth.items()})
     assert result.missing == 0
     assert result.both.mae < 60

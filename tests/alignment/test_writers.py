@@ -22,7 +22,7 @@ def alignments(draw):
 
 
 @given(alignment=alignments())
-def test_words_and_times_come_back(alignment, tmp_path_factory):
+def test_ctm_and_textgrid_keep_words_and_times(alignment, tmp_path_factory):
     folder = tmp_path_factory.mktemp("written")
     (folder / "all.ctm").write_text(to_ctm(alignment), encoding="utf-8")
     write_textgrid(folder / "utt-1.TextGrid", alignment)
@@ -30,14 +30,14 @@ def test_words_and_times_come_back(alignment, tmp_path_factory):
     for path in folder.iterdir():
         (timed,) = read_file(path)
         assert timed.id == "utt-1"
-        found = timed.words()
-        assert [word for word, *_ in found] == [word for word, *_ in expected]
-        times = [time for _, *both in found for time in both]
-        wanted = [time for _, *both in expected for time in both]
-        assert times == pytest.approx(wanted, abs=2e-3)
+        read_words = timed.words()
+        assert [word for word, *_ in read_words] == [word for word, *_ in expected]
+        times = [time for _, *both in read_words for time in both]
+        expected_times = [time for _, *both in expected for time in both]
+        assert times == pytest.approx(expected_times, abs=2e-3)
 
 
-def test_characters_are_written_as_words():
+def test_writers_join_characters_to_words():
     units = tuple(
         Unit(c, i / 10, (i + 1) / 10, i) for i, c in enumerate("ab d") if i != 2
     )

@@ -62,7 +62,7 @@ def error(*line):
 # --- The command itself ------------------------------------------------------------
 
 
-def test_help_loads_no_torch():
+def test_the_help_of_a_command_loads_no_torch():
     code = (
         "import sys\nfrom ssr_plugin.cli import main\n"
         "try: main(['transcribe', '--help'])\nexcept SystemExit: pass\n"
@@ -72,21 +72,21 @@ def test_help_loads_no_torch():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_help_shows_how_it_is_used(command, capsys):
+def test_the_help_of_each_command_has_an_example(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])
     assert stopped.value.code == 0
     assert f"\n  ssr {command} " in capsys.readouterr().out
 
 
-def test_the_package_brings_the_command():
+def test_the_package_installs_the_command_ssr():
     setup = configparser.ConfigParser()
     setup.read(pathlib.Path(__file__).parents[2] / "setup.cfg")
     scripts = setup["options.entry_points"]["console_scripts"].split("\n")
     assert "ssr = ssr_plugin.cli:main" in scripts
 
 
-def test_python_m_is_the_same_command(monkeypatch, capsys):
+def test_python_m_ssr_plugin_is_the_command_ssr(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["ssr", "--version"])
     with pytest.raises(SystemExit):
         runpy.run_module("ssr_plugin", run_name="__main__")
@@ -94,14 +94,16 @@ def test_python_m_is_the_same_command(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("line", [[], ["transcribe"], ["listen"], ["align", "--x"]])
-def test_a_line_that_makes_no_sense_ends_with_the_usage(line, capsys):
+def test_a_malformed_command_line_ends_with_the_usage(line, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(line)
     assert stopped.value.code == 2
     assert "usage: ssr" in capsys.readouterr().err
 
 
-def test_a_reader_that_has_had_enough_is_no_error(talks, tiny_speech_lm_folder):
+def test_align_ends_without_traceback_when_its_reader_closes_the_pipe(
+    talks, tiny_speech_lm_folder
+):
     line = f"-m ssr_plugin align {talks} --aligner even --format text"
     process = subprocess.Popen(
         [sys.executable, *line.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -114,21 +116,23 @@ def test_a_reader_that_has_had_enough_is_no_error(talks, tiny_speech_lm_folder):
 # --- Which recordings --------------------------------------------------------------
 
 
-def test_folders_globs_and_files_are_meant(ssr, talks):
+def test_transcribe_takes_folders_globs_and_files(ssr, talks):
     a, b = talks / "a.wav", talks / "more" / "b.flac"
     for names in ([talks], [a, b], [f"{talks}/**/*"], [a, talks / "more"]):
         _, lines = ssr("transcribe", *names)
         assert [line.split("\t")[0] for line in lines] == [str(a), str(b)]
 
 
-def test_a_place_without_recordings_is_an_error(tmp_path, tiny_speech_lm_folder):
+def test_a_folder_or_glob_without_recordings_is_an_error(
+    tmp_path, tiny_speech_lm_folder
+):
     for name in (tmp_path, tmp_path / "*.wav"):
         message = error("transcribe", name, "--model", tiny_speech_lm_folder)
         assert message == f"error: there are no audio files in '{name}'"
 
 
 @pytest.mark.parametrize("command", ["transcribe", "generate", "embed", "export"])
-def test_what_cannot_be_read_is_named_and_the_rest_goes_on(
+def test_recordings_that_cannot_be_read_are_named_and_the_rest_goes_on(
     ssr, talks, command, caplog, tmp_path
 ):
     (talks / "bad.wav").write_text("no audio")
@@ -204,7 +208,7 @@ def test_a_dash_is_the_recording_on_standard_input(ssr, lm, talks, give, name):
     assert json.loads(line) == json.loads(other) | {"path": "-"}
 
 
-def test_a_dash_goes_anywhere_among_files(ssr, talks, give):
+def test_a_dash_may_stand_anywhere_among_files(ssr, talks, give):
     give((talks / "a.wav").read_bytes())
     _, lines = ssr("transcribe", talks / "more", "-")
     paths, texts = zip(*(line.split("\t") for line in lines), strict=True)
@@ -213,13 +217,13 @@ def test_a_dash_goes_anywhere_among_files(ssr, talks, give):
     assert lines[0].split("\t")[1] == texts[1]
 
 
-def test_a_dash_fills_a_place_of_a_prompt(ssr, talks, give):
+def test_a_dash_fills_a_slot_of_a_prompt(ssr, talks, give):
     line = ["--prompt", "the {audio} cat {audio}", "--max-new-tokens", 5, "--json"]
     a, b = talks / "a.wav", talks / "more" / "b.flac"
     expected = json.loads(ssr("generate", a, b, *line)[1][0])
     give(a.read_bytes())
-    found = json.loads(ssr("generate", "-", b, *line)[1][0])
-    assert found == {"paths": ["-", str(b)], "text": expected["text"]}
+    result = json.loads(ssr("generate", "-", b, *line)[1][0])
+    assert result == {"paths": ["-", str(b)], "text": expected["text"]}
     give(b.read_bytes())
     (request,) = ssr("export", a, "-", "--prompt", "the {audio} cat {audio}")[1]
     (other,) = ssr("export", a, b, "--prompt", "the {audio} cat {audio}")[1]
@@ -255,7 +259,7 @@ def test_a_dash_without_a_transcript_is_named(ssr, talks, give, caplog):
 @pytest.mark.parametrize(
     "line", [["transcribe", "-"], ["align", "-", "--aligner", "even", "--text", "a"]]
 )
-def test_what_comes_in_that_is_no_audio_is_named_by_a_dash(ssr, give, caplog, line):
+def test_standard_input_that_is_no_audio_is_named_by_a_dash(ssr, give, caplog, line):
     for content in (b"", b"no audio"):
         give(content)
         caplog.clear()
@@ -263,7 +267,7 @@ def test_what_comes_in_that_is_no_audio_is_named_by_a_dash(ssr, give, caplog, li
         assert "skipped -: cannot read - (libsndfile: " in caplog.text
 
 
-def test_standard_input_is_read_once(tiny_speech_lm_folder):
+def test_two_dashes_are_refused(tiny_speech_lm_folder):
     for line in (["transcribe", "-", "-"], ["align", "-", "-"]):
         assert "only once" in error(*line)
 
@@ -274,19 +278,19 @@ def test_an_m4a_comes_in_through_a_pipe(talks, tiny_speech_lm_folder, convert_au
     line += ["--model", tiny_speech_lm_folder, "--device", "cpu"]
     piped = subprocess.run([*line, "-"], input=path.read_bytes(), capture_output=True)
     assert piped.returncode == 0, piped.stderr.decode()
-    named = subprocess.run([*line, path], capture_output=True, check=True)
-    assert json.loads(piped.stdout) == json.loads(named.stdout) | {"path": "-"}
+    by_path = subprocess.run([*line, path], capture_output=True, check=True)
+    assert json.loads(piped.stdout) == json.loads(by_path.stdout) | {"path": "-"}
 
 
 # --- The model ---------------------------------------------------------------------
 
 
-def test_without_a_model_it_says_how_to_make_one(tmp_path, monkeypatch):
+def test_a_missing_default_model_says_how_to_train_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "hparams/distill.yaml" in error("transcribe", "a.wav")
 
 
-def test_a_device_that_is_not_there_is_named(tiny_speech_lm_folder, talks):
+def test_an_unknown_device_or_dtype_is_named(tiny_speech_lm_folder, talks):
     line = ["transcribe", talks, "--model", tiny_speech_lm_folder]
     assert "--device tpu9: " in error(*line, "--device", "tpu9")
     assert "it may be float32" in error(*line, "--dtype", "int8")
@@ -295,11 +299,11 @@ def test_a_device_that_is_not_there_is_named(tiny_speech_lm_folder, talks):
 # --- transcribe --------------------------------------------------------------------
 
 
-def test_one_recording_is_its_text_alone(ssr, lm, talks):
+def test_transcribe_prints_the_text_alone_for_one_recording(ssr, lm, talks):
     assert ssr("transcribe", talks / "a.wav") == (0, [lm.transcribe(talks / "a.wav")])
 
 
-def test_json_tells_all_that_is_known(ssr, lm, talks):
+def test_transcribe_json_has_all_fields_of_the_speech(ssr, lm, talks):
     _, lines = ssr("transcribe", talks, "--json")
     speech = lm.embed(talks / "more" / "b.flac", lm_fusion=True)
     record = json.loads(lines[1])
@@ -329,7 +333,7 @@ def test_lm_fusion_is_on_in_transcribe_and_off_in_embed(ssr, talks, tmp_path):
     }
 
 
-def test_times_are_those_of_words(ssr, lm, talks):
+def test_transcribe_times_are_those_of_words(ssr, lm, talks):
     _, lines = ssr("transcribe", talks / "a.wav", "--times")
     starts, ends, words = zip(*(line.split("\t") for line in lines), strict=True)
     speech = lm.embed(talks / "a.wav", lm_fusion=True)
@@ -337,7 +341,7 @@ def test_times_are_those_of_words(ssr, lm, talks):
     assert float(starts[0]) == speech.starts[0] and float(ends[-1]) == speech.ends[-1]
 
 
-def test_with_a_prompt_the_llm_writes(ssr, lm, talks):
+def test_transcribe_with_a_prompt_prints_what_the_llm_writes(ssr, lm, talks):
     options = {"max_new_tokens": 4, "do_sample": False}
     expected = lm.transcribe(talks / "a.wav", prompt="\nthe", **options)
     line = [talks / "a.wav", "--prompt", r"\nthe", "--max-new-tokens", 4]
@@ -348,7 +352,7 @@ def test_with_a_prompt_the_llm_writes(ssr, lm, talks):
 # --- generate ----------------------------------------------------------------------
 
 
-def test_recordings_fill_the_places_of_the_prompt_in_order(ssr, lm, talks):
+def test_recordings_fill_the_slots_of_a_prompt_in_order(ssr, lm, talks):
     a, b = talks / "a.wav", talks / "more" / "b.flac"
     expected = lm.generate(
         ["the ", a, "\ncat ", b, " sat"], max_new_tokens=5, do_sample=False
@@ -360,20 +364,20 @@ def test_recordings_fill_the_places_of_the_prompt_in_order(ssr, lm, talks):
     assert json.loads(record) == {"paths": [str(a), str(b)], "text": expected}
 
 
-def test_more_recordings_make_more_prompts(ssr, talks):
+def test_more_recordings_than_slots_make_more_prompts(ssr, talks):
     line = ["--prompt", "the {audio}", "--max-new-tokens", 5, "--json"]
     _, lines = ssr("generate", talks, *line)
     alone = [ssr("generate", p, *line)[1][0] for p in (talks / "a.wav", talks / "more")]
     assert lines == alone
 
 
-def test_a_prompt_needs_no_recording(ssr, lm):
+def test_generate_takes_a_prompt_without_recordings(ssr, lm):
     expected = lm.generate("the cat", max_new_tokens=5, do_sample=False)
     line = ["--prompt", "the cat", "--max-new-tokens", 5]
     assert ssr("generate", *line) == (0, [expected])
 
 
-def test_files_and_places_must_come_out_even(talks):
+def test_the_number_of_files_must_be_a_multiple_of_the_slots(talks):
     message = error("generate", talks / "a.wav", "--prompt", "{audio}{audio}")
     assert "1 recordings for the 2 places" in message
     assert "0 recordings for the 1 places" in error("generate", "--prompt", "{audio}")
@@ -381,14 +385,16 @@ def test_files_and_places_must_come_out_even(talks):
     assert "--stream is for one prompt, and there are 2" in message
 
 
-def test_what_is_drawn_is_the_same_again_with_the_same_seed(ssr):
+def test_generate_draws_the_same_text_with_the_same_seed(ssr):
     line = ["--prompt", "the", "--max-new-tokens", 20, "--temperature", 5]
     first = ssr("generate", *line, "--seed", 1)
     assert ssr("generate", *line, "--seed", 1) == first
     assert ssr("generate", *line, "--seed", 2) != first
 
 
-def test_a_chat_is_the_users_turn(ssr, talks, tiny_llm_folder, tmp_path):
+def test_generate_chat_makes_the_prompt_the_users_turn(
+    ssr, talks, tiny_llm_folder, tmp_path
+):
     llm = shutil.copytree(tiny_llm_folder, tmp_path / "llm")
     template = "{% for m in messages %}the {{ m.content }} cat{% endfor %}"
     (llm / "chat_template.jinja").write_text(template)
@@ -398,19 +404,21 @@ def test_a_chat_is_the_users_turn(ssr, talks, tiny_llm_folder, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["generate", "export"])
-def test_without_a_template_there_is_no_chat_and_nothing_is_read(
+def test_chat_without_a_template_is_refused_before_audio_is_read(
     talks, tiny_speech_lm_folder, monkeypatch, command
 ):
     monkeypatch.setattr(SpeechLM, "embed_each", pytest.fail)
     line = [talks / "a.wav", "--prompt", "{audio}", "--model", tiny_speech_lm_folder]
-    told = error(command, *line, "--chat")
-    assert re.fullmatch(r"error: --chat: the LLM '.*' has no chat template: .*", told)
+    message = error(command, *line, "--chat")
+    assert re.fullmatch(
+        r"error: --chat: the LLM '.*' has no chat template: .*", message
+    )
 
 
 # --- align -------------------------------------------------------------------------
 
 
-def test_words_are_printed_with_their_times(ssr, talks):
+def test_align_prints_words_with_their_times(ssr, talks):
     line = [talks / "a.wav", "--aligner", "even"]
     status, lines = ssr("align", *line)
     assert status == 0
@@ -420,7 +428,7 @@ def test_words_are_printed_with_their_times(ssr, talks):
 
 
 @pytest.mark.parametrize("form", ["json", "ctm", "textgrid"])
-def test_what_is_written_is_read_again(ssr, talks, tmp_path, form):
+def test_files_that_align_writes_are_read_again(ssr, talks, tmp_path, form):
     ssr("align", talks, "--aligner=even", "--format", form, "--output", tmp_path / "x")
     paths = sorted((tmp_path / "x").iterdir())
     assert [path.stem for path in paths] == ["a", "b"]
@@ -429,7 +437,7 @@ def test_what_is_written_is_read_again(ssr, talks, tmp_path, form):
     assert [word for word, *_ in timed.words()] == ["the", "cat", "sat"]
 
 
-def test_many_are_told_apart_by_their_path(ssr, talks):
+def test_align_prints_the_path_before_the_words_of_many_recordings(ssr, talks):
     _, lines = ssr("align", talks, "--aligner", "even")
     assert {line.split("\t")[0] for line in lines} == {
         str(talks / "a.wav"),
@@ -437,7 +445,7 @@ def test_many_are_told_apart_by_their_path(ssr, talks):
     }
 
 
-def test_pocketsphinx_needs_no_options(ssr, talks):
+def test_align_with_pocketsphinx_needs_no_options(ssr, talks):
     status, lines = ssr("align", talks / "a.wav", "--num-workers", 1)
     assert status == 0 and len(lines) == 3
 
@@ -465,7 +473,7 @@ def test_a_recording_that_cannot_be_aligned_is_named(ssr, talks, caplog):
     assert f"cannot read {talks / 'bad.wav'} (" in caplog.text
 
 
-def test_options_of_the_aligner_reach_it(talks):
+def test_aligner_options_reach_the_aligner(talks):
     line = ["align", talks, "--aligner", "ctc", "--aligner-option"]
     assert "/no/such" in error(*line, "source=/no/such/model")
     assert "has no option 'speed'" in error(*line, "speed=9")
@@ -473,7 +481,7 @@ def test_options_of_the_aligner_reach_it(talks):
     assert "unknown aligner 'mfa'" in error("align", talks, "--aligner", "mfa")
 
 
-def test_what_cannot_be_written_apart_is_refused(talks, tmp_path):
+def test_align_refuses_outputs_that_cannot_be_told_apart(talks, tmp_path):
     assert "--text is the transcript of one" in error("align", talks, "--text", "a")
     assert "give --output" in error("align", talks, "--format", "textgrid")
     shutil.copy(talks / "a.wav", talks / "more" / "a.wav")
@@ -484,16 +492,18 @@ def test_what_cannot_be_written_apart_is_refused(talks, tmp_path):
 # --- embed, export -----------------------------------------------------------------
 
 
-def test_vectors_are_kept_and_read_again(ssr, lm, talks, tmp_path):
+def test_vectors_that_embed_writes_are_read_again(ssr, lm, talks, tmp_path):
     path = tmp_path / "all.safetensors"
     assert ssr("embed", talks, "--output", path) == (0, [])
-    kept = load_speech(path)
-    for name, speech in kept.items():
+    speeches = load_speech(path)
+    for name, speech in speeches.items():
         assert torch.allclose(speech.vectors, lm.embed(name).vectors, atol=1e-4)
-    assert list(kept) == [str(talks / "a.wav"), str(talks / "more" / "b.flac")]
+    assert list(speeches) == [str(talks / "a.wav"), str(talks / "more" / "b.flac")]
 
 
-def test_where_nothing_can_be_read_nothing_is_written(tmp_path, tiny_speech_lm_folder):
+def test_embed_and_export_write_nothing_if_no_recording_can_be_read(
+    tmp_path, tiny_speech_lm_folder
+):
     line = [tmp_path / "no.wav", "--model", tiny_speech_lm_folder]
     line += ["--output", tmp_path / "out.safetensors"]
     assert "nothing is written" in error("embed", *line)
@@ -501,7 +511,7 @@ def test_where_nothing_can_be_read_nothing_is_written(tmp_path, tiny_speech_lm_f
     assert not list(tmp_path.iterdir())
 
 
-def test_prompts_are_exported_as_a_file_or_as_requests(ssr, lm, talks, tmp_path):
+def test_export_writes_prompts_as_a_file_or_as_requests(ssr, lm, talks, tmp_path):
     line = [talks, "--prompt", r"the {audio}\n", "--max-new-tokens", 9]
     ssr("export", *line, "--output", tmp_path / "prompts.safetensors")
     expected = lm.embed_prompts(["the ", talks / "more" / "b.flac", "\n"])

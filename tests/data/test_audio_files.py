@@ -8,14 +8,14 @@ import torch
 from ssr_plugin.data.audio import AudioError, read_audio
 
 
-def test_channels_are_averaged(tmp_path):
+def test_read_audio_averages_channels(tmp_path):
     soundfile.write(tmp_path / "a.flac", np.tile([[0.5, -0.25]], (100, 1)), 16000)
     wav = read_audio(tmp_path / "a.flac", 16000)
     assert wav.dtype == torch.float32
     torch.testing.assert_close(wav, torch.full((100,), 0.125), atol=1e-4, rtol=0)
 
 
-def test_another_rate_is_resampled_and_keeps_its_pitch(tmp_path):
+def test_read_audio_resamples_another_rate_and_keeps_its_pitch(tmp_path):
     time = np.arange(22050) / 22050
     soundfile.write(tmp_path / "a.wav", 0.5 * np.sin(2 * np.pi * 440 * time), 22050)
     wav = read_audio(tmp_path / "a.wav", 16000)
@@ -24,7 +24,7 @@ def test_another_rate_is_resampled_and_keeps_its_pitch(tmp_path):
     assert np.abs(np.fft.rfft(wav.numpy())).argmax() == 440
 
 
-def test_another_rate_is_refused_if_asked(tmp_path):
+def test_read_audio_refuses_another_rate_if_asked(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(10), 8000)
     with pytest.raises(AudioError, match=r"a\.wav is sampled at 8000 Hz, not 16000"):
         read_audio(tmp_path / "a.wav", 16000, resample=False)

@@ -9,7 +9,7 @@ from ssr_plugin.data.audio_headers import audio_duration, audio_files
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3", ".aiff"])
 @pytest.mark.parametrize("sample_rate", [16000, 44100])
-def test_the_length_does_not_depend_on_the_file_type(
+def test_audio_duration_does_not_depend_on_the_file_type(
     tmp_path, write_audio, suffix, sample_rate
 ):
     path = write_audio(tmp_path / f"a{suffix}", 0.75, sample_rate)
@@ -17,7 +17,7 @@ def test_the_length_does_not_depend_on_the_file_type(
     assert audio_duration(str(path)) == pytest.approx(0.75, abs=1e-3)
 
 
-def test_opus_is_read(tmp_path):
+def test_audio_duration_reads_opus(tmp_path):
     path = tmp_path / "a.opus"
     soundfile.write(path, [0.0] * 8000, 16000, format="OGG", subtype="OPUS")
     assert audio_files(tmp_path) == [path]
@@ -41,12 +41,14 @@ def test_a_flac_stream_whose_header_has_no_length_is_refused(open_flac, no_ffmpe
             read(str(open_flac))
 
 
-def test_audio_duration_of_such_a_stream_is_known_by_ffmpeg(open_flac, convert_audio):
+def test_audio_duration_of_a_flac_stream_without_a_length_is_found_by_ffmpeg(
+    open_flac, convert_audio
+):
     assert audio_duration(str(open_flac)) == 0.75
     assert len(read_audio(open_flac, 16000)) == 12000
 
 
-def test_what_is_no_audio_is_refused(tmp_path):
+def test_audio_duration_refuses_what_is_no_audio(tmp_path):
     (tmp_path / "a.wav").write_text("no audio")
     with pytest.raises(AudioError, match=r"a\.wav"):
         audio_duration(str(tmp_path / "a.wav"))

@@ -13,7 +13,7 @@ def read(folder, split="train", **options):
     "header",
     ["ID,wav,spk_id,wrd", "id,path,speaker,sentence", "utt_id, Audio ,client_id,TEXT"],
 )
-def test_the_column_names_in_common_use_are_understood(tmp_path, header):
+def test_csv_data_sets_know_the_column_names_in_common_use(tmp_path, header):
     (tmp_path / "train.csv").write_text(f"{header}\na,x/a.flac,anna,good morning\n")
     wav = str(tmp_path / "x" / "a.flac")
     assert read(tmp_path) == [Utterance("a", wav, "good morning", "anna")]
@@ -38,7 +38,7 @@ def test_each_csv_file_is_a_split(tmp_path):
     assert [utterance.id for utterance in read(tmp_path, "dev")] == ["dev"]
 
 
-def test_a_split_column_goes_before_the_file_name(tmp_path):
+def test_a_split_column_beats_the_file_name(tmp_path):
     rows = "wav,text,split\na.wav,yes,train\nb.wav,no,test\nc.wav,well,\n"
     (tmp_path / "all.csv").write_text(rows)
     assert CSVDataSet(tmp_path).splits() == ["all", "test", "train"]
@@ -64,7 +64,7 @@ def test_a_short_row_has_no_transcript(tmp_path):
     assert read(tmp_path)[0].text is None
 
 
-def test_a_missing_column_names_file_and_mend(tmp_path):
+def test_a_missing_column_names_the_file_and_what_to_do(tmp_path):
     (tmp_path / "train.csv").write_text("wav,words\na.wav,yes\n")
     message = r"train\.csv has no column for 'text' .*there are: wav, words.*columns="
     with pytest.raises(ValueError, match=message):
@@ -88,7 +88,7 @@ def test_a_malformed_row_names_file_and_line(tmp_path, row):
         CSVDataSet(tmp_path)
 
 
-def test_a_folder_without_csv_and_no_folder_are_told_apart(tmp_path):
+def test_a_folder_without_csv_and_a_missing_folder_give_different_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"data_folder: no \*\.csv file in"):
         CSVDataSet(tmp_path)
     with pytest.raises(FileNotFoundError, match="data_folder: there is no '.*nowhere'"):

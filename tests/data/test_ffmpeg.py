@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ssr_plugin.alignment.aligner_audio import read_audio as read_for_aligner
+from ssr_plugin.alignment.aligner_audio import read_item_audio
 from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.data.audio import AudioError, read_audio
 from ssr_plugin.data.audio_headers import audio_duration, audio_files
@@ -72,13 +72,13 @@ def test_read_audio_takes_the_bytes_of_a_container(tone, tmp_path, convert_audio
     assert read_audio(path.read_bytes(), 16000).equal(read_audio(path, 16000))
 
 
-def test_aligners_hear_what_read_audio_gives(tone, tmp_path, convert_audio):
+def test_aligners_get_the_samples_that_read_audio_gives(tone, tmp_path, convert_audio):
     path = convert_audio(tone, tmp_path / "a.m4a")
-    heard = read_for_aligner(AlignmentItem("a", str(path), "the"), 16000)
-    np.testing.assert_array_equal(heard, read_audio(path, 16000).numpy())
+    samples = read_item_audio(AlignmentItem("a", str(path), "the"), 16000)
+    np.testing.assert_array_equal(samples, read_audio(path, 16000).numpy())
 
 
-def test_read_audio_goes_by_the_content_where_the_ending_lies(
+def test_read_audio_goes_by_the_content_not_the_file_name(
     tone, tmp_path, convert_audio
 ):
     path = convert_audio(tone, tmp_path / "a.m4a").rename(tmp_path / "a.wav")
@@ -92,7 +92,7 @@ def test_read_audio_refuses_a_damaged_container(tone, tmp_path, convert_audio):
         read_audio(path, 16000)
 
 
-def test_read_audio_tells_that_a_video_has_no_sound(tmp_path, run_ffmpeg):
+def test_read_audio_says_that_a_video_has_no_sound(tmp_path, run_ffmpeg):
     path = tmp_path / "silent.mp4"
     run_ffmpeg("-f", "lavfi", "-i", "color=s=32x32", "-t", "0.1", path)
     with pytest.raises(AudioError, match=r"silent\.mp4 .*it holds no sound"):
@@ -139,10 +139,10 @@ def test_ffmpeg_is_given_no_network_and_no_input(tmp_path, monkeypatch):
     (tmp_path / "a.m4a").write_bytes(b"no audio")
     with pytest.raises(AudioError, match=r"ffmpeg: made by hand\)"):
         read_audio(tmp_path / "a.m4a", 16000)
-    given = (tmp_path / "given").read_text().split("\n")
-    assert given[given.index("-protocol_whitelist") + 1] == "file,pipe"
-    assert given[given.index("-i") + 1] == f"file:{tmp_path / 'a.m4a'}"
-    assert "-nostdin" in given and given[-1] == "stdin: "
+    arguments = (tmp_path / "given").read_text().split("\n")
+    assert arguments[arguments.index("-protocol_whitelist") + 1] == "file,pipe"
+    assert arguments[arguments.index("-i") + 1] == f"file:{tmp_path / 'a.m4a'}"
+    assert "-nostdin" in arguments and arguments[-1] == "stdin: "
 
 
 def test_find_ffmpeg_takes_the_packages_where_the_system_has_none(monkeypatch):
@@ -155,7 +155,7 @@ def test_find_ffmpeg_takes_the_packages_where_the_system_has_none(monkeypatch):
 
 
 @pytest.mark.parametrize("suffix", [".m4a", ".MP4", ".webm"])
-def test_without_ffmpeg_it_is_said_what_to_install(suffix, tmp_path, no_ffmpeg):
+def test_without_ffmpeg_the_error_says_what_to_install(suffix, tmp_path, no_ffmpeg):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"some container")
     for read in (lambda path: read_audio(path, 16000), audio_duration):

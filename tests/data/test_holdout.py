@@ -14,25 +14,25 @@ SHARES = st.floats(0.01, 0.99)
 
 
 @given(CORPORA, SHARES, st.integers(0, 5))
-def test_speakers_are_held_out_whole_and_one_is_left(corpus, share, seed):
-    held = hold_out(corpus, share, seed)
+def test_hold_out_takes_whole_speakers_and_leaves_one(corpus, share, seed):
+    held_out = hold_out(corpus, share, seed)
     speakers = {who for _, who, _ in corpus}
     if len(speakers) > 1:
-        held_speakers = {who for name, who, _ in corpus if name in held}
-        assert held == {name for name, who, _ in corpus if who in held_speakers}
+        held_speakers = {who for name, who, _ in corpus if name in held_out}
+        assert held_out == {name for name, who, _ in corpus if who in held_speakers}
         assert 0 < len(held_speakers) < len(speakers)
     else:
-        assert len(held) < len(corpus)
-        assert held or len(corpus) == 1
+        assert len(held_out) < len(corpus)
+        assert held_out or len(corpus) == 1
 
 
 @given(CORPORA, SHARES, st.randoms())
-def test_the_order_of_the_files_does_not_matter(corpus, share, rng):
+def test_hold_out_does_not_depend_on_the_order_of_utterances(corpus, share, rng):
     shuffled = rng.sample(corpus, len(corpus))
     assert hold_out(shuffled, share, seed=3) == hold_out(corpus, share, seed=3)
 
 
-def test_many_speakers_give_the_share_of_the_hours_asked_for():
+def test_hold_out_of_many_speakers_is_the_share_of_the_hours():
     rng = random.Random(0)
     corpus = [
         (f"{who}-{index}", str(who), rng.uniform(1, 15))
@@ -41,8 +41,8 @@ def test_many_speakers_give_the_share_of_the_hours_asked_for():
     ]
     total = sum(length for *_, length in corpus)
     for seed in range(5):
-        held = hold_out(corpus, share=0.05, seed=seed)
-        hours = sum(length for name, _, length in corpus if name in held)
+        held_out = hold_out(corpus, share=0.05, seed=seed)
+        hours = sum(length for name, _, length in corpus if name in held_out)
         assert abs(hours / total - 0.05) < 0.005
 
 

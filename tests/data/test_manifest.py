@@ -26,7 +26,7 @@ def test_every_character_of_a_transcript_survives(tmp_path):
     }
 
 
-def test_speechbrain_reads_the_same_from_it(tmp_path):
+def test_speechbrain_reads_the_same_from_a_manifest(tmp_path):
     path = tmp_path / "train.csv"
     write_manifest(path, ROWS)
     assert read_manifest(path) == load_data_csv(str(path))
@@ -43,7 +43,7 @@ def test_a_manifest_that_fails_half_way_leaves_the_old_one(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_that_is_no_manifest_is_told(tmp_path):
+def test_read_manifest_refuses_missing_columns_and_double_ids(tmp_path):
     path = tmp_path / "train.csv"
     path.write_text("ID,wav\na,a.wav\n")
     with pytest.raises(ValueError, match=r"train\.csv is no manifest: it lacks dur"):

@@ -31,7 +31,7 @@ class Folders(DataSet):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, write_audio):
+def corpus_folder(tmp_path_factory, write_audio):
     root = tmp_path_factory.mktemp("corpus")
     for split, speakers in CORPUS.items():
         for speaker, count in speakers.items():
@@ -43,8 +43,8 @@ def made(tmp_path_factory, write_audio):
 
 
 @pytest.fixture
-def corpus(made, tmp_path):
-    return Folders(shutil.copytree(made, tmp_path / "corpus"))
+def corpus(corpus_folder, tmp_path):
+    return Folders(shutil.copytree(corpus_folder, tmp_path / "corpus"))
 
 
 @pytest.fixture
@@ -85,15 +85,19 @@ def test_any_number_of_workers_gives_the_same_files(corpus, save, tmp_path):
 
 
 def test_without_a_validation_split_whole_speakers_are_held_out_by_seed(corpus, save):
-    seen = set()
+    all_held_out = set()
     for seed in range(8):
         manifests = prepare(corpus, save, "train-*", ["valid*", ""], seed=seed)
-        held = speakers(manifests.valid)
-        assert len(held) == 1
-        assert speakers(manifests.train) | held == {*CORPUS["train-a"], "dora", "emil"}
-        assert not speakers(manifests.train) & held
-        seen |= held
-    assert len(seen) > 1
+        held_out = speakers(manifests.valid)
+        assert len(held_out) == 1
+        assert speakers(manifests.train) | held_out == {
+            *CORPUS["train-a"],
+            "dora",
+            "emil",
+        }
+        assert not speakers(manifests.train) & held_out
+        all_held_out |= held_out
+    assert len(all_held_out) > 1
 
 
 def test_with_one_speaker_utterances_are_held_out_and_the_log_says_so(
@@ -117,7 +121,7 @@ def test_a_second_run_reads_no_header_and_writes_nothing(corpus, save, monkeypat
 
 
 @pytest.mark.parametrize("change", ["audio", "text", "new", "gone", "edited", "seed"])
-def test_any_change_is_noticed(corpus, save, write_audio, change):
+def test_prepare_notices_any_change(corpus, save, write_audio, change):
     prepare(corpus, save, ["train-*"], ["dev"])
     before = contents(save)
     wav = corpus.folder / "train-a" / "anna" / "anna-1.wav"
@@ -143,7 +147,7 @@ def test_any_change_is_noticed(corpus, save, write_audio, change):
         assert (after["train.csv"] == before["train.csv"]) == (change == "seed")
 
 
-def test_a_run_that_dies_before_the_end_is_done_over(corpus, save, monkeypatch):
+def test_a_preparation_that_dies_before_the_end_is_repeated(corpus, save, monkeypatch):
     def die(path, rows):
         if path.name == "valid.csv":
             raise KeyboardInterrupt
@@ -219,7 +223,7 @@ def test_too_many_bad_utterances_stop_the_run_each_time_and_are_named(
     assert len(manifests.skipped["train"]) == 7
 
 
-def test_the_share_is_of_each_manifest(corpus, save):
+def test_max_skipped_share_holds_for_each_manifest(corpus, save):
     (corpus.folder / "test-1" / "gina" / "gina-0.txt").unlink()
     with pytest.raises(TooManyProblems, match="preparing test-1: 1 of 3"):
         prepare(corpus, save, ["train-*"], ["dev"], ["test-*"], max_skipped_share=0.2)
@@ -253,7 +257,9 @@ ALL = "dev, test-1, test-2, train-a, train-b"
         ),
     ],
 )
-def test_splits_that_cannot_be_are_told(corpus, save, splits, message):
+def test_prepare_refuses_unknown_empty_and_overlapping_splits(
+    corpus, save, splits, message
+):
     with pytest.raises(ValueError, match=message):
         prepare(corpus, save, *splits)
 
@@ -279,6 +285,6 @@ def test_an_empty_split_and_the_data_folder_as_save_folder_are_refused(corpus, s
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.1])
-def test_a_share_to_hold_out_must_be_one(corpus, save, share):
+def test_valid_share_must_be_between_0_and_1(corpus, save, share):
     with pytest.raises(ValueError, match="valid_share: .* is not between 0 and 1"):
         prepare(corpus, save, ["train-a"], valid_share=share)

@@ -25,7 +25,7 @@ def documents(tmp_path, text):
         ("\ufeffone\r\n\r\ntwo", ["one", "two"]),
     ],
 )
-def test_blank_lines_or_else_all_lines_part_documents(tmp_path, text, expected):
+def test_blank_lines_separate_documents_or_else_all_lines_do(tmp_path, text, expected):
     assert documents(tmp_path, text) == expected
 
 
@@ -37,13 +37,13 @@ def test_files_are_read_one_after_another(tmp_path):
     assert list(read_documents(paths)) == ["one", "two", "three\nand", "four"]
 
 
-def test_no_more_is_read_than_is_asked_for(tmp_path):
+def test_read_documents_reads_no_further_than_is_asked_for(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"one\n" * 5000 + b"\xff" * 100_000)
-    found = read_documents(path)
-    assert [next(found) for _ in range(3000)] == ["one"] * 3000
+    documents = read_documents(path)
+    assert [next(documents) for _ in range(3000)] == ["one"] * 3000
     with pytest.raises(ValueError, match=f"text_source: {path} is not UTF-8"):
-        list(found)
+        list(documents)
 
 
 @pytest.mark.parametrize("text", ["", "\n \n"])
@@ -57,7 +57,7 @@ def test_a_missing_file_of_several_is_named(tmp_path):
         list(read_documents([str(tmp_path / "b.txt")], "text_heldout"))
 
 
-def test_without_the_package_what_is_no_file_says_what_to_install(monkeypatch):
+def test_a_data_set_without_the_package_datasets_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ValueError, match="text_source: there is no text file 'wiki'.*"):
         list(read_documents("wiki"))
@@ -79,12 +79,12 @@ def load_dataset(monkeypatch):
     return calls
 
 
-def test_what_is_no_file_is_a_data_set(load_dataset):
+def test_a_text_source_that_is_no_file_is_a_data_set(load_dataset):
     assert list(read_documents("wiki")) == ["one"]
     assert load_dataset == [("wiki", {"split": "train", "streaming": True})]
 
 
-def test_a_data_set_may_say_more(load_dataset):
+def test_a_text_source_of_a_data_set_may_name_split_and_column(load_dataset):
     source = {"path": "wiki", "name": "en", "split": "test", "column": "title"}
     assert list(read_documents(source)) == ["1", "2"]
     assert load_dataset == [

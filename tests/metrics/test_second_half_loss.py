@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ssr_plugin.metrics.second_half_loss import ContinuationLoss, first_half
+from ssr_plugin.metrics.second_half_loss import SecondHalfLoss, first_half
 
 TOKENS = [torch.tensor(x) for x in ([5, 6, 7, 8, 9], [10, 11], [12, 13, 14])]
 
@@ -24,7 +24,7 @@ def slow_nll(llm, context, tokens):
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_losses_are_those_of_the_definition_in_any_batch(llm, batch_size):
-    loss = ContinuationLoss(llm, batch_size)
+    loss = SecondHalfLoss(llm, batch_size)
     for tokens in TOKENS:
         loss.add(halved(llm, tokens), tokens, tokens[:1])
     nll = loss.summary()
@@ -39,7 +39,7 @@ def test_losses_are_those_of_the_definition_in_any_batch(llm, batch_size):
 
 
 def test_a_hypothesis_that_is_the_transcript_gives_what_text_gives(llm):
-    loss = ContinuationLoss(llm)
+    loss = SecondHalfLoss(llm)
     for tokens in TOKENS:
         first = tokens[: len(tokens) // 2]
         loss.add(torch.zeros(3, llm.hidden_size), tokens, first)
@@ -49,7 +49,7 @@ def test_a_hypothesis_that_is_the_transcript_gives_what_text_gives(llm):
 
 
 def test_what_is_kept_is_the_share_of_the_gain_of_text(llm):
-    loss = ContinuationLoss(llm)
+    loss = SecondHalfLoss(llm)
     loss.losses = {"text": [2.0], "speech": [4.0], "none": [10.0], "cascade": [3.0]}
     loss.counts = [4]
     nll = loss.summary()
@@ -63,7 +63,7 @@ def test_what_is_kept_is_the_share_of_the_gain_of_text(llm):
 
 
 def test_how_sure_it_is_depends_on_how_utterances_differ(llm):
-    loss = ContinuationLoss(llm)
+    loss = SecondHalfLoss(llm)
     loss.losses = {"text": [1.0] * 50, "none": [2.0] * 50, "speech": [1.25] * 50}
     loss.losses["cascade"] = [1.0, 2.0] * 25
     loss.counts = [3] * 50
@@ -77,7 +77,7 @@ def test_how_sure_it_is_depends_on_how_utterances_differ(llm):
 
 
 def test_an_utterance_without_a_vector_is_read_as_if_there_were_none(llm):
-    loss = ContinuationLoss(llm)
+    loss = SecondHalfLoss(llm)
     for tokens in TOKENS:
         loss.add(torch.zeros(0, llm.hidden_size), tokens, tokens[:0])
     nll = loss.summary()
@@ -86,7 +86,7 @@ def test_an_utterance_without_a_vector_is_read_as_if_there_were_none(llm):
 
 
 def test_any_number_of_vectors_will_do(llm):
-    loss = ContinuationLoss(llm)
+    loss = SecondHalfLoss(llm)
     for count, tokens in zip((7, 1, 0), TOKENS, strict=True):
         loss.add(torch.randn(count, llm.hidden_size), tokens)
     nll = loss.summary()
@@ -94,7 +94,7 @@ def test_any_number_of_vectors_will_do(llm):
 
 
 def test_without_a_hypothesis_there_is_no_cascade(llm):
-    loss = ContinuationLoss(llm)
+    loss = SecondHalfLoss(llm)
     loss.add(halved(llm, TOKENS[0]), TOKENS[0])
     assert not {"cascade", "cascade_kept"} & set(loss.summary())
 
@@ -102,7 +102,7 @@ def test_without_a_hypothesis_there_is_no_cascade(llm):
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_cascade_is_that_of_all_utterances_or_of_none(llm, order):
     """A sum over some would be divided by the tokens of all."""
-    loss = ContinuationLoss(llm)
+    loss = SecondHalfLoss(llm)
     heard = [(TOKENS[0], TOKENS[0][:2]), (TOKENS[1], None)]
     for tokens, cascade in heard[::order]:
         loss.add(halved(llm, tokens), tokens, cascade)
@@ -110,7 +110,7 @@ def test_a_cascade_is_that_of_all_utterances_or_of_none(llm, order):
 
 
 def test_an_utterance_of_one_token_has_no_halves(llm):
-    loss = ContinuationLoss(llm)
+    loss = SecondHalfLoss(llm)
     loss.add(torch.zeros(1, llm.hidden_size), torch.tensor([5]), torch.tensor([5]))
     assert set(loss.summary().values()) == {None}
 

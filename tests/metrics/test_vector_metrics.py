@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ssr_plugin.metrics.vector_metrics import ReadingMetrics
+from ssr_plugin.metrics.vector_metrics import VectorMetrics
 from ssr_plugin.nnet.nearest import nearest_tokens
 
 WORDS = ["the", "cat", "sat", "mat", "dog"]
@@ -25,7 +25,7 @@ def reading(metrics, name, said, read, seconds=1.0):
 
 
 def make_metrics(seen=(True,) * 5):
-    return ReadingMetrics(TOKENIZER, TABLE, torch.tensor(seen))
+    return VectorMetrics(TOKENIZER, TABLE, torch.tensor(seen))
 
 
 def test_the_nearest_token_is_that_of_the_least_distance():
@@ -104,6 +104,6 @@ def test_nothing_scored_is_none_rather_than_an_error():
 
 
 def test_vectors_and_table_may_be_in_half_precision():
-    metrics = ReadingMetrics(TOKENIZER, TABLE.bfloat16(), torch.ones(5, dtype=bool))
+    metrics = VectorMetrics(TOKENIZER, TABLE.bfloat16(), torch.ones(5, dtype=bool))
     metrics.add("u1", TABLE[:2].half(), torch.tensor([0, 1]), seconds=1.0)
     assert metrics.summary()["token_accuracy"] == 100.0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ssr_plugin.metrics import prompted_wer
 from ssr_plugin.metrics.prompted_wer import PromptedWER
 from ssr_plugin.metrics.segmentation_metrics import SegmentationMetrics
-from ssr_plugin.metrics.vector_metrics import ReadingMetrics
+from ssr_plugin.metrics.vector_metrics import VectorMetrics
 from ssr_plugin.metrics.wer import (
     WordErrorRate,
     plain_words,
@@ -90,7 +90,7 @@ class Words:
 def retrieval(texts, pairs):
     """By the nearest tokens of vectors."""
     table = torch.eye(len(texts))
-    metrics = ReadingMetrics(Words(texts), table, torch.ones(len(texts)).bool())
+    metrics = VectorMetrics(Words(texts), table, torch.ones(len(texts)).bool())
     for reference, hypothesis in pairs:
         vectors = table[torch.tensor([texts.index(hypothesis)])]
         metrics.add_reading("a", vectors, torch.tensor([texts.index(reference)]), 1.0)

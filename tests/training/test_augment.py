@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ssr_plugin.training import augment
 
 
-def test_means_go_from_utterance_to_utterance_and_nothing_else_changes():
+def test_swap_means_exchanges_means_and_changes_nothing_else():
     torch.manual_seed(0)
     features = torch.randn(4, 6, 3) + torch.arange(4.0).view(4, 1, 1)
     lengths = torch.tensor([6, 6, 6, 6])
@@ -19,14 +19,14 @@ def test_means_go_from_utterance_to_utterance_and_nothing_else_changes():
     assert changed.mean((1, 2)).max() <= means.max() + 1e-5
 
 
-def test_padding_has_no_part_in_a_mean():
+def test_swap_means_ignores_padding():
     features = torch.zeros(2, 4, 1)
     features[:, 2:] = 1000.0
     changed = augment.swap_means(features, torch.tensor([2, 2]), 1.0)
     torch.testing.assert_close(changed, features)
 
 
-def test_nothing_is_changed_where_nothing_is_asked_for():
+def test_augmentation_of_strength_zero_changes_nothing():
     features, lengths = torch.randn(2, 5, 3), torch.tensor([5, 4])
     for changed in (
         augment.swap_means(features, lengths, 0.0),
@@ -37,7 +37,7 @@ def test_nothing_is_changed_where_nothing_is_asked_for():
 
 
 @given(st.data())
-def test_shaken_boundaries_are_still_those_of_segments(data):
+def test_jittered_boundaries_are_still_those_of_segments(data):
     frames = data.draw(st.integers(1, 30))
     ends = sorted(data.draw(st.sets(st.integers(0, frames - 1), min_size=1)))
     starts = [

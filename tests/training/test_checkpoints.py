@@ -17,9 +17,9 @@ class Killed(BaseException):
 
 
 def layer(value=0.0):
-    made = torch.nn.Linear(1, 1, bias=False)
-    torch.nn.init.constant_(made.weight, value)
-    return made
+    module = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(module.weight, value)
+    return module
 
 
 def names(folder):
@@ -47,7 +47,7 @@ def test_a_checkpoint_brings_back_what_was_saved(tmp_path):
     assert fresh.weight.item() == 3.0
 
 
-def test_what_is_returned_says_where_the_checkpoint_is(tmp_path):
+def test_save_checkpoint_returns_the_checkpoint_as_it_is_listed(tmp_path):
     checkpointer = AtomicCheckpointer(tmp_path, {"layer": layer()})
     saved = checkpointer.save_checkpoint(meta={"epoch": 7})
     listed = checkpointer.find_checkpoint()
@@ -69,13 +69,13 @@ def test_a_checkpoint_whose_saving_was_broken_off_is_not_loaded(tmp_path):
     assert (first.weight.item(), second.weight.item()) == (1.0, 1.0)
 
 
-def test_a_run_killed_in_its_first_saving_starts_afresh(tmp_path):
+def test_a_run_killed_while_saving_its_first_checkpoint_starts_afresh(tmp_path):
     killed_while_saving(tmp_path, 2.0)
     checkpointer = AtomicCheckpointer(tmp_path, {"first": layer()})
     assert checkpointer.recover_if_possible() is None
 
 
-def test_speechbrains_own_checkpointer_would_have_loaded_it(tmp_path):
+def test_speechbrains_own_checkpointer_loads_a_broken_checkpoint(tmp_path):
     # Once this fails, the original has become atomic and ours can go.
     def die(obj, path):
         raise Killed
@@ -86,7 +86,7 @@ def test_speechbrains_own_checkpointer_would_have_loaded_it(tmp_path):
     assert len(Checkpointer(tmp_path, {"layer": layer()}).list_checkpoints()) == 1
 
 
-def test_saving_sweeps_up_what_killed_runs_left(tmp_path):
+def test_saving_a_checkpoint_deletes_what_killed_runs_left(tmp_path):
     checkpointer = AtomicCheckpointer(tmp_path, {"first": layer(), "second": layer()})
     half_deleted = checkpointer.save_checkpoint()
     killed_while_saving(tmp_path, 2.0)
@@ -97,7 +97,7 @@ def test_saving_sweeps_up_what_killed_runs_left(tmp_path):
     assert names(tmp_path) == sorted([saved.path.name, "notes"])
 
 
-def test_saving_keeps_every_whole_checkpoint(tmp_path):
+def test_saving_a_checkpoint_keeps_every_whole_one(tmp_path):
     checkpointer = AtomicCheckpointer(tmp_path, {"layer": layer()})
     for name in (None, None, "best"):
         checkpointer.save_checkpoint(name=name)
@@ -125,24 +125,24 @@ def test_of_equally_good_checkpoints_the_latest_is_the_best(tmp_path):
     assert weight.weight.item() == 4
 
 
-def test_counter_and_history_survive_together(tmp_path):
+def test_a_checkpoint_brings_back_counter_and_history_together(tmp_path):
     def make(folder):
-        parts = {
+        recoverables = {
             "counter": EpochCounter(3),
             "history": History(tmp_path / folder),
         }
-        return parts, AtomicCheckpointer(tmp_path / "checkpoints", parts)
+        return recoverables, AtomicCheckpointer(tmp_path / "checkpoints", recoverables)
 
-    parts, checkpointer = make("a")
-    next(iter(parts["counter"]))
-    parts["history"].add(1, loss=2.0, token_accuracy=None, lr=1e-3)
+    recoverables, checkpointer = make("a")
+    next(iter(recoverables["counter"]))
+    recoverables["history"].add(1, loss=2.0, token_accuracy=None, lr=1e-3)
     checkpointer.save_checkpoint()
-    parts["history"].add(2, loss=1.0)
+    recoverables["history"].add(2, loss=1.0)
 
-    parts, checkpointer = make("b")
+    recoverables, checkpointer = make("b")
     checkpointer.recover_if_possible()
-    assert parts["history"].epochs == [{"epoch": 1, "loss": 2.0, "lr": 1e-3}]
-    assert list(parts["counter"]) == [2, 3]
+    assert recoverables["history"].epochs == [{"epoch": 1, "loss": 2.0, "lr": 1e-3}]
+    assert list(recoverables["counter"]) == [2, 3]
 
 
 def test_a_checkpoint_may_be_moved_with_its_folder(tmp_path):

@@ -6,19 +6,19 @@ import torch
 from ssr_plugin.training.finetune_brain import text_loss
 
 
-def test_the_divergence_is_from_the_untouched_llm_per_token():
-    logits, known = torch.randn(2, 5, 7).unbind()
+def test_text_loss_has_the_kl_from_the_base_model_per_token():
+    logits, base_logits = torch.randn(2, 5, 7).unbind()
     targets = torch.tensor([0, 1, 2, 3, 4])
-    p, q = known.softmax(-1), logits.softmax(-1)
+    p, q = base_logits.softmax(-1), logits.softmax(-1)
     divergence = (p * (p / q).log()).sum(-1).mean().item()
     error = -q[torch.arange(5), targets].log().mean().item()
     for weight, kl_weight in ((0.0, 1.0), (0.5, 0.0), (2.0, 3.0)):
-        found = text_loss(logits, known, targets, weight, kl_weight).item()
-        assert found == pytest.approx(weight * error + kl_weight * divergence, abs=1e-5)
+        loss = text_loss(logits, base_logits, targets, weight, kl_weight).item()
+        assert loss == pytest.approx(weight * error + kl_weight * divergence, abs=1e-5)
     assert text_loss(logits, None, targets, 2.0, 3.0).item() == pytest.approx(2 * error)
 
 
-def test_an_llm_that_is_as_it_was_is_not_pulled_anywhere():
+def test_text_loss_has_no_kl_gradient_where_the_llm_equals_the_base_model():
     logits = torch.randn(5, 7, requires_grad=True)
     loss = text_loss(logits, logits.detach(), torch.arange(5), 0.0, 1.0)
     loss.backward()

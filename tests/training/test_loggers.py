@@ -32,10 +32,10 @@ class FakeWandB(types.ModuleType):
         self.options.append(options)
         steps = self.runs.setdefault(options["id"], {})
 
-        def log(figures, step, commit):
+        def log(metrics, step, commit):
             assert commit, "shown only when the next step comes"
             if step > max(steps, default=-1):
-                steps[step] = figures
+                steps[step] = metrics
 
         return types.SimpleNamespace(log=log)
 
@@ -76,7 +76,9 @@ def test_tensorboard_shows_every_epoch_once_though_one_was_repeated(tmp_path):
     assert losses_in_tensorboard(tmp_path) == [(1, 3.0), (2, 2.0), (3, 1.0)]
 
 
-def test_a_run_that_ended_leaves_no_second_events_when_it_is_given_again(tmp_path):
+def test_tensorboard_gets_no_second_events_when_a_finished_run_is_started_again(
+    tmp_path,
+):
     history = History(tmp_path)
     history.add(1, loss=3.0)
     history.save(tmp_path / "checkpoint")
@@ -95,7 +97,7 @@ def test_wandb_has_every_epoch_under_its_number(wandb, tmp_path):
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_in_wandb_a_restarted_run_goes_on_and_lacks_nothing(wandb, tmp_path, lost):
+def test_wandb_has_every_epoch_of_a_restarted_run(wandb, tmp_path, lost):
     history = History(tmp_path, ["wandb"])
     for epoch in (1, 2):
         history.add(epoch, loss=1 / epoch)
@@ -105,7 +107,7 @@ def test_in_wandb_a_restarted_run_goes_on_and_lacks_nothing(wandb, tmp_path, los
     history = restarted(tmp_path, tmp_path / "checkpoint", ["wandb"])
     history.add(3, loss=1 / 3)
     ((_, steps),) = wandb.runs.items()
-    assert {step: figures["loss"] for step, figures in steps.items()} == {
+    assert {step: metrics["loss"] for step, metrics in steps.items()} == {
         1: 1.0,
         2: 0.5,
         3: 1 / 3,
@@ -113,19 +115,19 @@ def test_in_wandb_a_restarted_run_goes_on_and_lacks_nothing(wandb, tmp_path, los
     assert wandb.options[1]["resume"] == "allow"
 
 
-def test_another_folder_is_another_run_in_wandb(wandb, tmp_path):
+def test_wandb_takes_another_folder_for_another_run(wandb, tmp_path):
     for name in ("a", "b"):
         History(tmp_path / name, ["wandb"]).add(1, loss=1.0)
     assert len(wandb.runs) == 2
 
 
-def test_without_login_the_message_says_what_to_do(wandb, tmp_path):
+def test_wandb_without_login_says_what_to_do(wandb, tmp_path):
     wandb.refuse = "No API key configured"
     with pytest.raises(ValueError, match="No API key.*wandb login.*WANDB_MODE=offline"):
         History(tmp_path, ["wandb"])
 
 
-def test_without_the_package_the_message_says_what_to_install(monkeypatch, tmp_path):
+def test_wandb_without_the_package_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ValueError, match=r"pip install ssr-plugin\[wandb\]"):
         make_loggers(["tensorboard", "wandb"], tmp_path)

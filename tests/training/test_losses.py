@@ -38,7 +38,7 @@ def test_the_cosine_distance_is_averaged_over_tokens():
     assert cosine_distance(Z, E).item() == pytest.approx(1 - sum(cosines) / 2)
 
 
-def test_a_center_takes_away_what_all_embeddings_share():
+def test_cosine_distance_with_a_center_ignores_what_all_embeddings_share():
     torch.manual_seed(0)
     mean = 10 * torch.ones(32)
     z, h = torch.randn(2, 50, 32)
@@ -50,40 +50,40 @@ def test_a_center_takes_away_what_all_embeddings_share():
 @pytest.mark.parametrize(
     "loss", [squared_error, relative_squared_error, cosine_distance]
 )
-def test_vectors_that_equal_the_embeddings_cost_nothing(loss):
+def test_losses_of_vectors_that_equal_the_embeddings_are_zero(loss):
     assert loss(E, E).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_logits_differ_as_the_squared_distances_do():
+def test_distance_logits_differ_as_the_squared_distances_do():
     torch.manual_seed(0)
     z, table = torch.randn(5, 8), torch.randn(11, 8)
     distances = torch.cdist(z, table).square()
     expected = F.log_softmax(-distances, dim=-1)
     norms = table.square().sum(-1)
-    for found in (distance_logits(z, table), distance_logits(z, table, norms)):
-        found = F.log_softmax(found, dim=-1)
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    for logits in (distance_logits(z, table), distance_logits(z, table, norms)):
+        logits = F.log_softmax(logits, dim=-1)
+        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_logits_are_highest_at_the_tokens_own_embedding():
+def test_distance_logits_are_highest_at_the_tokens_own_embedding():
     torch.manual_seed(0)
     table = torch.randn(11, 8)
     assert torch.equal(distance_logits(table, table).argmax(-1), torch.arange(11))
 
 
-def test_logits_of_what_is_equally_far_from_all_are_equal():
+def test_distance_logits_of_a_vector_equally_far_from_all_are_equal():
     logits = distance_logits(torch.zeros(1, 4), torch.eye(4))
     assert logits.unique().numel() == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_table_in_half_precision_gives_much_the_same_logits(dtype):
+def test_distance_logits_of_a_table_in_half_precision_are_much_the_same(dtype):
     torch.manual_seed(0)
     table, z = torch.randn(11, 8).to(dtype), torch.randn(5, 8)
-    found = distance_logits(z, table)
-    assert found.dtype == torch.float32
+    logits = distance_logits(z, table)
+    assert logits.dtype == torch.float32
     torch.testing.assert_close(
-        found, distance_logits(z, table.float()), atol=0.1, rtol=0.02
+        logits, distance_logits(z, table.float()), atol=0.1, rtol=0.02
     )
 
 
@@ -101,10 +101,10 @@ def test_candidates_are_sorted_distinct_and_hold_the_targets(targets, seen, coun
         assert len(candidates) == 20
 
 
-def test_half_of_the_candidates_are_what_training_has():
+def test_half_of_the_drawn_candidates_are_seen_in_training():
     seen = torch.arange(1000, 1100)
-    drawn = draw_candidates(torch.tensor([0]), seen, 100_000, 100)
-    assert 50 <= int(torch.isin(drawn, seen).sum()) <= 60
+    candidates = draw_candidates(torch.tensor([0]), seen, 100_000, 100)
+    assert 50 <= int(torch.isin(candidates, seen).sum()) <= 60
 
 
 def test_candidates_change_from_draw_to_draw():
@@ -115,7 +115,7 @@ def test_candidates_change_from_draw_to_draw():
 
 
 @pytest.mark.parametrize("start", [torch.zeros, torch.ones])
-def test_gradients_are_finite_where_vectors_are_zero_or_perfect(start):
+def test_loss_gradients_are_finite_where_vectors_are_zero_or_perfect(start):
     table = torch.ones(6, 4)
     z = start(3, 4).requires_grad_()
     h, targets = table[:3], torch.tensor([0, 1, 2])

@@ -53,7 +53,7 @@ def splits(tmp_path, write_audio, tiny_encoder_folder, tiny_llm_folder):
     return make
 
 
-def test_only_training_speech_is_heard_at_other_speeds(splits):
+def test_make_splits_perturbs_the_speed_of_training_speech_alone(splits):
     ids = {name: set(split.segments) for name, split in splits().items()}
     assert ids == {
         "train": {
@@ -65,18 +65,18 @@ def test_only_training_speech_is_heard_at_other_speeds(splits):
     }
 
 
-def test_tokens_stay_and_their_boundaries_move_with_the_speech(splits):
+def test_speed_perturbation_keeps_tokens_and_scales_boundaries(splits):
     train = splits()["train"]
-    own, slow = train.segments["train-2"], train.segments["sp0.8-train-2"]
-    assert slow.tokens.tolist() == own.tokens.tolist()
-    scaled = torch.as_tensor(own.boundaries[:-1]) / 0.8
+    original, slow = train.segments["train-2"], train.segments["sp0.8-train-2"]
+    assert slow.tokens.tolist() == original.tokens.tolist()
+    scaled = torch.as_tensor(original.boundaries[:-1]) / 0.8
     assert (torch.as_tensor(slow.boundaries[:-1]) - scaled).abs().max() <= 1
     (example,) = (x for x in train.dataset if x["id"] == "sp0.8-train-2")
     assert len(example["input"]) == pytest.approx(2 * 50 / 0.8, abs=2)
-    assert own.boundaries[-1] < 100 < slow.boundaries[-1] < len(example["input"])
+    assert original.boundaries[-1] < 100 < slow.boundaries[-1] < len(example["input"])
 
 
-def test_frames_are_the_same_cached_or_not(splits, tiny_encoder_folder):
+def test_frames_at_other_speeds_are_the_same_cached_or_not(splits, tiny_encoder_folder):
     encoder = SpeechEncoder(tiny_encoder_folder)
     cached = {x["id"]: x["input"] for x in splits()["train"].dataset}
     audio = {x["id"]: x["input"] for x in splits(cache_features=False)["train"].dataset}
@@ -86,7 +86,7 @@ def test_frames_are_the_same_cached_or_not(splits, tiny_encoder_folder):
         torch.testing.assert_close(frames, cached[name], atol=1e-2, rtol=1e-2)
 
 
-def test_one_cache_serves_any_choice_of_speeds(splits, monkeypatch):
+def test_one_feature_cache_serves_any_choice_of_speeds(splits, monkeypatch):
     splits(speed_perturbation=[1.0, 1.25])
     encoded = []
     forward = SpeechEncoder.forward
@@ -100,19 +100,19 @@ def test_one_cache_serves_any_choice_of_speeds(splits, monkeypatch):
     assert sorted(encoded) == [20000, 40000]
 
 
-def test_faster_speech_is_shorter_and_higher(tmp_path, write_audio):
+def test_read_row_plays_faster_speech_shorter_and_higher(tmp_path, write_audio):
     path = write_audio(tmp_path / "tone.wav", seconds=1)
     row = {"wav": path, "speed": 1.25}
-    own, fast = read_audio(path, 16000), read_row(row, 16000)
+    original, fast = read_audio(path, 16000), read_row(row, 16000)
     assert len(fast) == 12800
 
     def pitch(wav):
         return torch.fft.rfft(wav).abs().argmax().item() / len(wav)
 
-    assert pitch(fast) == pytest.approx(1.25 * pitch(own), rel=0.02)
+    assert pitch(fast) == pytest.approx(1.25 * pitch(original), rel=0.02)
 
 
 @pytest.mark.parametrize("speeds", [[], [1.0, 1.0], [0.0, 1.0], [-1.0]])
-def test_speeds_that_cannot_be_are_told(speeds):
+def test_add_speeds_refuses_no_speed_repeated_speeds_and_speeds_not_above_0(speeds):
     with pytest.raises(ValueError, match="speed_perturbation: .* above 0"):
         add_speeds({}, {}, speeds)

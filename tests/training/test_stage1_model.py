@@ -41,24 +41,28 @@ def write_manifests():
     return write
 
 
-def test_a_missing_folder_says_which_command_makes_one(tmp_path, monkeypatch):
+def test_load_stage1_of_a_missing_folder_says_which_command_makes_one(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results").mkdir()
-    # It could be a hub id, but its beginning is there.
+    # It could be a hub id, but the folder "results" is there.
     with pytest.raises(ValueError, match="stage1: there is no folder 'results/distill"):
         load_stage1("results/distill")
     with pytest.raises(ValueError, match="made by the same command with hparams/dist"):
         load_stage1(tmp_path)
 
 
-def test_a_damaged_folder_is_named(tiny_speech_lm_folder, tmp_path):
+def test_load_stage1_names_a_damaged_folder(tiny_speech_lm_folder, tmp_path):
     folder = shutil.copytree(tiny_speech_lm_folder, tmp_path / "stage1")
     (folder / "connector.safetensors").write_bytes(b"")
     with pytest.raises(ValueError, match=f"stage1: .*{folder}"):
         load_stage1(folder)
 
 
-def test_an_llm_that_is_tuned_already_is_refused(tiny_speech_lm_folder, tmp_path):
+def test_load_stage1_refuses_an_llm_that_is_tuned_already(
+    tiny_speech_lm_folder, tmp_path
+):
     lm = load_stage1(tiny_speech_lm_folder)
     lm.tuned = TunedLLM(lm.llm)
     lm.save_pretrained(tmp_path)
@@ -73,12 +77,14 @@ def messages(caplog, source, manifests):
     return [record.message for record in caplog.records]
 
 
-def test_other_data_than_stage_1s_is_warned_of(write_manifests, tmp_path, caplog):
+def test_compare_data_warns_of_other_training_data_and_of_tested_training_data(
+    write_manifests, tmp_path, caplog
+):
     write_manifests(tmp_path / "manifests", train="abc", valid="de")
     mine = tmp_path / "mine"
     manifests = write_manifests(mine, train="abc", valid="de", test="fg")
     assert messages(caplog, tmp_path, manifests) == []
-    # A part of it is fine, so long as nothing is measured on what was learnt.
+    # Training on some of the same data is fine; testing on training data is not.
     manifests = write_manifests(mine, train="ax", valid="de", test="fg")
     assert messages(caplog, tmp_path, manifests) == []
     manifests = write_manifests(mine, train="xyz", valid="de", test="fg")
@@ -87,7 +93,7 @@ def test_other_data_than_stage_1s_is_warned_of(write_manifests, tmp_path, caplog
     manifests = write_manifests(mine, train="a", valid="cd", test="fg")
     (message,) = messages(caplog, tmp_path, manifests)
     assert "learnt from 1 of the 2 utterances of valid" in message
-    # A published model does not tell.
+    # A published model has no manifests.
     assert messages(caplog, tmp_path / "elsewhere", manifests) == []
 
 
@@ -102,18 +108,19 @@ def settings(**others):
     }
 
 
-def test_the_seed_alone_gives_the_first_weights(tiny_llm_folder):
-    found = []
+def test_the_first_weights_of_tuning_depend_on_the_seed_alone(tiny_llm_folder):
+    weights = []
     for seed in (1, 1, 2):
-        torch.rand(len(found))
+        torch.rand(len(weights))
         tuned = tune(TextLLM(tiny_llm_folder), settings(seed=seed))
-        found.append(torch.cat([x.flatten() for x in tuned.state_dict().values()]))
-    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+        weights.append(torch.cat([x.flatten() for x in tuned.state_dict().values()]))
+    first, same_seed, other_seed = weights
+    assert torch.equal(first, same_seed) and not torch.equal(first, other_seed)
 
 
 @pytest.mark.parametrize("kind", ["lora", "full"])
-def test_gradients_are_the_same_with_less_memory(tiny_llm_folder, kind):
-    found = []
+def test_gradient_checkpointing_gives_the_same_gradients(tiny_llm_folder, kind):
+    gradients = []
     for saves in (False, True):
         options = settings(tuning=kind, gradient_checkpointing=saves)
         tuned = tune(TextLLM(tiny_llm_folder), options).train()
@@ -124,9 +131,9 @@ def test_gradients_are_the_same_with_less_memory(tiny_llm_folder, kind):
         tuned(tuned.embed(ids), mask, mask).square().sum().backward()
         # The layers run once more in the backward pass.
         assert len(calls) == 1 + saves
-        found.append([p.grad for p in tuned.parameters() if p.grad is not None])
-    assert len(found[0]) == len(found[1]) > 10
-    for one, two in zip(*found, strict=True):
+        gradients.append([p.grad for p in tuned.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 10
+    for one, two in zip(*gradients, strict=True):
         assert torch.allclose(one, two, atol=1e-5)
 
 
@@ -141,7 +148,7 @@ def test_gradients_are_the_same_with_less_memory(tiny_llm_folder, kind):
         ),
     ],
 )
-def test_bad_settings_are_named_by_their_keys(llm, others, message):
+def test_tune_names_bad_settings_by_their_keys(llm, others, message):
     with pytest.raises(ValueError, match=message):
         tune(llm, settings(**others))
 

@@ -10,7 +10,7 @@ from ssr_plugin.inference.speech import Speech
 from ssr_plugin.llm.llm_losses import transcription_loss
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.llm.tuning import TunedLLM
-from ssr_plugin.metrics.speech_lm_metrics import ListeningScores
+from ssr_plugin.metrics.speech_lm_metrics import SpeechLMMetrics
 from ssr_plugin.training.templates import (
     parse_templates,
     sequence,
@@ -28,15 +28,15 @@ def llm(tiny_llm_folder):
     return TextLLM(tiny_llm_folder)
 
 
-def parse(llm, told):
-    (task,) = parse_templates({"it": told}, llm.tokenizer)
-    return task
+def parse(llm, settings):
+    (template,) = parse_templates({"it": settings}, llm.tokenizer)
+    return template
 
 
 # --- Where the loss falls ----------------------------------------------------------
 
 
-def test_without_text_each_token_is_asked_from_the_vectors_before_it(llm):
+def test_a_template_without_text_predicts_each_token_from_the_vectors_before_it(llm):
     vectors = torch.randn(3, 16)
     embeds, targets = sequence(parse(llm, LISTEN), llm, vectors, TOKENS)
     start = llm.embed(torch.tensor([1]))
@@ -45,32 +45,32 @@ def test_without_text_each_token_is_asked_from_the_vectors_before_it(llm):
 
 
 @pytest.mark.parametrize("count", [0, 5])
-def test_with_text_it_and_its_end_are_asked_for_and_nothing_else(llm, count):
+def test_a_template_with_text_predicts_the_text_and_its_end_alone(llm, count):
     vectors = torch.randn(count, 16)
     embeds, targets = sequence(parse(llm, ASK), llm, vectors, TOKENS)
-    known = llm.embed(torch.tensor([1, 3, 4, 29, 30, 31]))  # <s> a [speech] b the cat..
-    expected = torch.cat([known[:2], vectors, known[2:]])
+    words = llm.embed(torch.tensor([1, 3, 4, 29, 30, 31]))  # <s> a [speech] b the cat..
+    expected = torch.cat([words[:2], vectors, words[2:]])
     assert torch.equal(embeds, expected)
     assert targets.tolist() == [-1] * (2 + count) + [29, 30, 31, 2]
 
 
-def test_transcription_has_the_loss_of_stage_1(llm):
+def test_a_transcription_template_has_the_transcription_loss_of_stage_1(llm):
     vectors, counts = torch.randn(2, 5, 16), torch.tensor([5, 2])
     tokens = torch.tensor([[4, 5, 6], [7, -1, -1]])
     expected = transcription_loss(llm, vectors, counts, tokens, prompt="b c")
-    found = [
+    sequences = [
         sequence(parse(llm, WRITE), llm, vectors[i, : counts[i]], ids[ids >= 0])
         for i, ids in enumerate(tokens)
     ]
-    logits, targets = predict(TunedLLM(llm, "none"), found)
+    logits, targets = predict(TunedLLM(llm, "none"), sequences)
     assert F.cross_entropy(logits, targets).item() == pytest.approx(
         expected.item(), abs=1e-5
     )
 
 
-def predict(tuned, found):
+def predict(tuned, sequences):
     """Logits and targets of sequences in one batch."""
-    embeds, targets = zip(*found, strict=True)
+    embeds, targets = zip(*sequences, strict=True)
     ones = [torch.ones(len(x), dtype=torch.bool) for x in embeds]
     targets = pad_sequence(targets, True, padding_value=-1)
     mask = pad_sequence(ones, True)
@@ -78,14 +78,14 @@ def predict(tuned, found):
     return logits, targets[targets >= 0]
 
 
-def test_tasks_in_one_batch_are_read_as_alone(llm):
+def test_templates_in_one_batch_are_read_as_alone(llm):
     tuned = TunedLLM(llm, "none")
-    found = [
-        sequence(parse(llm, told), llm, torch.randn(3, 16), TOKENS)
-        for told in (LISTEN, ASK, WRITE)
+    sequences = [
+        sequence(parse(llm, settings), llm, torch.randn(3, 16), TOKENS)
+        for settings in (LISTEN, ASK, WRITE)
     ]
-    together, targets = predict(tuned, found)
-    alone = [predict(tuned, [one]) for one in found]
+    together, targets = predict(tuned, sequences)
+    alone = [predict(tuned, [one]) for one in sequences]
     assert torch.equal(targets, torch.cat([x for _, x in alone]))
     assert torch.allclose(together, torch.cat([x for x, _ in alone]), atol=1e-4)
 
@@ -98,17 +98,18 @@ def test_tasks_in_one_batch_are_read_as_alone(llm):
         ("a b {speech} c{text}", ["a b ", "speech", " c"]),
     ],
 )
-def test_what_is_read_before_the_text_is_the_prompt_of_a_user(llm, template, prompt):
+def test_a_template_before_its_text_equals_the_prompt_of_a_user(llm, template, prompt):
     vectors = torch.randn(3, 16)
     speech = Speech(vectors, [], "", [], [], "forced", None, 1.0)
-    asked = embed_prompt(llm, [speech if x == "speech" else x for x in prompt])
-    task = parse(llm, {"format": template, "share": 1})
-    embeds, targets = sequence(task, llm, vectors, TOKENS)
-    assert torch.equal(embeds[: len(asked)], asked)
-    assert targets[len(asked) - 1] == 29 and (targets[: len(asked) - 1] == -1).all()
+    prompt_embeds = embed_prompt(llm, [speech if x == "speech" else x for x in prompt])
+    parsed = parse(llm, {"format": template, "share": 1})
+    embeds, targets = sequence(parsed, llm, vectors, TOKENS)
+    last = len(prompt_embeds) - 1
+    assert torch.equal(embeds[: last + 1], prompt_embeds)
+    assert targets[last] == 29 and (targets[:last] == -1).all()
 
 
-def test_the_transcription_that_is_scored_is_the_one_that_is_trained(llm):
+def test_transcription_template_is_the_one_that_is_trained_or_the_usual_one(llm):
     templates = parse_templates(
         {
             "listening": LISTEN,
@@ -119,16 +120,16 @@ def test_the_transcription_that_is_scored_is_the_one_that_is_trained(llm):
     )
     assert transcription_template(templates, llm.tokenizer).name == "mine"
     usual = transcription_template(templates[:2], llm.tokenizer)
-    assert usual.answers and not usual.halves and usual.before == ()
+    assert usual.has_text and not usual.halves and usual.before == ()
 
 
-def test_tasks_without_a_share_are_left_out(llm):
+def test_templates_without_a_share_are_left_out(llm):
     templates = parse_templates({"a": LISTEN, "b": ASK | {"share": 0}}, llm.tokenizer)
     assert [x.name for x in templates] == ["a"]
 
 
 @pytest.mark.parametrize(
-    "told, message",
+    "settings, message",
     [
         ({"format": "{text}", "share": 1}, "its format is '{text}'"),
         ({"format": "{speech}\n", "share": 1}, "its format is"),
@@ -145,15 +146,15 @@ def test_tasks_without_a_share_are_left_out(llm):
         ("{speech}", "templates: it: "),
     ],
 )
-def test_templates_that_make_no_sense_are_named(llm, told, message):
+def test_malformed_templates_are_named(llm, settings, message):
     with pytest.raises(ValueError, match=message):
-        parse(llm, told)
+        parse(llm, settings)
 
 
 # --- Scores ------------------------------------------------------------------------
 
 
-def heard(llm):
+def utterances(llm):
     """Utterances of several lengths: names, vectors, first halves, tokens."""
     tokens = [torch.arange(3, 3 + n) for n in (2, 7, 1, 4)]
     vectors = [llm.embed(ids) + torch.randn(len(ids), 16) / 9 for ids in tokens]
@@ -165,29 +166,29 @@ def ask(vectors):
     return vectors
 
 
-def test_utterances_score_together_as_alone(llm):
-    utterances = heard(llm)
-    together = ListeningScores(llm, ask, forced=True)
-    together.add(*utterances)
-    alone = ListeningScores(llm, ask, forced=True)
-    for one in zip(*utterances, strict=True):
+def test_listening_scores_of_a_batch_are_those_of_its_utterances(llm):
+    batch = utterances(llm)
+    together = SpeechLMMetrics(llm, ask, forced=True)
+    together.add(*batch)
+    alone = SpeechLMMetrics(llm, ask, forced=True)
+    for one in zip(*batch, strict=True):
         alone.add(*([x] for x in one))
-    found, expected = together.summary(), alone.summary()
-    assert found["utterances"] == 4
+    summary, expected = together.summary(), alone.summary()
+    assert summary["utterances"] == 4
     for key in ("speech_loss", "text_loss"):
-        assert found[key] == pytest.approx(expected[key], abs=1e-5)
+        assert summary[key] == pytest.approx(expected[key], abs=1e-5)
     for key in ("text", "speech", "none"):
-        assert found["nll"][key] == pytest.approx(expected["nll"][key], abs=1e-5)
+        assert summary["nll"][key] == pytest.approx(expected["nll"][key], abs=1e-5)
 
 
-def test_the_losses_are_those_of_each_token_after_those_before_it(llm):
-    names, vectors, firsts, tokens = heard(llm)
-    scores = ListeningScores(llm, None, forced=True)
+def test_listening_scores_have_the_loss_of_each_token_after_those_before_it(llm):
+    names, vectors, firsts, tokens = utterances(llm)
+    scores = SpeechLMMetrics(llm, None, forced=True)
     scores.add(names, vectors, firsts, tokens)
     losses = {"speech_loss": 0.0, "text_loss": 0.0}
-    for own, ids in zip(vectors, tokens, strict=True):
+    for spoken, ids in zip(vectors, tokens, strict=True):
         start = torch.tensor([1])
-        for key, read in (("speech_loss", own), ("text_loss", llm.embed(ids))):
+        for key, read in (("speech_loss", spoken), ("text_loss", llm.embed(ids))):
             embeds = torch.cat([llm.embed(start), read[:-1]])[None]
             with torch.no_grad():
                 logits = llm.load_model()(inputs_embeds=embeds).logits[0]
@@ -198,9 +199,9 @@ def test_the_losses_are_those_of_each_token_after_those_before_it(llm):
     assert "prompted_wer" not in summary
 
 
-def test_of_predicted_segments_no_loss_by_token_is_told(llm):
-    names, vectors, firsts, tokens = heard(llm)
-    scores = ListeningScores(llm, ask, forced=False)
+def test_listening_scores_of_predicted_segments_have_no_loss_per_token(llm):
+    names, vectors, firsts, tokens = utterances(llm)
+    scores = SpeechLMMetrics(llm, ask, forced=False)
     # As many vectors as the segmenter found, even none.
     vectors[0], firsts[0] = vectors[0][:0], firsts[0][:0]
     scores.add(names, vectors, firsts, tokens)
