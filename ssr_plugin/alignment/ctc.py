@@ -11,9 +11,9 @@ from ssr_plugin.alignment.aligner_audio import read_item_audio
 from ssr_plugin.alignment.base import OTHER_ALIGNERS, Aligner
 from ssr_plugin.alignment.ctc_characters import (
     PAUSE,
-    character_times,
+    ctc_spelling,
     label_times,
-    spell,
+    spread_characters,
     unknown_letters,
 )
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
@@ -28,7 +28,7 @@ CONTEXT = 5.0
 SHORTEST = 0.05
 
 # Bytes that the search may take: one for each frame and state.
-MOST_MEMORY = 4e9
+MAX_TRELLIS_BYTES = 4e9
 
 
 class CTCAligner(Aligner):
@@ -172,11 +172,11 @@ class CTCAligner(Aligner):
 
     def _batches(self, inputs):
         """Indices of utterances to run together: little padding, within the limit."""
-        batches, most = [], self.batch_seconds * self._sample_rate
+        batches, max_samples = [], self.batch_seconds * self._sample_rate
         for i in sorted(inputs, key=lambda i: len(inputs[i][0])):
             length = len(inputs[i][0])
             batch = batches[-1] if batches else []
-            fits = bool(batch) and (len(batch) + 1) * length <= most
+            fits = bool(batch) and (len(batch) + 1) * length <= max_samples
             fits = fits and not self._needs_windows(length)
             equal = bool(batch) and len(inputs[batch[0]][0]) == length
             if fits and (equal or self._may_pad) and self._takes_samples:
@@ -238,7 +238,7 @@ class CTCAligner(Aligner):
 
     def _align(self, item, emission, duration):
         star = emission.shape[1]
-        spelling = spell(item.text, self._vocabulary, self._delimiter, star)
+        spelling = ctc_spelling(item.text, self._vocabulary, self._delimiter, star)
         if not any(spelling.spans):
             raise AlignmentError(
                 item.id, f"nothing that '{self.source}' can say in '{item.text}'"
@@ -251,7 +251,7 @@ class CTCAligner(Aligner):
                 f"{labels + repeats} characters do not fit in its {frames} frames "
                 f"({duration:.2f} s of '{item.wav}')",
             )
-        if frames * (2 * labels + 1) > MOST_MEMORY:
+        if frames * (2 * labels + 1) > MAX_TRELLIS_BYTES:
             raise AlignmentError(
                 item.id, f"{duration / 60:.0f} minutes are too long to align: cut it"
             )
@@ -261,7 +261,7 @@ class CTCAligner(Aligner):
         times = label_times(runs, hop, self.start_offset, self.end_offset)
         units = tuple(
             Unit(item.text[i], start, end, i)
-            for i, start, end in character_times(spans, times, duration)
+            for i, start, end in spread_characters(spans, times, duration)
         )
         return Alignment(item.id, item.text, units, "char", duration)
 

@@ -47,7 +47,7 @@ class Spelling:
         return [span for span, _ in characters], [value for _, value in characters]
 
 
-def spell(text, vocabulary, delimiter, star):
+def ctc_spelling(text, vocabulary, delimiter, star):
     """Spells a transcript in a model's characters.
 
     Case is the model's; accents are dropped where it has none. Each run of letters or
@@ -71,7 +71,7 @@ def spell(text, vocabulary, delimiter, star):
     Example
     -------
     >>> vocabulary = {"A": 1, "B": 2, "E": 3, "'": 4}
-    >>> spelling = spell("Ab, bé’ 12", vocabulary, delimiter=9, star=5)
+    >>> spelling = ctc_spelling("Ab, bé’ 12", vocabulary, delimiter=9, star=5)
     >>> spelling.tokens
     (1, 2, 9, 2, 3, 4, 9, 5)
     >>> spelling.spans
@@ -173,8 +173,8 @@ def label_times(runs, step, start_offset=0.0, end_offset=0.0):
     return times
 
 
-def character_times(spans, times, duration):
-    """Times of single characters, in order and free of overlaps.
+def spread_characters(spans, times, duration):
+    """Spreads the times of labels over their characters, without overlaps.
 
     Arguments
     ---------
@@ -193,7 +193,7 @@ def character_times(spans, times, duration):
 
     Example
     -------
-    >>> character_times([(0, 1), (1, 3)], [(-0.1, 0.3), (0.2, 0.65)], 0.65)
+    >>> spread_characters([(0, 1), (1, 3)], [(-0.1, 0.3), (0.2, 0.65)], 0.65)
     [(0, 0.0, 0.25), (1, 0.25, 0.45), (2, 0.45, 0.65)]
     """
     times = [[min(max(t, 0.0), duration) for t in pair] for pair in times]

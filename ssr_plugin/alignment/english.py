@@ -28,7 +28,7 @@ ARPABET = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Spoken:
+class SpokenSpan:
     """A span of a transcript and the words that are said for it.
 
     Arguments
@@ -59,7 +59,7 @@ def spoken_words(text, is_word):
 
     Returns
     -------
-    list of Spoken
+    list of SpokenSpan
 
     Example
     -------
@@ -89,17 +89,17 @@ def _spoken(text, start, end, is_word):
     # "'tis" and "u.s." are in the dictionary with their punctuation.
     for spelling in (stripped, "'" + stripped, stripped + "."):
         if spelling in with_marks and is_word(spelling):
-            return [Spoken(*core.span(), (spelling,))]
+            return [SpokenSpan(*core.span(), (spelling,))]
     plain = _without_accents(stripped)
     if is_word(plain):
-        return [Spoken(*core.span(), (plain,))]
+        return [SpokenSpan(*core.span(), (plain,))]
     if any(character.isnumeric() for character in stripped):
-        return [Spoken(*core.span(), spoken_number(with_marks))]
+        return [SpokenSpan(*core.span(), spoken_number(with_marks))]
     # One character of the text may be several in the spelling, so pieces are cut
     # from the text itself.
     pieces = PIECE.finditer(text.replace("’", "'"), *core.span())
     spans = [(p.start(), p.start() + len(p.group().rstrip("'"))) for p in pieces]
-    return [Spoken(a, b, (_spelling(text[a:b]),)) for a, b in spans]
+    return [SpokenSpan(a, b, (_spelling(text[a:b]),)) for a, b in spans]
 
 
 def _spelling(text):

@@ -6,12 +6,12 @@ import sys
 from tqdm import tqdm
 
 
-def show(*fields):
+def show_fields(*fields):
     """Prints a line of tab-separated fields, above a progress bar if there is one.
 
     Example
     -------
-    >>> show("a.wav", 0.5, "hello")
+    >>> show_fields("a.wav", 0.5, "hello")
     a.wav	0.500	hello
     """
     texts = (f"{x:.3f}" if isinstance(x, float) else str(x) for x in fields)
@@ -26,9 +26,9 @@ def show_json(record):
 def show_text(path, text, alone):
     """Prints a text: alone as it is, else in one line after its path."""
     if alone:
-        show(text)
+        show_fields(text)
     else:
-        show(path, " ".join(text.split()))
+        show_fields(path, " ".join(text.split()))
 
 
 def spell_tokens(tokenizer, tokens):

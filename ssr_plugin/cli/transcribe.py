@@ -50,7 +50,7 @@ def run(options):
     from ssr_plugin.cli.model import in_batches, load_model, read_speech
     from ssr_plugin.cli.prompt_files import unescape
     from ssr_plugin.cli.recordings import find_audio
-    from ssr_plugin.cli.show import show, show_json, show_text, timed_words
+    from ssr_plugin.cli.show import show_fields, show_json, show_text, timed_words
     from ssr_plugin.problems import Problems
 
     prompt = options.prompt
@@ -80,7 +80,7 @@ def run(options):
                 show_json(_record(path, text, speech, lm.llm.tokenizer))
             elif options.times:
                 for word, start, end in timed_words(speech, lm.llm.tokenizer):
-                    show(*([] if alone else [path]), start, end, word)
+                    show_fields(*([] if alone else [path]), start, end, word)
             else:
                 show_text(path, text, alone)
     return problems

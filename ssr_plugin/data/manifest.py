@@ -4,7 +4,7 @@ import csv
 
 from ssr_plugin.files import atomic_path
 
-COLUMNS = ("ID", "duration", "wav", "spk_id", "wrd")
+FIELDS = ("ID", "duration", "wav", "spk_id", "wrd")
 
 
 def write_manifest(path, rows):
@@ -15,14 +15,14 @@ def write_manifest(path, rows):
     path : path-like
         Where to write it.
     rows : iterable of tuple
-        Values in the order of ``COLUMNS``; the duration in seconds.
+        Values in the order of ``FIELDS``; the duration in seconds.
     """
     with (
         atomic_path(path) as partial,
         open(partial, "w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer.writerow(FIELDS)
         for name, duration, *values in rows:
             writer.writerow((name, f"{duration:.6f}", *values))
 
@@ -58,7 +58,7 @@ def read_manifest(path):
     data = {}
     with open(path, newline="", encoding="utf-8") as file:
         table = csv.DictReader(file)
-        lacking = set(COLUMNS) - set(table.fieldnames or [])
+        lacking = set(FIELDS) - set(table.fieldnames or [])
         if lacking:
             raise ValueError(
                 f"{path} is no manifest: it lacks {', '.join(sorted(lacking))}; "

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ssr_plugin.alignment.ctc import viterbi, with_star
-from ssr_plugin.alignment.ctc_characters import character_times, label_times
+from ssr_plugin.alignment.ctc_characters import label_times, spread_characters
 from ssr_plugin.alignment.record import Alignment, Unit
 from ssr_plugin.segmenters.base import (
     Segmentation,
@@ -99,7 +99,7 @@ class CharCTCSegmenter(CharacterSegmenter, FrameNetworkSegmenter):
         duration = num_frames / self.frame_rate
         units = tuple(
             Unit(text[i], start, end, i)
-            for i, start, end in character_times(
+            for i, start, end in spread_characters(
                 [(i, i + 1) for i in spoken], times, duration
             )
         )

@@ -4,7 +4,7 @@ import abc
 
 import torch
 
-from ssr_plugin.alignment.ctc_characters import character_times, spell
+from ssr_plugin.alignment.ctc_characters import ctc_spelling, spread_characters
 from ssr_plugin.alignment.record import AlignmentError
 from ssr_plugin.segmenters.base import TextAligner
 from ssr_plugin.segmenters.network_segmenter import NetworkSegmenter
@@ -109,7 +109,7 @@ class CharacterSegmenter(NetworkSegmenter, TextAligner):
         -------
         ssr_plugin.alignment.ctc_characters.Spelling
         """
-        return spell(text, self.labels, self.delimiter(), self.star)
+        return ctc_spelling(text, self.labels, self.delimiter(), self.star)
 
     @torch.no_grad()
     def align_text(self, features, text, id="?"):
@@ -144,7 +144,9 @@ class CharacterSegmenter(NetworkSegmenter, TextAligner):
         except AlignmentError as error:
             raise AlignmentError(id, error.reason) from None
         spans, runs = spelling.spoken(runs)
-        return character_times(spans, self.times(runs), len(features) / self.frame_rate)
+        return spread_characters(
+            spans, self.times(runs), len(features) / self.frame_rate
+        )
 
     def times(self, runs):
         """Start and end in s of characters, the offsets added.

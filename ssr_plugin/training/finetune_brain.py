@@ -227,7 +227,7 @@ class FinetuneBrain(StageBrain):
 
     def compute_objectives(self, predictions, batch, stage):
         """Loss of the templates; in training also that of text."""
-        losses = [F.cross_entropy(*each) for each in predictions.speech]
+        losses = [F.cross_entropy(*prediction) for prediction in predictions.speech]
         weights = predictions.weights
         loss = sum(w * x for w, x in zip(weights, losses, strict=True)) / sum(weights)
         if predictions.text is not None:

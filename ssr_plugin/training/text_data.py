@@ -92,11 +92,11 @@ def make_text(hparams, llm):
     """
     source, heldout = hparams["text_source"], hparams["text_heldout"]
     size, count = hparams["text_block"], hparams["text_tokens"]
-    most = getattr(llm.config, "max_position_embeddings", None) or size + 1
-    if not 1 <= size < most:
+    max_positions = getattr(llm.config, "max_position_embeddings", None) or size + 1
+    if not 1 <= size < max_positions:
         raise ValueError(
-            f"text_block: the LLM reads 1 to {most - 1} tokens after the first, not "
-            f"{size}"
+            f"text_block: the LLM reads 1 to {max_positions - 1} tokens after the "
+            f"first, not {size}"
         )
     for key in ("text_tokens", "text_heldout_tokens"):
         if hparams[key] < 1:

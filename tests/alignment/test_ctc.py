@@ -159,7 +159,9 @@ def test_a_star_takes_the_frames_that_nothing_else_explains():
     assert viterbi(with_star(emission), [1, 4, 2], blank=0)[1] == (1, 8)
 
 
-def test_what_cannot_be_aligned_is_an_error_of_that_utterance(layer_model, items):
+def test_the_ctc_aligner_gives_an_error_for_each_utterance_it_cannot_align(
+    layer_model, items
+):
     other = [
         AlignmentItem("gone", "gone.wav", "a"),
         AlignmentItem("mute", items[0].wav, "..."),

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from ssr_plugin.alignment.ctc_characters import (
     PAUSE,
-    character_times,
+    ctc_spelling,
     label_times,
-    spell,
+    spread_characters,
     unknown_letters,
 )
 
@@ -19,7 +19,7 @@ VOCABULARY = {c: i for i, c in enumerate(string.ascii_uppercase + "'")}
 
 def spelling_of(text, delimiter=DELIMITER):
     names = {i: c for c, i in VOCABULARY.items()} | {STAR: "*", DELIMITER: "|"}
-    spelling = spell(text, VOCABULARY, delimiter, STAR)
+    spelling = ctc_spelling(text, VOCABULARY, delimiter, STAR)
     return "".join(names[token] for token in spelling.tokens)
 
 
@@ -44,14 +44,14 @@ def test_a_model_without_word_delimiters_gets_none():
 
 
 def test_two_stars_side_by_side_are_two_words_or_broken_by_punctuation():
-    spelling = spell("12 34", VOCABULARY, None, STAR)
+    spelling = ctc_spelling("12 34", VOCABULARY, None, STAR)
     assert spelling.spans == ((0, 2), (3, 5))
-    assert spell("1,5", VOCABULARY, None, STAR).spans == ((0, 1), (2, 3))
+    assert ctc_spelling("1,5", VOCABULARY, None, STAR).spans == ((0, 1), (2, 3))
 
 
 @given(st.text(alphabet="aB'é1日 ,.|*\u0301ß", max_size=20))
 def test_spans_are_in_order_and_hold_every_letter_and_digit(text):
-    spans = [s for s in spell(text, VOCABULARY, DELIMITER, STAR).spans if s]
+    spans = [s for s in ctc_spelling(text, VOCABULARY, DELIMITER, STAR).spans if s]
     assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
     inside = {i for span in spans for i in range(*span)}
     assert {i for i, c in enumerate(text) if c.isalnum()} <= inside
@@ -71,7 +71,7 @@ def test_times_are_ordered_and_inside_the_audio_whatever_the_offsets(
         spans.append((index, index + characters))
         time += frames * 0.02
         index += characters
-    timed_characters = character_times(spans, times, time)
+    timed_characters = spread_characters(spans, times, time)
     assert [i for i, _, _ in timed_characters] == list(range(index))
     edges = [edge for _, start, end in timed_characters for edge in (start, end)]
     assert edges == sorted(edges)

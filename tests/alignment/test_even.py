@@ -51,7 +51,7 @@ def test_steady_noise_is_sound_from_end_to_end(tmp_path):
     assert (alignment.units[0].start, alignment.units[-1].end) == (0.0, 1.01)
 
 
-def test_what_cannot_be_aligned_is_an_error_of_that_utterance(tmp_path):
+def test_the_even_aligner_gives_an_error_for_each_utterance_it_cannot_align(tmp_path):
     good = sound(tmp_path / "a.wav", (0.5, 0.1))
     silent = sound(tmp_path / "b.wav", (0.5, 0.0))
     items = [

@@ -159,7 +159,7 @@ def test_characters_of_our_own_records_stay_characters(tmp_path, item):
         ({"wav": "gone.wav"}, "there is no audio file gone.wav"),
     ],
 )
-def test_what_does_not_fit_is_an_error_of_that_utterance(
+def test_the_file_aligner_gives_an_error_for_each_utterance_that_does_not_fit(
     tmp_path, item, change, message
 ):
     textgrid(tmp_path / "mfa" / "utt-1.TextGrid")

@@ -51,7 +51,9 @@ def test_any_rate_and_number_of_channels_is_read(aligner, tmp_path):
         assert alignment.duration == 1.0
 
 
-def test_what_cannot_be_aligned_is_an_error_of_that_utterance(aligner, tmp_path):
+def test_pocketsphinx_gives_an_error_for_each_utterance_it_cannot_align(
+    aligner, tmp_path
+):
     good = noise(tmp_path / "good.wav", 1.0)
     short = noise(tmp_path / "short.wav", 0.3)
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)

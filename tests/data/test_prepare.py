@@ -84,7 +84,7 @@ def test_any_number_of_workers_gives_the_same_files(corpus, save, tmp_path):
         assert (save / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
-def test_without_a_validation_split_whole_speakers_are_held_out_by_seed(corpus, save):
+def test_prepare_holds_out_whole_speakers_by_seed(corpus, save):
     all_held_out = set()
     for seed in range(8):
         manifests = prepare(corpus, save, "train-*", ["valid*", ""], seed=seed)
@@ -100,7 +100,7 @@ def test_without_a_validation_split_whole_speakers_are_held_out_by_seed(corpus, 
     assert len(all_held_out) > 1
 
 
-def test_with_one_speaker_utterances_are_held_out_and_the_log_says_so(
+def test_prepare_holds_out_utterances_of_a_single_speaker_and_logs_it(
     corpus, save, caplog
 ):
     manifests = prepare(corpus, save, ["dev"], valid_share=0.3)
@@ -109,7 +109,9 @@ def test_with_one_speaker_utterances_are_held_out_and_the_log_says_so(
     assert "all training data are of one speaker (fritz): utterances" in caplog.text
 
 
-def test_a_second_run_reads_no_header_and_writes_nothing(corpus, save, monkeypatch):
+def test_a_second_preparation_reads_no_header_and_writes_nothing(
+    corpus, save, monkeypatch
+):
     (corpus.folder / "train-a" / "anna" / "anna-1.txt").unlink()
     options = {"max_skipped_share": 0.1}
     first = prepare(corpus, save, ["train-*"], **options)
