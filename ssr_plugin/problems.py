@@ -137,8 +137,3 @@ class Problems:
                 f"allowed (max_skipped_share). The first:{lines}"
                 + (f"\n  and {more} more" if more else "")
             )
-
-
-# Earlier names, until ssr_plugin.evaluation uses the new ones.
-told_in_a_line = errors_in_one_line
-named = prefix_errors

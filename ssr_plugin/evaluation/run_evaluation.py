@@ -17,7 +17,7 @@ from ssr_plugin.hparams import parse_command_line
 from ssr_plugin.inference.pretrained import SETTINGS, find_folder
 from ssr_plugin.inference.pretrained import read_settings as model_settings
 from ssr_plugin.inference.speech_lm import SpeechLM
-from ssr_plugin.problems import named, told_in_a_line
+from ssr_plugin.problems import errors_in_one_line, prefix_errors
 from ssr_plugin.registry import get_registry
 
 logger = logging.getLogger(__name__)
@@ -50,14 +50,14 @@ def main(dataset_class=None, argv=None, program="evaluate.py"):
         # Under torchrun the first process does it all: it is not much.
         return {}
     argv = sys.argv[1:] if argv is None else argv
-    with told_in_a_line():
+    with errors_in_one_line():
         job = parse_command_line(argv, program)
         job.require("model", "benchmark_options")
         dataset_class = job.dataset_class(dataset_class)
         # Before benchmarks, whose items may take long to align.
         table = get_registry().benchmarks
         if any(table.get(name).needs_model for name in job.settings["benchmarks"]):
-            with named("model"):
+            with prefix_errors("model"):
                 model_settings(find_folder(job.settings["model"]))
         for key in ("output_folder", "cache_folder"):
             check_writable(key, job.settings[key])
