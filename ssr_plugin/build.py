@@ -10,7 +10,7 @@ import inspect
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from ssr_plugin.problems import did_you_mean
 from ssr_plugin.registry import Table, get_registry
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ssr_plugin.llm.text_llm import TextLLM
     from ssr_plugin.tts.synthesizers import Synthesizer
 
+Made = TypeVar("Made")
 #: Options by the name of their component, as a YAML gives them.
 Options = Mapping[str, Mapping[str, Any] | None] | None
 # What a component is given of encoder, LLM and data set; no options.
@@ -126,7 +127,7 @@ def check_options(
             )
 
 
-def _make(table: Table, name: str, options: Options, **arguments: Any) -> Any:
+def _make(table: Table[Made], name: str, options: Options, **arguments: Any) -> Made:
     component = table.get(name)
     chosen = (options or {}).get(name) or {}
     check_options(table.kind, name, component, chosen, arguments)
@@ -155,8 +156,7 @@ def aligner(name: str, options: Options = None) -> Aligner:
     >>> aligner("pocketsphinx").name
     'pocketsphinx'
     """
-    made: Aligner = _make(get_registry().aligners, name, options)
-    return made
+    return _make(get_registry().aligners, name, options)
 
 
 def segmenter(
@@ -176,7 +176,7 @@ def segmenter(
     -------
     ssr_plugin.segmenters.base.Segmenter
     """
-    made: Segmenter = _make(
+    return _make(
         get_registry().segmenters,
         name,
         options,
@@ -184,7 +184,6 @@ def segmenter(
         llm=llm,
         frame_rate=encoder.frame_rate,
     )
-    return made
 
 
 def is_trainable(name: str) -> bool:
@@ -315,10 +314,9 @@ def connector(
     -------
     ssr_plugin.connectors.base.Connector
     """
-    made: Connector = _make(
+    return _make(
         get_registry().connectors, name, options, input_size=encoder.width, llm=llm
     )
-    return made
 
 
 def benchmark(name: str, options: Options = None, **arguments: Any) -> Benchmark:
@@ -336,8 +334,7 @@ def benchmark(name: str, options: Options = None, **arguments: Any) -> Benchmark
     -------
     ssr_plugin.evaluation.harness.benchmark.Benchmark
     """
-    made: Benchmark = _make(get_registry().benchmarks, name, options, **arguments)
-    return made
+    return _make(get_registry().benchmarks, name, options, **arguments)
 
 
 def synthesizer(name: str, options: Mapping[str, Any] | None = None) -> Synthesizer:
@@ -353,5 +350,4 @@ def synthesizer(name: str, options: Mapping[str, Any] | None = None) -> Synthesi
     -------
     ssr_plugin.tts.synthesizers.Synthesizer
     """
-    made: Synthesizer = _make(get_registry().synthesizers, name, {name: options})
-    return made
+    return _make(get_registry().synthesizers, name, {name: options})

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ssr_plugin.registry import Registry
+    from ssr_plugin.registry import Registry, Table
 
 _TARGETS = {
     "aligners": {
@@ -73,7 +73,7 @@ _TARGETS = {
 
 def setup(registry: Registry) -> None:
     """Adds this package's components to a :class:`ssr_plugin.registry.Registry`."""
-    tables = {
+    tables: dict[str, Table[Any]] = {
         "aligners": registry.aligners,
         "segmenters": registry.segmenters,
         "connectors": registry.connectors,

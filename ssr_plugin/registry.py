@@ -27,14 +27,26 @@ import importlib.metadata
 import inspect
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ssr_plugin.problems import did_you_mean
+
+if TYPE_CHECKING:
+    from ssr_plugin.alignment.base import Aligner
+    from ssr_plugin.connectors.base import Connector
+    from ssr_plugin.data.datasets import DataSet
+    from ssr_plugin.evaluation.harness.benchmark import Benchmark
+    from ssr_plugin.evaluation.harness.condition import Condition
+    from ssr_plugin.segmenters.base import Segmenter
+    from ssr_plugin.tts.synthesizers import Synthesizer
+
+# The class that the components of a table are subclasses of.
+Base = TypeVar("Base")
 
 ENTRY_POINT_GROUP = "ssr_plugin.extensions"
 
 
-class Table:
+class Table(Generic[Base]):
     """The components of one kind, by name.
 
     Arguments
@@ -62,20 +74,20 @@ class Table:
     ValueError: module 'path' (pathlib.Path) is no subclass of torch.nn...Module
     """
 
-    def __init__(self, kind: str, base: type | str) -> None:
+    def __init__(self, kind: str, base: type[Base] | str) -> None:
         self.kind = kind
         self._base = base
-        self._components: dict[str, Callable[..., Any] | str] = {}
+        self._components: dict[str, Callable[..., Base] | str] = {}
 
     @property
-    def base(self) -> type:
+    def base(self) -> type[Base]:
         """The class that each component is a subclass of."""
         if isinstance(self._base, str):
             self._base = _import(self._base)
         assert isinstance(self._base, type)
         return self._base
 
-    def add(self, name: str, component: Callable[..., Any] | str) -> None:
+    def add(self, name: str, component: Callable[..., Base] | str) -> None:
         """Gives a component its name.
 
         Arguments
@@ -103,7 +115,7 @@ class Table:
         """The known names, sorted."""
         return sorted(self._components)
 
-    def get(self, name: str) -> Callable[..., Any]:
+    def get(self, name: str) -> Callable[..., Base]:
         """The component of that name: a class, or a function that makes one.
 
         Raises
@@ -125,6 +137,31 @@ class Table:
             )
         return component
 
+    def made_by(self, name: str) -> type[Base]:
+        """The class of what the component of that name makes.
+
+        Arguments
+        ---------
+        name : str
+
+        Returns
+        -------
+        type
+            The component itself; of a function, what its return annotation says.
+
+        Raises
+        ------
+        ValueError, ImportError
+            As :meth:`get`.
+
+        Example
+        -------
+        >>> get_registry().connectors.made_by("ssr").__name__
+        'Connector'
+        """
+        made: type[Base] = _made_by(self.get(name))
+        return made
+
     def makes(self, name: str, contract: type) -> bool:
         """Whether the component of that name keeps to a class beyond :attr:`base`.
 
@@ -142,9 +179,9 @@ class Table:
         ValueError, ImportError
             As :meth:`get`.
         """
-        return issubclass(_made_by(self.get(name)), contract)
+        return issubclass(self.made_by(name), contract)
 
-    def _find(self, name: str) -> Callable[..., Any]:
+    def _find(self, name: str) -> Callable[..., Base]:
         if name not in self._components:
             known = ", ".join(self.names())
             hint = did_you_mean(name, self.names())
@@ -159,7 +196,7 @@ def _import(target: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def _made_by(component: Callable[..., Any]) -> type:
+def _made_by(component: Callable[..., Any]) -> type[Any]:
     """A class itself, or that which a function says it returns."""
     if isinstance(component, type):
         return component
@@ -188,17 +225,25 @@ class Registry:
     """
 
     def __init__(self) -> None:
-        self.aligners = Table("aligner", "ssr_plugin.alignment.base:Aligner")
-        self.segmenters = Table("segmenter", "ssr_plugin.segmenters.base:Segmenter")
-        self.connectors = Table("connector", "ssr_plugin.connectors.base:Connector")
-        self.datasets = Table("data set", "ssr_plugin.data.datasets:DataSet")
-        self.benchmarks = Table(
+        self.aligners: Table[Aligner] = Table(
+            "aligner", "ssr_plugin.alignment.base:Aligner"
+        )
+        self.segmenters: Table[Segmenter] = Table(
+            "segmenter", "ssr_plugin.segmenters.base:Segmenter"
+        )
+        self.connectors: Table[Connector] = Table(
+            "connector", "ssr_plugin.connectors.base:Connector"
+        )
+        self.datasets: Table[DataSet] = Table(
+            "data set", "ssr_plugin.data.datasets:DataSet"
+        )
+        self.benchmarks: Table[Benchmark] = Table(
             "benchmark", "ssr_plugin.evaluation.harness.benchmark:Benchmark"
         )
-        self.conditions = Table(
+        self.conditions: Table[Condition] = Table(
             "condition", "ssr_plugin.evaluation.harness.condition:Condition"
         )
-        self.synthesizers = Table(
+        self.synthesizers: Table[Synthesizer] = Table(
             "synthesizer", "ssr_plugin.tts.synthesizers:Synthesizer"
         )
 

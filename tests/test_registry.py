@@ -98,6 +98,7 @@ def test_a_table_takes_a_function_that_says_what_it_makes():
     connectors = Registry().connectors
     connectors.add("function", make_connector)
     assert connectors.get("function") is make_connector
+    assert connectors.made_by("function") is Connector
     assert not connectors.makes("function", VocabularyConnector)
 
 

@@ -73,7 +73,7 @@ class Aligner(abc.ABC):
             As long as ``items``, in the same order.
         """
 
-    def doubt(self, texts):
+    def doubt(self, texts: Sequence[str]) -> str | None:
         """Why a corpus may not suit this aligner: asked once, before it is aligned.
 
         A subclass that can tell overrides this; the user sees the answer as a warning.

@@ -5,11 +5,12 @@ Each subcommand is the module of its name: see :mod:`ssr_plugin.cli.parser`.
 
 import os
 import sys
+from collections.abc import Sequence
 
 from ssr_plugin.cli.parser import make_parser
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Arguments

@@ -26,7 +26,7 @@ COMMANDS = (
 )
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands.
 
     Returns

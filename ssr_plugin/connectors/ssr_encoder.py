@@ -279,15 +279,17 @@ class SSREncoder(nn.Module):
         if starts is None:
             starts = contiguous_starts(boundaries)
         if self.training or boundaries.shape[1] <= _WINDOW:
-            states = self._encode(features, boundaries, starts)
-            return self.norm(states[boundaries >= 0])
+            states = self._encode(features, boundaries, starts)[boundaries >= 0]
+            normed: torch.Tensor = self.norm(states)
+            return normed
         # Each row alone: where windows lie must not depend on the rows beside it.
         counts = (boundaries >= 0).sum(1).tolist()
         rows = [
             self._encode_long(features[row], boundaries[row, :n], starts[row, :n])
             for row, n in enumerate(counts)
         ]
-        return self.norm(torch.cat(rows))
+        normed = self.norm(torch.cat(rows))
+        return normed
 
     def _encode_long(self, features, boundaries, starts):
         """[T, D] and [N] to [N, H], window by window."""

@@ -2,11 +2,14 @@
 
 import contextlib
 import inspect
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
-from transformers import AutoModel
+from torch import Tensor, nn
+from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as hf_logging
 
 from ssr_plugin.sources import address
@@ -15,7 +18,9 @@ from ssr_plugin.sources import address
 _PRETRAINING_ONLY = "masked_spec_embed"
 
 
-def load_backbone(source, config):
+def load_backbone(
+    source: str | os.PathLike[str], config: PretrainedConfig
+) -> PreTrainedModel:
     """Loads a speech encoder's network in float32; of an encoder-decoder, the encoder.
 
     Arguments
@@ -34,7 +39,7 @@ def load_backbone(source, config):
     ValueError
         If the model has no encoder, or the checkpoint lacks some of its weights.
     """
-    options = {"dtype": torch.float32, "trust_remote_code": False}
+    options: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": False}
     try:
         with torch.device("meta"):
             model = AutoModel.from_config(config, trust_remote_code=False)
@@ -64,11 +69,12 @@ def load_backbone(source, config):
             f"the weights of '{source}' do not belong to its config.json: "
             f"{len(missing)} are missing, such as {min(missing)}"
         )
-    return network
+    loaded: PreTrainedModel = network
+    return loaded
 
 
 @contextlib.contextmanager
-def _without_load_report():
+def _without_load_report() -> Iterator[None]:
     """Hides the list of weights that are left out on purpose."""
     verbosity = hf_logging.get_verbosity()
     hf_logging.set_verbosity_error()
@@ -96,7 +102,7 @@ class HiddenLayer(nn.Module):
         If there is no such layer.
     """
 
-    def __init__(self, network, layer):
+    def __init__(self, network: PreTrainedModel, layer: int) -> None:
         super().__init__()
         layers = _find_layers(network)
         count = len(layers)
@@ -107,7 +113,7 @@ class HiddenLayer(nn.Module):
             )
         self.layer = layer if layer >= 0 else count + 1 + layer
         self.network = network
-        self._seen = None
+        self._seen: Tensor | None = None
         self.takes_mask = (
             "attention_mask" in inspect.signature(network.forward).parameters
         )
@@ -115,7 +121,7 @@ class HiddenLayer(nn.Module):
             del layers[max(self.layer, 1) :]
             if getattr(network, "adapter", None) is not None:
                 # It reads the last layer only, and changes the frame rate.
-                network.adapter = None
+                network.register_module("adapter", None)
                 network.config.add_adapter = False
             if self.layer:
                 layers[-1].register_forward_hook(self._see_output)
@@ -126,13 +132,17 @@ class HiddenLayer(nn.Module):
         adapted = self.is_last and getattr(config, "add_adapter", False)
         self.width = config.output_hidden_size if adapted else config.hidden_size
 
-    def _see_input(self, module, args, kwargs):
+    def _see_input(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         self._seen = args[0] if args else kwargs["hidden_states"]
 
-    def _see_output(self, module, args, output):
+    def _see_output(
+        self, module: nn.Module, args: tuple[Any, ...], output: Any
+    ) -> None:
         self._seen = output[0] if isinstance(output, tuple) else output
 
-    def forward(self, inputs):
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """The chosen layer's hidden states.
 
         Arguments
@@ -145,14 +155,15 @@ class HiddenLayer(nn.Module):
         torch.Tensor
             [B, T, D]
         """
-        output = self.network(**inputs, return_dict=True).last_hidden_state
+        output: Tensor = self.network(**inputs, return_dict=True).last_hidden_state
         if self.is_last:
             return output
         seen, self._seen = self._seen, None
+        assert seen is not None
         return seen
 
     @contextlib.contextmanager
-    def first_positions(self, count):
+    def first_positions(self, count: int) -> Iterator[None]:
         """Lets a network of fixed length run on its first positions only, in the block.
 
         Raises
@@ -178,7 +189,7 @@ class HiddenLayer(nn.Module):
             config.max_source_positions = length
             self.network.embed_positions = whole
 
-    def output_lengths(self, steps):
+    def output_lengths(self, steps: Tensor) -> Tensor:
         """Frames that the network makes of so many steps of its input.
 
         Arguments
@@ -204,7 +215,7 @@ class HiddenLayer(nn.Module):
         return steps.cpu()
 
 
-def _find_layers(network):
+def _find_layers(network: PreTrainedModel) -> nn.ModuleList:
     """The network's stack of layers."""
     stacks = [
         module
@@ -218,7 +229,7 @@ def _find_layers(network):
     count = network.config.num_hidden_layers
 
     # The configuration of an encoder-decoder may count the decoder's layers.
-    def likeness(stack):
+    def likeness(stack: nn.ModuleList) -> tuple[bool, int]:
         return len(stack) == count, sum(p.numel() for p in stack.parameters())
 
     return max(stacks, key=likeness)

@@ -14,14 +14,14 @@ from torch import nn
 
 from ssr_plugin import hub
 from ssr_plugin.encoders.backbone import HiddenLayer, load_backbone
-from ssr_plugin.encoders.frontends import FrontEnd
+from ssr_plugin.encoders.frontends import Extracted, FrontEnd
 from ssr_plugin.encoders.padding import PaddingGuard
 from ssr_plugin.files import digest
 from ssr_plugin.nnet.dtypes import parse_dtype
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.lengths import absolute_lengths
 from ssr_plugin.nnet.precision import resolve_precision
-from ssr_plugin.nnet.windows import split_windows
+from ssr_plugin.nnet.windows import Window, split_windows
 
 logger = logging.getLogger(__name__)
 
@@ -126,27 +126,28 @@ class SpeechEncoder(nn.Module):
         if freeze:
             self.requires_grad_(False)
         self.eval()
-        self._pads_exactly = None  # found out when it is first needed
+        self._pads_exactly: bool | None = None  # found out when it is first needed
         # The guard and the cut-off layer keep something of the batch that goes through.
         self._lock = threading.Lock()
         self._try_reading()
         self.train(not freeze)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_lock"}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._lock = threading.Lock()
 
     @property
-    def _takes_waveform(self):
+    def _takes_waveform(self) -> bool:
         return self.frontend.takes_waveform
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """What tells the model's weights and settings from others."""
-        return hub.fingerprint(self.source)
+        fingerprint: str = hub.fingerprint(self.source)
+        return fingerprint
 
     def train(self, mode: bool = True) -> "SpeechEncoder":
         """As usual, but a frozen encoder stays in eval mode."""
@@ -187,14 +188,14 @@ class SpeechEncoder(nn.Module):
         return self._spectrum_frames(num_samples)
 
     @functools.lru_cache(maxsize=1 << 16)  # noqa: B019 one encoder lives all along
-    def _spectrum_frames(self, num_samples):
+    def _spectrum_frames(self, num_samples: int) -> int:
         # Not silence, whose spectrum some extractors divide by its deviation, 0.
         _, steps = self.frontend.extract(torch.linspace(-1, 1, num_samples))
         frames = int(self.backbone.output_lengths(torch.tensor([steps]))[0])
         # Silence is added to very short audio.
         return min(frames, num_samples // self.stride)
 
-    def _find_stride(self):
+    def _find_stride(self) -> int:
         """Samples from one frame to the next."""
         if self.frontend.window:
             inputs, _ = self.frontend.extract(torch.zeros(1))
@@ -204,7 +205,7 @@ class SpeechEncoder(nn.Module):
         few, many = 4 * self.sample_rate, 36 * self.sample_rate
         return round((many - few) / (self.num_frames(many) - self.num_frames(few)))
 
-    def _find_reach(self):
+    def _find_reach(self) -> int:
         """Samples that a run of frames needs beyond its last frame's stride."""
         if self.frontend.window:
             return 0
@@ -216,13 +217,13 @@ class SpeechEncoder(nn.Module):
         )
 
     @property
-    def _window_frames(self):
+    def _window_frames(self) -> int:
         if self.frontend.window:
             return self.frontend.window // self.stride
         return round(LONGEST_WINDOW * self.frame_rate)
 
     @property
-    def _context(self):
+    def _context(self) -> int:
         return min(round(CONTEXT * self.frame_rate), self._window_frames // 4)
 
     def forward(
@@ -284,12 +285,12 @@ class SpeechEncoder(nn.Module):
                     features[i, window.keep_start : window.keep_stop] = x[kept]
         return features, torch.tensor(frames, device=wav_lengths.device)
 
-    def _cut(self, wav, window, frames):
+    def _cut(self, wav: torch.Tensor, window: Window, frames: int) -> torch.Tensor:
         """The samples that a window's frames are made of."""
         stop = window.stop * self.stride + self._reach
         return wav[window.start * self.stride : None if window.stop == frames else stop]
 
-    def _padded(self, length):
+    def _padded(self, length: int) -> int:
         """Samples that a run of that many samples is padded to on its own."""
         if not self.frontend.window:
             return length
@@ -298,7 +299,7 @@ class SpeechEncoder(nn.Module):
         seconds = math.ceil(length / self.sample_rate + _SILENCE)
         return min(seconds * self.sample_rate, self.frontend.window)
 
-    def _group(self, lengths):
+    def _group(self, lengths: Sequence[int]) -> list[list[int]]:
         """Indices of runs to encode together: of like length, within one pass."""
         device = next(self.backbone.parameters()).device.type
         most = _PASS.get(device, _PASS_ELSEWHERE) * self.sample_rate
@@ -307,7 +308,7 @@ class SpeechEncoder(nn.Module):
             order, lambda i: self._padded(lengths[i]), most, padded=True
         )
 
-    def _encode(self, wavs):
+    def _encode(self, wavs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Encodes runs of samples that fit one pass; returns frames [T, D] of each."""
         extracted = [self._extract(wav) for wav in wavs]
         lengths = [self.frontend.steps(inputs) for inputs, _ in extracted]
@@ -315,14 +316,14 @@ class SpeechEncoder(nn.Module):
             alike = [[i for i, n in enumerate(lengths) if n == m] for m in set(lengths)]
         else:
             alike = [list(range(len(extracted)))]
-        encoded = [None] * len(wavs)
+        encoded: dict[int, torch.Tensor] = {}
         for group in alike:
             frames = self._run([extracted[i] for i in group])
             for i, x in zip(group, frames, strict=True):
                 encoded[i] = x
-        return encoded
+        return [encoded[i] for i in range(len(wavs))]
 
-    def _extract(self, wav):
+    def _extract(self, wav: torch.Tensor) -> Extracted:
         """What the network reads of a run of samples, and how many of its steps."""
         if self._takes_waveform:
             # It was converted as a whole, before it was cut into runs.
@@ -330,7 +331,7 @@ class SpeechEncoder(nn.Module):
         window = self._padded(len(wav)) if self._shortens else None
         return self.frontend.extract(wav, window)
 
-    def _run(self, extracted):
+    def _run(self, extracted: Sequence[Extracted]) -> list[torch.Tensor]:
         """One forward pass of the network over what the front end gave."""
         device = next(self.backbone.parameters()).device
         batch = self.frontend.collate([inputs for inputs, _ in extracted]).to(device)
@@ -344,7 +345,7 @@ class SpeechEncoder(nn.Module):
             arguments["attention_mask"] = (positions < steps[:, None]).long()
         half = self.dtype != torch.float32
         with contextlib.ExitStack() as stack:
-            if padded:
+            if padded and self._guard is not None:
                 stack.enter_context(self._guard.lengths(steps))
             if self._shortens:
                 length = self.frontend.steps(batch[0])
@@ -364,7 +365,7 @@ class SpeechEncoder(nn.Module):
         return [x[:length] for x, length in zip(frames, lengths, strict=True)]
 
     @torch.no_grad()
-    def _try_reading(self):
+    def _try_reading(self) -> None:
         """Fails now, rather than in a run, if model and front end do not fit."""
         if self.frontend.window:
             return  # as long as any other run: left to the first
@@ -377,7 +378,7 @@ class SpeechEncoder(nn.Module):
             ) from error
 
     @torch.no_grad()
-    def _padding_is_exact(self):
+    def _padding_is_exact(self) -> bool:
         """Whether a padded batch gives this network's frames for single utterances.
 
         Found out once, by trying. If not, only runs of one length share a pass.
@@ -396,8 +397,8 @@ class SpeechEncoder(nn.Module):
             alone = torch.cat([self._run([one])[0] for one in extracted])
             padded = torch.cat(self._run(extracted))
         worst = float((padded - alone).abs().max() / alone.std())
-        self._pads_exactly = worst <= _TOLERANCE
-        if not self._pads_exactly:
+        exact = worst <= _TOLERANCE
+        if not exact:
             logger.info(
                 "%s: padding changes frames by up to %.2g standard deviations; only "
                 "utterances of one length are encoded together",
@@ -405,4 +406,6 @@ class SpeechEncoder(nn.Module):
                 worst,
             )
         self.dtype = dtype
-        return self.train(training)._pads_exactly
+        self.train(training)
+        self._pads_exactly = exact
+        return exact

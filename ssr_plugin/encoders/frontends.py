@@ -4,8 +4,11 @@ What an encoder takes (samples or a spectrum, of any length or of one) is read o
 feature extractor, which is asked to convert some silence.
 """
 
+import os
+from collections.abc import Sequence
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoFeatureExtractor
 
 from ssr_plugin.sources import address
@@ -13,6 +16,9 @@ from ssr_plugin.sources import address
 # Shorter audio gets silence behind it, s: feature extractors and pooling layers fail
 # on less than one window.
 _SHORTEST = 0.1
+
+#: What an encoder reads of one utterance, and how many of its steps are audio.
+Extracted = tuple[Tensor, int | None]
 
 
 class FrontEnd:
@@ -40,7 +46,7 @@ class FrontEnd:
         If the source has no feature extractor for audio.
     """
 
-    def __init__(self, source):
+    def __init__(self, source: str | os.PathLike[str]) -> None:
         try:
             self.extractor = AutoFeatureExtractor.from_pretrained(
                 **address(source), trust_remote_code=False
@@ -50,13 +56,14 @@ class FrontEnd:
                 f"'{source}' is no speech encoder: no feature extractor of it can "
                 f"be loaded (preprocessor_config.json): {error}"
             ) from error
-        self.sample_rate = getattr(self.extractor, "sampling_rate", None)
-        if self.sample_rate is None:
+        sample_rate = getattr(self.extractor, "sampling_rate", None)
+        if sample_rate is None:
             raise ValueError(
                 f"'{source}' is no speech encoder: its feature extractor "
                 f"({type(self.extractor).__name__}) takes no audio"
             )
-        self.input_name = self.extractor.model_input_names[0]
+        self.sample_rate: int = sample_rate
+        self.input_name: str = self.extractor.model_input_names[0]
         self.takes_waveform = False
         self._shortest = round(_SHORTEST * self.sample_rate)
         short, long = (
@@ -64,7 +71,7 @@ class FrontEnd:
             for seconds in (1, 2)
         )
         self.takes_waveform = short == (self.sample_rate,)
-        self.window = None
+        self.window: int | None = None
         if short == long:
             self.window = getattr(self.extractor, "n_samples", None)
             if self.window is None:
@@ -76,7 +83,7 @@ class FrontEnd:
         differ = [a != b for a, b in zip(short, long, strict=True)]
         self._time = differ.index(True) if any(differ) else len(short) - 1
 
-    def extract(self, wav, window=None):
+    def extract(self, wav: Tensor, window: int | None = None) -> Extracted:
         """Converts one utterance.
 
         Arguments
@@ -109,7 +116,7 @@ class FrontEnd:
         mask = extracted.get("attention_mask")
         return inputs, None if mask is None else int(mask[0].sum())
 
-    def collate(self, inputs):
+    def collate(self, inputs: Sequence[Tensor]) -> Tensor:
         """Pads what :meth:`extract` gave for B utterances, [B, ...]."""
         most = max(self.steps(x) for x in inputs)
         if self.takes_waveform:
@@ -119,6 +126,6 @@ class FrontEnd:
             [nn.functional.pad(x, [*after, 0, most - self.steps(x)]) for x in inputs]
         )
 
-    def steps(self, inputs):
+    def steps(self, inputs: Tensor) -> int:
         """Length along time of what :meth:`extract` gave."""
         return inputs.shape[self._time]

@@ -6,9 +6,11 @@ padded signal), and convolutions over frames (positional embeddings, conformer b
 """
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class PaddingGuard:
@@ -35,8 +37,8 @@ class PaddingGuard:
     True
     """
 
-    def __init__(self, encoder):
-        self._lengths = None
+    def __init__(self, encoder: nn.Module) -> None:
+        self._lengths: Tensor | None = None
         for parent in list(encoder.modules()):
             for name, module in list(parent.named_children()):
                 if type(module) is nn.GroupNorm:
@@ -47,7 +49,7 @@ class PaddingGuard:
                 module.register_forward_hook(self._after_conv)
 
     @contextlib.contextmanager
-    def lengths(self, lengths):
+    def lengths(self, lengths: Tensor) -> Iterator[None]:
         """Guards the forward passes made inside the block.
 
         Arguments
@@ -61,25 +63,29 @@ class PaddingGuard:
         finally:
             self._lengths = None
 
-    def mask(self, x):
+    def mask(self, x: Tensor) -> Tensor | None:
         """True where a step belongs to its utterance, [B, 1, T]; None if all do."""
         if self._lengths is None or bool((self._lengths >= x.shape[-1]).all()):
             return None
         steps = torch.arange(x.shape[-1], device=x.device)
         return (steps < self._lengths[:, None])[:, None]
 
-    def _before_conv(self, conv, args):
+    def _before_conv(
+        self, conv: nn.Conv1d, args: tuple[Any, ...]
+    ) -> tuple[Any, ...] | None:
         if not any(conv.padding):
             return None
         mask = self.mask(args[0])
         return None if mask is None else (args[0] * mask, *args[1:])
 
-    def _after_conv(self, conv, args, output):
+    def _after_conv(
+        self, conv: nn.Conv1d, args: tuple[Any, ...], output: Tensor
+    ) -> None:
         (kernel,), (stride,), (dilation,) = conv.kernel_size, conv.stride, conv.dilation
         # A padded convolution of stride 1 is there to keep the length.
         if self._lengths is None or (any(conv.padding) and stride == 1):
             return
-        padding = 2 * conv.padding[0] if any(conv.padding) else 0
+        padding = 0 if isinstance(conv.padding, str) else 2 * conv.padding[0]
         reach = dilation * (kernel - 1) + 1
         lengths = (self._lengths + padding - reach).div(stride, rounding_mode="floor")
         self._lengths = (lengths + 1).clamp_min(0)
@@ -88,13 +94,13 @@ class PaddingGuard:
 class _GuardedGroupNorm(nn.Module):
     """A group norm over each utterance's own steps. Has the original's parameters."""
 
-    def __init__(self, norm, guard):
+    def __init__(self, norm: nn.GroupNorm, guard: PaddingGuard) -> None:
         super().__init__()
         self.num_groups, self.eps = norm.num_groups, norm.eps
         self.weight, self.bias = norm.weight, norm.bias
         self._guard = guard
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Normalises [B, C, T]; what lies beyond an utterance's end stays finite."""
         mask = self._guard.mask(x)
         if mask is None:
@@ -107,5 +113,5 @@ class _GuardedGroupNorm(nn.Module):
         mean = (grouped * mask).sum((2, 3), keepdim=True) / count
         centred = (grouped - mean) * mask
         variance = centred.square().sum((2, 3), keepdim=True) / count
-        normed = (centred * (variance + self.eps).rsqrt()).flatten(1, 2)
+        normed: Tensor = (centred * (variance + self.eps).rsqrt()).flatten(1, 2)
         return normed * self.weight[:, None] + self.bias[:, None]

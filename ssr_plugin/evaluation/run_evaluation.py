@@ -4,12 +4,18 @@ import logging
 import pathlib
 import shlex
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import speechbrain as sb
+from speechbrain.utils.run_opts import RunOptions
 
 from ssr_plugin import build
 from ssr_plugin.alignment.cache import align
+from ssr_plugin.data.datasets import DataSet
 from ssr_plugin.evaluation.harness.answering import answer_items
+from ssr_plugin.evaluation.harness.benchmark import Align, Benchmark
+from ssr_plugin.evaluation.harness.condition import Condition
 from ssr_plugin.evaluation.harness.conditions import make_conditions, sort_conditions
 from ssr_plugin.evaluation.report import evaluation_report
 from ssr_plugin.files import check_writable, digest, file_identity
@@ -22,8 +28,15 @@ from ssr_plugin.registry import get_registry
 
 logger = logging.getLogger(__name__)
 
+#: A folder's data set: a class, or a function that makes one.
+MakeDataSet = Callable[[str], DataSet]
 
-def main(dataset_class=None, argv=None, program="evaluate.py"):
+
+def main(
+    dataset_class: type[DataSet] | None = None,
+    argv: Sequence[str] | None = None,
+    program: str = "evaluate.py",
+) -> dict[str, Any]:
     """Evaluates a model on benchmarks and writes a report.
 
     Arguments
@@ -53,10 +66,11 @@ def main(dataset_class=None, argv=None, program="evaluate.py"):
     with errors_in_one_line():
         job = parse_command_line(argv, program)
         job.require("model", "benchmark_options")
-        dataset_class = job.dataset_class(dataset_class)
+        make_dataset = job.dataset_class(dataset_class)
         # Before benchmarks, whose items may take long to align.
         table = get_registry().benchmarks
-        if any(table.get(name).needs_model for name in job.settings["benchmarks"]):
+        names = job.settings["benchmarks"]
+        if any(table.made_by(name).needs_model for name in names):
             with prefix_errors("model"):
                 model_settings(find_folder(job.settings["model"]))
         for key in ("output_folder", "cache_folder"):
@@ -64,10 +78,15 @@ def main(dataset_class=None, argv=None, program="evaluate.py"):
         sb.create_experiment_directory(job.settings["output_folder"])
         job.save(job.settings["output_folder"])
         command = shlex.join([*program.split(), *map(str, argv)])
-        return evaluate(job.load(), job.run_opts, dataset_class, command)
+        return evaluate(job.load(), job.run_opts, make_dataset, command)
 
 
-def evaluate(hparams, run_opts, dataset_class, command):
+def evaluate(
+    hparams: Mapping[str, Any],
+    run_opts: RunOptions,
+    make_dataset: MakeDataSet,
+    command: str,
+) -> dict[str, Any]:
     """Runs all benchmarks, each in its turn, and writes the report after each.
 
     Arguments
@@ -76,7 +95,8 @@ def evaluate(hparams, run_opts, dataset_class, command):
         Of ``hparams/evaluate.yaml``.
     run_opts : dict
         As ``speechbrain.parse_arguments`` gives them.
-    dataset_class : type
+    make_dataset : callable
+        A class, as :func:`main` has it: folder -> data set.
     command : str
         For the report.
 
@@ -87,7 +107,7 @@ def evaluate(hparams, run_opts, dataset_class, command):
     folder = pathlib.Path(hparams["output_folder"])
     # Benchmarks first: what is wrong with them shows before a model is loaded.
     benchmarks = [
-        make_benchmark(name, hparams, dataset_class) for name in hparams["benchmarks"]
+        make_benchmark(name, hparams, make_dataset) for name in hparams["benchmarks"]
     ]
     wanted = make_conditions(hparams["conditions"])
     align_all = make_align(hparams)
@@ -96,14 +116,15 @@ def evaluate(hparams, run_opts, dataset_class, command):
     if any(benchmark.needs_model for benchmark in benchmarks):
         lm = load_model(hparams, run_opts)
     aligner = [hparams["aligner"], hparams["aligner_options"]]
-    metrics = {
+    metrics: dict[str, Any] = {
         "model": describe_model(hparams["model"], lm),
         "command": command,
         "versions": evaluation_report.versions(),
         "conditions": {},
         "benchmarks": {},
     }
-    shown, examples = set(), []
+    shown: set[Condition] = set()
+    examples: list[Any] = []
     for benchmark, items in pairs:
         identity = digest(
             model_identity(hparams) if benchmark.needs_model else None,
@@ -151,30 +172,33 @@ def evaluate(hparams, run_opts, dataset_class, command):
     return metrics
 
 
-def make_benchmark(name, hparams, dataset_class):
+def make_benchmark(
+    name: str, hparams: Mapping[str, Any], make_dataset: MakeDataSet
+) -> Benchmark:
     """The benchmark of that name, with its options and what they have in common.
 
     Arguments
     ---------
     name : str
     hparams : dict
-    dataset_class : type
+    make_dataset : callable
+        Of :func:`evaluate`.
 
     Returns
     -------
     ssr_plugin.evaluation.harness.benchmark.Benchmark
     """
-    corpus = {}
-    if get_registry().benchmarks.get(name).reads_corpus:
+    corpus: dict[str, Any] = {}
+    if get_registry().benchmarks.made_by(name).reads_corpus:
         corpus = {
-            "dataset": dataset_class(hparams["data_folder"]),
+            "dataset": make_dataset(hparams["data_folder"]),
             "splits": hparams["test_splits"],
             "seed": hparams["seed"],
         }
     return build.benchmark(name, hparams["benchmark_options"], **corpus)
 
 
-def load_model(hparams, run_opts):
+def load_model(hparams: Mapping[str, Any], run_opts: RunOptions) -> SpeechLM:
     """The model that answers.
 
     Arguments
@@ -196,7 +220,7 @@ def load_model(hparams, run_opts):
     )
 
 
-def describe_model(source, lm):
+def describe_model(source: str, lm: SpeechLM | None) -> str:
     """A model in a line, for the report.
 
     Arguments
@@ -215,7 +239,7 @@ def describe_model(source, lm):
     return f"{source} (LLM {lm.llm.source}, encoder {lm.encoder.source})"
 
 
-def make_align(hparams):
+def make_align(hparams: Mapping[str, Any]) -> Align:
     """A function that aligns, or finds in the cache what was aligned before.
 
     Arguments
@@ -233,7 +257,7 @@ def make_align(hparams):
     return lambda items: align(items, aligner, folder, max_skipped_share=share)[0]
 
 
-def model_identity(hparams):
+def model_identity(hparams: Mapping[str, Any]) -> list[Any]:
     """What tells a model's answers from those of another.
 
     Arguments
@@ -249,11 +273,13 @@ def model_identity(hparams):
     files = [folder / SETTINGS, *sorted(folder.glob("*.safetensors"))]
     for name in ("segmenter", "tuned"):
         files += sorted(path for path in (folder / name).glob("*") if path.is_file())
-    files = [file_identity(path) for path in files if path.is_file()]
-    return [files, hparams["llm_dtype"], hparams["encoder_dtype"]]
+    identities = [file_identity(path) for path in files if path.is_file()]
+    return [identities, hparams["llm_dtype"], hparams["encoder_dtype"]]
 
 
-def unanswered_notes(records, conditions):
+def unanswered_notes(
+    records: Sequence[Mapping[str, Any]], conditions: Sequence[Condition]
+) -> list[str]:
     """Why conditions are missing that a model could not give after all.
 
     Arguments
@@ -273,7 +299,7 @@ def unanswered_notes(records, conditions):
     ]
 
 
-def show(title, summary):
+def show(title: str, summary: Mapping[str, Any]) -> None:
     """Prints a benchmark's figures in a line.
 
     Arguments

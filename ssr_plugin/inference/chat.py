@@ -10,8 +10,11 @@ from ssr_plugin.inference.prompts import parse_prompts
 from ssr_plugin.inference.speech import is_speech
 from ssr_plugin.llm.text_llm import TextLLM
 
+#: One turn of a conversation: "role", and "content", a prompt or a list of parts.
+Message = dict[str, Any]
 
-def render_chat(llm: TextLLM, messages: str | list[dict[str, Any]]) -> list[Any]:
+
+def render_chat(llm: TextLLM, messages: str | list[Message]) -> list[Any]:
     """A conversation as a prompt that the assistant's answer follows.
 
     Arguments
@@ -68,9 +71,12 @@ def render_chat(llm: TextLLM, messages: str | list[dict[str, Any]]) -> list[Any]
     rendered = tokenizer.apply_chat_template(
         texts, tokenize=False, add_generation_prompt=True
     )
+    assert isinstance(rendered, str)
     if llm.bos_id is not None:
         # The template writes it, and it is put before every prompt.
-        rendered = rendered.removeprefix(tokenizer.decode([llm.bos_id]))
+        start = tokenizer.decode([llm.bos_id])
+        assert isinstance(start, str)
+        rendered = rendered.removeprefix(start)
     pieces = rendered.split(mark)
     if len(pieces) != len(speeches) + 1:
         raise ValueError("the chat template leaves some of the conversation out")

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import nn
@@ -20,6 +20,9 @@ from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.nearest import nearest_tokens, squared_norms
 from ssr_plugin.nnet.segments import pad_segments
 from ssr_plugin.segmenters.base import Segmentation, Segmenter, Segments
+
+if TYPE_CHECKING:
+    from ssr_plugin.build import SegmenterPair
 
 # Batches whose recordings are read before they are sorted by length.
 _AHEAD = 8
@@ -55,14 +58,18 @@ class Embedder(nn.Module):
     def __init__(
         self,
         encoder: SpeechEncoder,
-        segmenters: Mapping[str, Segmenter | None],
+        segmenters: "Mapping[str, Segmenter | None] | SegmenterPair",
         connector: Connector,
         llm: TextLLM,
         lm_fusion: LMFusion | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.segmenters = nn.ModuleDict({k: v for k, v in segmenters.items() if v})
+        pair: dict[str, Segmenter | None] = {
+            "forced": segmenters.get("forced"),
+            "predicted": segmenters.get("predicted"),
+        }
+        self.segmenters = nn.ModuleDict({k: v for k, v in pair.items() if v})
         self.connector = connector
         self.llm = llm
         self.lm_fusion = lm_fusion or LMFusion()
@@ -254,21 +261,23 @@ class Embedder(nn.Module):
         most = batch_seconds * self.encoder.sample_rate
         for waveforms in read_groups(wavs, self.encoder.sample_rate, _AHEAD * most):
             cuts = list(itertools.islice(alignments, len(waveforms)))
-            lengths = {
-                i: len(wav)
+            audio = {
+                i: wav
                 for i, wav in enumerate(waveforms)
                 if not isinstance(wav, AudioError)
             }
+            lengths = {i: len(wav) for i, wav in audio.items()}
             order = sorted(lengths, key=lambda i: -lengths[i])
             results: list[Any] = list(waveforms)
-            for batch in split_groups(order, lengths.get, most, padded=True):
+            for batch in split_groups(order, lengths.__getitem__, most, padded=True):
                 speeches = self._embed_batch(
-                    [waveforms[i] for i in batch], [cuts[i] for i in batch], lm_fusion
+                    [audio[i] for i in batch], [cuts[i] for i in batch], lm_fusion
                 )
                 for i, row in zip(batch, speeches, strict=True):
                     results[i] = row
             # Else it would be held while the next is read.
             waveforms.clear()
+            audio.clear()
             yield from results
 
     def _embed_batch(
@@ -356,7 +365,8 @@ class Embedder(nn.Module):
         )
 
     def _spell(self, tokens: list[int]) -> str:
-        text: str = self.llm.tokenizer.decode(tokens, skip_special_tokens=True)
+        text = self.llm.tokenizer.decode(tokens, skip_special_tokens=True)
+        assert isinstance(text, str)
         return text.strip()
 
     # --- Frames ------------------------------------------------------------------

@@ -1,8 +1,11 @@
 """The model card: what a model is, what it was measured at, how it is loaded."""
 
 import math
+import os
 import pathlib
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import huggingface_hub
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -31,8 +34,17 @@ _RESULTS = {
     "gain_kept": ("audio-text-to-text", "gain_kept", "Of the text's gain kept"),
 }
 
+# A split's name, its figures, and those of them that a card keeps.
+Split = tuple[str, dict[str, Any], dict[str, float | None]]
 
-def write_card(path, settings, metrics=None, tuned=False, name=None):
+
+def write_card(
+    path: str | os.PathLike[str],
+    settings: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None = None,
+    tuned: bool = False,
+    name: str | None = None,
+) -> None:
     """Writes ``README.md`` in the form that the Hugging Face hub shows.
 
     Arguments
@@ -53,7 +65,12 @@ def write_card(path, settings, metrics=None, tuned=False, name=None):
         partial.write_text(text, encoding="utf-8")
 
 
-def model_card(settings, metrics=None, tuned=False, name="model"):
+def model_card(
+    settings: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None = None,
+    tuned: bool = False,
+    name: str = "model",
+) -> str:
     """The text of a model card; arguments as in :func:`write_card`.
 
     The figures stand in it twice: as a table, and before all else in the hub's own form
@@ -129,7 +146,7 @@ print(lm.transcribe("speech.wav"))
     return str(card)
 
 
-def _hub_ids(*sources):
+def _hub_ids(*sources: str) -> list[str]:
     """Those that may be ids of the hub, without their revision."""
     found = []
     for source in sources:
@@ -142,7 +159,7 @@ def _hub_ids(*sources):
     return found
 
 
-def _splits(metrics):
+def _splits(metrics: Mapping[str, Any] | None) -> list[Split]:
     """Of each split its name, its figures, and those of them that are kept here."""
     found = []
     for split, figures in (metrics or {}).items():
@@ -156,14 +173,15 @@ def _splits(metrics):
     return found
 
 
-def _results(splits, data):
+def _results(splits: Sequence[Split], data: str) -> list[EvalResult]:
     """The figures as the hub's metadata; none of what is no number."""
     results = []
     # The hub's form asks for an id: letters, digits and a few marks.
     kind = re.sub(r"[^a-z0-9._-]+", "-", data.lower()).strip("-") or "unknown"
     for split, figures, kept in splits:
         for key, (task, metric, title) in _RESULTS.items():
-            if kept[key] is None or not math.isfinite(kept[key]):
+            value = kept[key]
+            if value is None or not math.isfinite(value):
                 continue
             results.append(
                 EvalResult(
@@ -173,14 +191,14 @@ def _results(splits, data):
                     dataset_split=split,
                     metric_type=metric,
                     metric_name=f"{title}, {figures['segments']} segments",
-                    metric_value=round(kept[key], 2),
+                    metric_value=round(value, 2),
                     metric_args={"segments": figures["segments"]},
                 )
             )
     return results
 
 
-def _table(splits):
+def _table(splits: Sequence[Split]) -> str:
     """The table of figures, with those columns that any split has."""
     if not splits:
         return "No figures were kept with this model.\n"
@@ -191,7 +209,8 @@ def _table(splits):
     }
     lines = [["split", "segments", *heads.values()], ["---"] * (len(heads) + 2)]
     for split, figures, kept in splits:
-        shown = ["-" if kept[key] is None else f"{kept[key]:.1f}" for key in heads]
+        values = [kept[key] for key in heads]
+        shown = ["-" if value is None else f"{value:.1f}" for value in values]
         lines.append([split, figures["segments"], *shown])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     table = table.replace("| --- ", "|---").replace("--- |", "---|")

@@ -13,11 +13,13 @@ from ssr_plugin.inference.speech import Recording, Speech, is_speech
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.llm.tokens import tokenize_inside
 
+#: Text and speech, as they follow each other.
+Contents = list[str | Recording | Speech]
 #: What the LLM goes on from.
-Prompt = str | list[str | Recording | Speech]
+Prompt = str | Contents
 
 
-def parse_prompts(prompts: Prompt | list[Prompt]) -> tuple[list[list[Any]], bool]:
+def parse_prompts(prompts: Prompt | list[Contents]) -> tuple[list[list[Any]], bool]:
     """One prompt or many, as a list of many.
 
     Arguments

@@ -17,9 +17,9 @@ from ssr_plugin.connectors.base import Connector
 from ssr_plugin.data.audio import AudioError
 from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.inference import pretrained
-from ssr_plugin.inference.chat import render_chat
+from ssr_plugin.inference.chat import Message, render_chat
 from ssr_plugin.inference.embedder import Embedder
-from ssr_plugin.inference.prompts import Prompt, embed_prompt, parse_prompts
+from ssr_plugin.inference.prompts import Contents, Prompt, embed_prompt, parse_prompts
 from ssr_plugin.inference.speech import Recording, Speech, are_many, is_speech
 from ssr_plugin.llm.choices import score_choices
 from ssr_plugin.llm.lm_fusion import LMFusion
@@ -28,6 +28,8 @@ from ssr_plugin.llm.tokens import tokenize_inside
 from ssr_plugin.segmenters.base import Segmenter
 
 if TYPE_CHECKING:
+    from ssr_plugin.build import SegmenterPair
+
     # PEFT takes long to import, and most models are not tuned.
     from ssr_plugin.llm.tuning import TunedLLM
 
@@ -91,7 +93,7 @@ class SpeechLM(nn.Module):
         encoder: SpeechEncoder,
         llm: TextLLM,
         connector: Connector,
-        segmenters: Mapping[str, Segmenter | None],
+        segmenters: "Mapping[str, Segmenter | None] | SegmenterPair",
         settings: dict[str, Any],
         tuned: "TunedLLM | None" = None,
     ) -> None:
@@ -378,12 +380,31 @@ class SpeechLM(nn.Module):
         if prompt is None:
             texts = [speech.text for speech in speeches]
         else:
-            prompts: list[Prompt] = [[speech, prompt] for speech in speeches]
+            prompts: list[Contents] = [[speech, prompt] for speech in speeches]
             texts = [text.strip() for text in self.generate(prompts, **options)]
         return texts[0] if single else texts
 
+    # How many texts come of a prompt depends on the number.
+    @overload
     def generate(
-        self, prompt: Prompt | list[Prompt], batch_size: int = 16, **options: Any
+        self,
+        prompt: Prompt | list[Contents],
+        batch_size: int = 16,
+        *,
+        num_return_sequences: int,
+        **options: Any,
+    ) -> Any: ...
+
+    @overload
+    def generate(
+        self, prompt: list[Contents], batch_size: int = 16, **options: Any
+    ) -> list[str]: ...
+
+    @overload
+    def generate(self, prompt: Prompt, batch_size: int = 16, **options: Any) -> str: ...
+
+    def generate(
+        self, prompt: Prompt | list[Contents], batch_size: int = 16, **options: Any
     ) -> Any:
         """What the LLM writes after a prompt.
 
@@ -404,12 +425,13 @@ class SpeechLM(nn.Module):
         prompts, single = parse_prompts(prompt)
         embeds = self._embed_prompts(prompts)
         count = _sequences(options)
-        texts = []
+        texts: list[str] = []
         for first in range(0, len(embeds), batch_size):
             ids = self._generate(embeds[first : first + batch_size], options)
             texts += self.llm.tokenizer.batch_decode(ids, skip_special_tokens=True)
         if count > 1:
-            texts = [texts[i : i + count] for i in range(0, len(texts), count)]
+            grouped = [texts[i : i + count] for i in range(0, len(texts), count)]
+            return grouped[0] if single else grouped
         return texts[0] if single else texts
 
     def stream(self, prompt: Prompt, **options: Any) -> Iterator[str]:
@@ -457,7 +479,24 @@ class SpeechLM(nn.Module):
         if errors:
             raise errors[0]
 
-    def chat(self, messages: list[Any], **options: Any) -> Any:
+    @overload
+    def chat(
+        self,
+        messages: str | list[Message] | list[list[Message]],
+        *,
+        num_return_sequences: int,
+        **options: Any,
+    ) -> Any: ...
+
+    @overload
+    def chat(self, messages: list[list[Message]], **options: Any) -> list[str]: ...
+
+    @overload
+    def chat(self, messages: str | list[Message], **options: Any) -> str: ...
+
+    def chat(
+        self, messages: str | list[Message] | list[list[Message]], **options: Any
+    ) -> Any:
         """What the LLM answers in a conversation, by its own chat template.
 
         Arguments
@@ -481,15 +520,42 @@ class SpeechLM(nn.Module):
         """
         many = isinstance(messages, list) and bool(messages)
         many = many and all(isinstance(talk, list) for talk in messages)
-        talks = messages if many else [messages]
-        prompts: list[Prompt] = [render_chat(self.llm, talk) for talk in talks]
+        talks: list[Any] = [*messages] if many else [messages]
+        prompts: list[Contents] = [render_chat(self.llm, talk) for talk in talks]
         texts = self.generate(prompts, **options)
         return texts if many else texts[0]
+
+    @overload
+    def score(
+        self,
+        context: Prompt,
+        continuation: str,
+        per_token: bool = False,
+        batch_size: int = 16,
+    ) -> float: ...
+
+    @overload
+    def score(
+        self,
+        context: list[Contents],
+        continuation: str | list[str],
+        per_token: bool = False,
+        batch_size: int = 16,
+    ) -> list[float]: ...
+
+    @overload
+    def score(
+        self,
+        context: Prompt,
+        continuation: list[str],
+        per_token: bool = False,
+        batch_size: int = 16,
+    ) -> list[float]: ...
 
     @torch.no_grad()
     def score(
         self,
-        context: Prompt | list[Prompt],
+        context: Prompt | list[Contents],
         continuation: str | list[str],
         per_token: bool = False,
         batch_size: int = 16,
@@ -547,8 +613,14 @@ class SpeechLM(nn.Module):
 
     # --- Prompts -----------------------------------------------------------------
 
+    @overload
+    def embed_prompts(self, prompt: list[Contents]) -> list[torch.Tensor]: ...
+
+    @overload
+    def embed_prompts(self, prompt: Prompt) -> torch.Tensor: ...
+
     def embed_prompts(
-        self, prompt: Prompt | list[Prompt]
+        self, prompt: Prompt | list[Contents]
     ) -> torch.Tensor | list[torch.Tensor]:
         """Prompts as what the LLM reads in place of token ids.
 

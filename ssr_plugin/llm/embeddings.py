@@ -1,14 +1,19 @@
 """An LLM's input embeddings, read alone: the rest of its weights stays on disk."""
 
+import os
+from collections.abc import Iterable
+
 import torch
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from ssr_plugin import hub
 
 
-def read_input_embedding(source, config, dtype):
+def read_input_embedding(
+    source: str | os.PathLike[str], config: PretrainedConfig, dtype: torch.dtype
+) -> nn.Embedding | None:
     """Loads the module that a causal LM looks its input embeddings up in.
 
     It is the model's own module, so that a scale it applies (Gemma) is applied.
@@ -36,7 +41,7 @@ def read_input_embedding(source, config, dtype):
     """
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    embedding = model.get_input_embeddings()
+    embedding: nn.Embedding = model.get_input_embeddings()
     files = hub.safetensors_map(source)
     key = find_embedding_key(model, files or ())
     if key is None or not _fill_buffers(model, embedding):
@@ -57,7 +62,7 @@ def read_input_embedding(source, config, dtype):
     return embedding
 
 
-def find_embedding_key(model, keys):
+def find_embedding_key(model: PreTrainedModel, keys: Iterable[str]) -> str | None:
     """The name under which a checkpoint holds a model's input embeddings.
 
     A checkpoint saved from the bare model lacks the prefix that the causal LM puts
@@ -92,18 +97,18 @@ def find_embedding_key(model, keys):
     return None
 
 
-def _parameter_name(model, module):
+def _parameter_name(model: PreTrainedModel, module: nn.Module) -> str:
     """The name of a module's weight within the model."""
     names = {id(m): name for name, m in model.named_modules()}
     return f"{names[id(module)]}.weight"
 
 
-def _is_tied(model):
+def _is_tied(model: PreTrainedModel) -> bool:
     """Whether the output layer's weight is the input embeddings' table."""
     return bool(getattr(model.config.get_text_config(), "tie_word_embeddings", False))
 
 
-def _fill_buffers(model, embedding):
+def _fill_buffers(model: PreTrainedModel, embedding: nn.Embedding) -> bool:
     """Gives the module's buffers (a scale) their values; False if they stay unknown."""
     for name, buffer in list(embedding.named_buffers(recurse=False)):
         # NaN shows afterwards whether the model's initialisation set the buffer.

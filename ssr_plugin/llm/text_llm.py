@@ -10,7 +10,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from ssr_plugin import hub
 from ssr_plugin.llm.embeddings import read_input_embedding
@@ -77,6 +83,8 @@ class TextLLM(nn.Module):
     False
     """
 
+    embedding: nn.Embedding
+
     def __init__(
         self, source: str | os.PathLike[str], dtype: str | torch.dtype = "float32"
     ) -> None:
@@ -85,9 +93,9 @@ class TextLLM(nn.Module):
         self.dtype = parse_dtype(dtype)
         full_config = hub.load_config(self.source)
         self._full_config = full_config
-        self.config = full_config.get_text_config()
+        self.config: PretrainedConfig = full_config.get_text_config()
         self.tokenizer = _load_tokenizer(self.source)
-        self.model: Any = None
+        self.model: PreTrainedModel | None = None
         #: By which adapters that are put into the model know whose they are.
         self.adapter_key = object()
         try:
@@ -115,7 +123,8 @@ class TextLLM(nn.Module):
     @functools.cached_property
     def fingerprint(self) -> str:
         """What tells the model's weights and settings from others."""
-        return hub.fingerprint(self.source)
+        fingerprint: str = hub.fingerprint(self.source)
+        return fingerprint
 
     @torch.no_grad()
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
@@ -133,7 +142,8 @@ class TextLLM(nn.Module):
         torch.Tensor
             [..., H]
         """
-        return self.embedding(ids)
+        embedded: torch.Tensor = self.embedding(ids)
+        return embedded
 
     @torch.no_grad()
     def table(self) -> torch.Tensor:
@@ -141,7 +151,7 @@ class TextLLM(nn.Module):
         ids = torch.arange(self.vocab_size, device=self.embedding.weight.device)
         # A plain embedding's table is its weight: no copy of what may be 2 GB.
         plain = type(self.embedding) is nn.Embedding
-        return self.embedding.weight.detach() if plain else self.embedding(ids)
+        return self.embedding.weight.detach() if plain else self.embed(ids)
 
     def load_model(self) -> PreTrainedModel:
         """The causal LM itself, frozen; loaded at the first call, then kept.
@@ -151,7 +161,8 @@ class TextLLM(nn.Module):
         transformers.PreTrainedModel
         """
         if self.model is None:
-            model = AutoModelForCausalLM.from_pretrained(
+            # Any: transformers types this class, and not the model that it makes.
+            model: Any = AutoModelForCausalLM.from_pretrained(
                 **address(self.source),
                 config=self._full_config,
                 dtype=self.dtype,
@@ -161,7 +172,7 @@ class TextLLM(nn.Module):
                 model = model.to(self.embedding.weight.device)
             self.model = model.requires_grad_(False)
             # One table in memory, not two.
-            self.embedding = self.model.get_input_embeddings()
+            self.embedding = model.get_input_embeddings()
             self.eval()
         return self.model
 
@@ -183,16 +194,16 @@ class TextLLM(nn.Module):
         ...     base is llm
         True
         """
-        training = self.model is not None and self.model.training
-        if training:
-            self.model.eval()
+        model = self.model if self.model is not None and self.model.training else None
+        if model is not None:
+            model.eval()
         token = _AS_BASE.set(_AS_BASE.get() | {self.adapter_key})
         try:
             yield self
         finally:
             _AS_BASE.reset(token)
-            if training:
-                self.model.train()
+            if model is not None:
+                model.train()
 
     @property
     def start_id(self) -> int:
@@ -207,7 +218,7 @@ class TextLLM(nn.Module):
         ValueError
             If the tokenizer has neither.
         """
-        start = self.tokenizer.bos_token_id
+        start: int | None = self.tokenizer.bos_token_id
         start = self.tokenizer.eos_token_id if start is None else start
         if start is None:
             raise ValueError(
@@ -221,7 +232,7 @@ class TextLLM(nn.Module):
         return super().train(False)
 
 
-def _load_tokenizer(source):
+def _load_tokenizer(source: str) -> PreTrainedTokenizerFast:
     """The fast tokenizer of a model."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -232,7 +243,7 @@ def _load_tokenizer(source):
             f"'{source}' has no tokenizer that can be loaded (tokenizer.json, or a "
             f"SentencePiece model with the sentencepiece package installed): {error}"
         ) from error
-    if not tokenizer.is_fast:
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ValueError(
             f"the tokenizer of '{source}' ({type(tokenizer).__name__}) gives no "
             f"character offsets, which the segmenter needs: use a model that has a "
@@ -241,7 +252,7 @@ def _load_tokenizer(source):
     return tokenizer
 
 
-def _bos_id(tokenizer):
+def _bos_id(tokenizer: PreTrainedTokenizerFast) -> int | None:
     """The special token that the LLM's own tokenizer puts before a text, if any."""
-    first = tokenizer("a").input_ids[0]
+    first: int = tokenizer("a").input_ids[0]
     return first if first in tokenizer.all_special_ids else None

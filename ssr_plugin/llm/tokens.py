@@ -1,10 +1,12 @@
 """Tokens of a text that stands amid others."""
 
+from transformers import PreTrainedTokenizerFast
+
 # No tokenizer joins it to what follows, unless that is a letter or another of it.
 _BEFORE = "~"
 
 
-def tokenize_inside(tokenizer, text):
+def tokenize_inside(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     """The tokens of a text that does not begin where its document begins.
 
     SentencePiece tokenizers put a space before any text they are given; between speech
@@ -39,5 +41,6 @@ def tokenize_inside(tokenizer, text):
     ]
     # A token that spans the seam tells nothing of the text alone.
     if not inside or inside[0][1] < len(_BEFORE):
-        return tokenizer(text, add_special_tokens=False).input_ids
+        ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
+        return ids
     return [token for token, _ in inside]

@@ -5,7 +5,7 @@ import torch
 NAMES = ("float32", "bfloat16", "float16")
 
 
-def parse_dtype(dtype):
+def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
     """A floating-point type from its name.
 
     Arguments
@@ -35,4 +35,5 @@ def parse_dtype(dtype):
         raise ValueError(
             f"dtype is '{dtype}'; it may be {', '.join(NAMES[:-1])} or {NAMES[-1]}"
         )
-    return getattr(torch, name)
+    parsed: torch.dtype = getattr(torch, name)
+    return parsed

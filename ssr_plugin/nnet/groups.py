@@ -1,7 +1,14 @@
 """What goes through a network together, in bounded memory."""
 
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-def split_groups(items, size, most, padded=False):
+T = TypeVar("T")
+
+
+def split_groups(
+    items: Iterable[T], size: Callable[[T], float], most: float, padded: bool = False
+) -> list[list[T]]:
     """Neighbours in groups of at most so much, or of one that is more by itself.
 
     Arguments
@@ -27,7 +34,8 @@ def split_groups(items, size, most, padded=False):
     >>> split_groups(["a", "bc", "d", "efgh", "i"], len, most=4, padded=True)
     [['a', 'bc'], ['d'], ['efgh'], ['i']]
     """
-    groups, largest, total = [], 0, 0
+    groups: list[list[T]] = []
+    largest = total = 0.0
     for item in items:
         weight = size(item)
         largest, total = max(largest, weight), total + weight

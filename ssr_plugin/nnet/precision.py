@@ -3,7 +3,7 @@
 import torch
 
 
-def resolve_precision(precision, device=None):
+def resolve_precision(precision: str, device: str | None = None) -> str:
     """SpeechBrain's name of the number type to compute in.
 
     Arguments
@@ -33,6 +33,6 @@ def resolve_precision(precision, device=None):
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     # Older torch does not tell.
     tell = getattr(torch.cpu, "get_capabilities", dict)
-    abilities = tell() if device == "cpu" else {}
+    abilities: dict[str, bool] = tell() if device == "cpu" else {}
     fast = ("avx512_bf16", "amx_bf16", "bf16")
     return "bf16" if any(abilities.get(name) for name in fast) else "fp32"

@@ -214,7 +214,8 @@ def weighted_sums(
     spread = weights.new_zeros(num_blocks, longest, block_size, weights.shape[1])
     spread = spread.index_put((block, position, index % block_size), weights)
     sums = spread.flatten(2).transpose(1, 2) @ frames
-    return sums.unflatten(1, (block_size, -1)).flatten(0, 1)[:count]
+    merged: torch.Tensor = sums.unflatten(1, (block_size, -1)).flatten(0, 1)
+    return merged[:count]
 
 
 def round_up(count: int, multiple: int = 64) -> int:

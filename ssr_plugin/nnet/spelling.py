@@ -164,7 +164,7 @@ class VocabularyHead(nn.Module):
     ) -> None:
         super().__init__()
         self.vocab_size = len(llm.table())
-        tokens = llm.tokenizer.convert_ids_to_tokens(range(len(llm.tokenizer)))
+        tokens = llm.tokenizer.convert_ids_to_tokens([*range(len(llm.tokenizer))])
         padding = [""] * (self.vocab_size - len(tokens))
         tokens = [token or "" for token in tokens] + padding
         self.keys = SpellingKeys(tokens, size, gram_dropout=gram_dropout)
@@ -218,7 +218,9 @@ class VocabularyHead(nn.Module):
             [..., C] float32, logits.
         """
         keys, bias = self._all_keys() if candidates is None else self.keys(candidates)
-        return (self.query(states) @ keys.T).float() * self.scale + bias.float()
+        products = (self.query(states) @ keys.T).float()
+        logits: torch.Tensor = products * self.scale + bias.float()
+        return logits
 
     def null_logits(self, states: torch.Tensor) -> torch.Tensor:
         """The logit of no token, beside those of :meth:`forward`.
@@ -233,4 +235,5 @@ class VocabularyHead(nn.Module):
         torch.Tensor
             [...] float32
         """
-        return self.null(states).float().squeeze(-1)
+        logits: torch.Tensor = self.null(states).float().squeeze(-1)
+        return logits

@@ -13,7 +13,7 @@ class Window:
     keep_stop: int
 
 
-def split_windows(length, size, context):
+def split_windows(length: int, size: int, context: int) -> list[Window]:
     """Cuts a sequence into windows whose kept parts tile it.
 
     Arguments

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ssr_plugin.nnet.frames import FrameNetwork
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.lengths import absolute_lengths
-from ssr_plugin.nnet.windows import split_windows
+from ssr_plugin.nnet.windows import Window, split_windows
 from ssr_plugin.segmenters.base import (
     FrameSegmenter,
     Segmentation,
@@ -161,6 +161,6 @@ class FrameNetworkSegmenter(NetworkSegmenter, FrameSegmenter):
         return self.segment_all(self.read(features, counts), counts, use_lm)
 
 
-def _length(run: tuple[int, Any]) -> int:
+def _length(run: tuple[int, Window]) -> int:
     """Positions of a run (row, window)."""
     return run[1].stop - run[1].start

@@ -73,7 +73,7 @@ def read_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = pathlib.Path(folder) / SETTINGS
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(settings["segmenter"], str):
             raise ValueError("'segmenter' is no name")
         if not isinstance(settings["encoder"]["layer"], int):
@@ -111,7 +111,8 @@ def segmenter_mark(name: str | os.PathLike[str]) -> str:
     if not (folder / SETTINGS).is_file():
         return str(name)
     files = [(folder / file).read_bytes() for file in (SETTINGS, WEIGHTS)]
-    return digest([hashlib.blake2b(file).hexdigest() for file in files])
+    mark: str = digest([hashlib.blake2b(file).hexdigest() for file in files])
+    return mark
 
 
 def load_segmenter(
@@ -153,12 +154,13 @@ def load_segmenter(
         segmenters, name = get_registry().segmenters, settings["segmenter"]
         if not segmenters.makes(name, TrainableSegmenter):
             raise ValueError(f"'{name}' is not trained")
-        segmenter: TrainableSegmenter = segmenters.get(name)(
+        segmenter = segmenters.get(name)(
             input_size=encoder.width,
             llm=llm,
             frame_rate=encoder.frame_rate,
             **settings["options"],
         )
+        assert isinstance(segmenter, TrainableSegmenter)
         segmenter.load_state_dict(load_file(pathlib.Path(folder) / WEIGHTS))
     except _MISFITS as error:
         raise ValueError(

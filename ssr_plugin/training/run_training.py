@@ -2,17 +2,24 @@
 
 import pathlib
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import speechbrain as sb
 
-from ssr_plugin.data.prepare import prepare
+from ssr_plugin.data.datasets import DataSet
+from ssr_plugin.data.prepare import Manifests, prepare
 from ssr_plugin.hparams import parse_command_line
 from ssr_plugin.problems import errors_in_one_line
 from ssr_plugin.training.inputs import check_inputs
 from ssr_plugin.training.segmenter_first import train_segmenter_first
 
 
-def main(dataset_class=None, argv=None, program="train.py"):
+def main(
+    dataset_class: type[DataSet] | None = None,
+    argv: Sequence[str] | None = None,
+    program: str = "train.py",
+) -> dict[str, Any]:
     """Prepares the data and runs the stage that the YAML describes.
 
     Arguments
@@ -49,10 +56,11 @@ def main(dataset_class=None, argv=None, program="train.py"):
             job = train_segmenter_first(job, manifests)
         sb.utils.distributed.run_on_main(job.save, [settings["output_folder"]])
         hparams = job.load()
-        return hparams["stage"](hparams, job.run_opts, manifests)
+        results: dict[str, Any] = hparams["stage"](hparams, job.run_opts, manifests)
+        return results
 
 
-def prepare_on_main(dataset, hparams):
+def prepare_on_main(dataset: DataSet, hparams: Mapping[str, Any]) -> Manifests:
     """Prepares in the first process while the others wait; the same for all.
 
     Arguments
@@ -65,8 +73,8 @@ def prepare_on_main(dataset, hparams):
     ssr_plugin.data.prepare.Manifests
     """
 
-    def run():
-        return prepare(
+    def run() -> Manifests:
+        manifests: Manifests = prepare(
             dataset,
             pathlib.Path(hparams["output_folder"]) / "manifests",
             train_splits=hparams["train_splits"],
@@ -76,6 +84,7 @@ def prepare_on_main(dataset, hparams):
             valid_share=hparams["valid_share"],
             max_skipped_share=hparams["max_skipped_share"],
         )
+        return manifests
 
     # The second call finds what the first process wrote, and is quick.
     sb.utils.distributed.run_on_main(run)

@@ -4,11 +4,25 @@ Each is encoded once for all conditions, and once more where some have LM fusion
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
 
 from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.alignment.record import Alignment
 from ssr_plugin.data.audio import read_audio
-from ssr_plugin.evaluation.harness.items import SpokenText
+from ssr_plugin.evaluation.harness.items import Item, SpokenText
+from ssr_plugin.inference.speech import Speech
+from ssr_plugin.inference.speech_lm import SpeechLM
+from ssr_plugin.problems import Problems
+
+if TYPE_CHECKING:
+    from ssr_plugin.evaluation.harness.benchmark import Align
+    from ssr_plugin.evaluation.harness.condition import Condition
+
+#: How recordings are cut: segmentation, and whether with LM fusion.
+Cut = tuple[str | None, bool]
 
 
 class SpeechInputs:
@@ -29,10 +43,12 @@ class SpeechInputs:
     (['a speech'], [])
     """
 
-    def __init__(self, by_cut=None):
+    def __init__(
+        self, by_cut: Mapping[Cut, Mapping[str, list[Speech]]] | None = None
+    ) -> None:
         self._by_cut = by_cut or {}
 
-    def of(self, condition, item):
+    def of(self, condition: "Condition", item: Item) -> list[Speech]:
         """What a condition hears of an item.
 
         Arguments
@@ -51,7 +67,9 @@ class SpeechInputs:
         return self._by_cut[condition.segmentation, condition.lm_fusion][item.id]
 
 
-def align_recordings(items, align, problems):
+def align_recordings(
+    items: Sequence[Item], align: "Align", problems: Problems
+) -> dict[SpokenText, Alignment]:
     """The alignment of each recording of some items.
 
     Arguments
@@ -88,7 +106,13 @@ def align_recordings(items, align, problems):
     return alignments
 
 
-def embed_recordings(lm, items, conditions, alignments, problems):
+def embed_recordings(
+    lm: SpeechLM,
+    items: Sequence[Item],
+    conditions: Sequence["Condition"],
+    alignments: Mapping[SpokenText, Alignment],
+    problems: Problems,
+) -> SpeechInputs:
     """What a model hears in the recordings of some items.
 
     Arguments
@@ -109,7 +133,7 @@ def embed_recordings(lm, items, conditions, alignments, problems):
     """
     cuts = dict.fromkeys((c.segmentation, c.lm_fusion) for c in conditions if c.listens)
     sounds = list(dict.fromkeys(_sound(x) for item in items for x in item.recordings()))
-    by_cut: dict[tuple, dict[str, list]] = {cut: {} for cut in cuts}
+    by_cut: dict[Cut, dict[str, list[Speech]]] = {cut: {} for cut in cuts}
     for lm_fusion in dict.fromkeys(fusion for _, fusion in cuts):
         segmentations = [x for x, fusion in cuts if fusion == lm_fusion]
         wanted = [
@@ -125,18 +149,24 @@ def embed_recordings(lm, items, conditions, alignments, problems):
                 if item.id not in problems.reasons:
                     problems.add(item.id, errors[0])
                 continue
+            heard = [x for x in speeches if not isinstance(x, ValueError)]
             for index, segmentation in enumerate(segmentations):
                 by_item = by_cut[segmentation, lm_fusion]
-                by_item[item.id] = [x[index] for x in speeches]
+                by_item[item.id] = [x[index] for x in heard]
     return SpeechInputs(by_cut)
 
 
-def _sound(content):
+def _sound(content: SpokenText) -> SpokenText:
     """A recording without what does not sound."""
     return dataclasses.replace(content, written=None)
 
 
-def _embed(lm, sounds, alignments, lm_fusion):
+def _embed(
+    lm: SpeechLM,
+    sounds: Sequence[SpokenText],
+    alignments: Sequence[Sequence[Alignment | None]],
+    lm_fusion: bool,
+) -> Sequence[list[Speech] | ValueError]:
     """Of each recording all of its cuts, or the error that there was."""
     try:
         waveforms = [read_recording(lm, sound) for sound in sounds]
@@ -151,7 +181,7 @@ def _embed(lm, sounds, alignments, lm_fusion):
     ]
 
 
-def read_recording(lm, content):
+def read_recording(lm: SpeechLM, content: SpokenText) -> tuple[torch.Tensor, int]:
     """The audio of a content of an item.
 
     Arguments

@@ -174,7 +174,10 @@ class Benchmark(abc.ABC):
 
     @abc.abstractmethod
     def metrics(
-        self, records: Sequence[dict], conditions: Sequence[Condition], seed: int
+        self,
+        records: Sequence[dict[str, Any]],
+        conditions: Sequence[Condition],
+        seed: int,
     ) -> dict[str, dict[str, Any]]:
         """The metrics of what was answered.
 
@@ -195,7 +198,7 @@ class Benchmark(abc.ABC):
         """
 
     def examples(
-        self, items: Sequence[Item], records: Sequence[dict], count: int
+        self, items: Sequence[Item], records: Sequence[dict[str, Any]], count: int
     ) -> list[Any]:
         """Some items and how they were answered, for the report.
 

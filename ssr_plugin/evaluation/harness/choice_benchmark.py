@@ -1,16 +1,20 @@
 """Benchmarks in which an LLM chooses what follows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ssr_plugin.data.subsets import draw_names
-from ssr_plugin.evaluation.harness.benchmark import Benchmark
+from ssr_plugin.evaluation.harness.audio_inputs import SpeechInputs
+from ssr_plugin.evaluation.harness.benchmark import Align, Benchmark
 from ssr_plugin.evaluation.harness.choice_metrics import CHOICE_METRICS
+from ssr_plugin.evaluation.harness.condition import Condition
 from ssr_plugin.evaluation.harness.conditions import make_conditions
 from ssr_plugin.evaluation.harness.item_scoring import score_items
-from ssr_plugin.evaluation.harness.items import ChoiceItem, Content
+from ssr_plugin.evaluation.harness.items import ChoiceItem, Content, Item
 from ssr_plugin.evaluation.harness.summary import summarise_choices
 from ssr_plugin.evaluation.report.examples import show_won_and_lost
+from ssr_plugin.inference.speech_lm import SpeechLM
+from ssr_plugin.problems import Problems
 
 
 class ChoiceBenchmark(Benchmark):
@@ -37,7 +41,7 @@ class ChoiceBenchmark(Benchmark):
     metric: str = "acc"
     num_choices: tuple[int | None, ...] = (None,)
 
-    def __init__(self, metric: str | None = None, max_items: int | None = None):
+    def __init__(self, metric: str | None = None, max_items: int | None = None) -> None:
         self.metric = self.metric if metric is None else metric
         if self.metric not in CHOICE_METRICS:
             raise ValueError(
@@ -75,7 +79,7 @@ class ChoiceBenchmark(Benchmark):
 
     # --- What comes of it ------------------------------------------------------------
 
-    def items(self, align):
+    def items(self, align: Align) -> list[Item]:
         """See :meth:`Benchmark.items`."""
         self.notes = []
         docs = self.docs()
@@ -91,12 +95,20 @@ class ChoiceBenchmark(Benchmark):
             cluster=self.doc_to_cluster(doc),
         )
 
-    def draw(self, names) -> list[str]:
+    def draw(self, names: Iterable[str]) -> list[str]:
         """The ids that are used."""
-        return draw_names(names, self.max_items)
+        drawn: list[str] = draw_names(names, self.max_items)
+        return drawn
 
-    def partners(self, conditions, lm, items):
+    def partners(
+        self,
+        conditions: Sequence[Condition],
+        lm: SpeechLM | None,
+        items: Sequence[Item],
+    ) -> list[Condition]:
         """See :meth:`Benchmark.partners`: those that ``pmi`` takes off."""
+        if lm is None:
+            raise ValueError(f"{self.name} needs a model")
         names = {x.unconditional for x in conditions} - {x.name for x in conditions}
         reasons = {x: x.why_unavailable(lm, items) for x in make_conditions(names)}
         for condition, reason in reasons.items():
@@ -106,11 +118,23 @@ class ChoiceBenchmark(Benchmark):
                 )
         return [condition for condition, reason in reasons.items() if reason is None]
 
-    def answer(self, lm, items, condition, inputs, problems):
+    def answer(
+        self,
+        lm: SpeechLM,
+        items: Sequence[Item],
+        condition: Condition,
+        inputs: SpeechInputs,
+        problems: Problems,
+    ) -> Iterator[tuple[Item, dict[str, Any]]]:
         """See :meth:`Benchmark.answer`."""
         return score_items(lm, items, condition, inputs, problems)
 
-    def metrics(self, records, conditions, seed):
+    def metrics(
+        self,
+        records: Sequence[dict[str, Any]],
+        conditions: Sequence[Condition],
+        seed: int,
+    ) -> dict[str, dict[str, Any]]:
         """See :meth:`Benchmark.metrics`."""
         summaries = {}
         for number in self.num_choices:
@@ -120,6 +144,11 @@ class ChoiceBenchmark(Benchmark):
             )
         return summaries
 
-    def examples(self, items, records, count):
+    def examples(
+        self, items: Sequence[Item], records: Sequence[dict[str, Any]], count: int
+    ) -> list[Any]:
         """See :meth:`Benchmark.examples`."""
-        return show_won_and_lost(self.name, items, records, self.metric, count)
+        blocks: list[Any] = show_won_and_lost(
+            self.name, items, records, self.metric, count
+        )
+        return blocks

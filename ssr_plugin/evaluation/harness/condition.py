@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,9 +13,16 @@ from ssr_plugin.evaluation.harness.items import (
     SpokenText,
     has_audio,
 )
+from ssr_plugin.inference.prompts import Contents
 from ssr_plugin.inference.speech import Speech
 from ssr_plugin.inference.speech_lm import SpeechLM
+from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.llm.tokens import tokenize_inside
+from ssr_plugin.segmenters.base import TranscriptSegmenter
+
+if TYPE_CHECKING:
+    # PEFT takes long to import, and most models are not tuned.
+    from ssr_plugin.llm.tuning import TunedLLM
 
 
 class Condition:
@@ -117,7 +125,7 @@ class Condition:
         return True
 
     @contextlib.contextmanager
-    def reader(self, lm: SpeechLM) -> Iterator:
+    def reader(self, lm: SpeechLM) -> Iterator["TextLLM | TunedLLM"]:
         """The LLM that reads, in the block.
 
         Arguments
@@ -190,7 +198,7 @@ class Condition:
 
     def fill_context(
         self, lm: SpeechLM, item: Item, speech: Sequence[Speech]
-    ) -> list[str | Speech]:
+    ) -> Contents:
         """An item's context as a prompt.
 
         Arguments
@@ -233,13 +241,15 @@ class Condition:
             for choice, x in zip(item.choices, spoken, strict=True)
         ]
 
-    def _speech_of(self, contents, speech):
+    def _speech_of(
+        self, contents: Sequence[Content], speech: Sequence[Speech]
+    ) -> list[Speech | None]:
         """Of each content what was heard in it, if anything was."""
         waiting = iter(speech)
         return [next(waiting, None) if has_audio(x) else None for x in contents]
 
 
-def transcript_input(lm, text):
+def transcript_input(lm: SpeechLM, text: str) -> Speech:
     """A text in the place of speech: the embeddings of a transcript's tokens.
 
     Arguments
@@ -258,12 +268,14 @@ def transcript_input(lm, text):
     return Speech(vectors, tokens, text, [], [], "none", None, 0.0)
 
 
-def transcript_tokens(lm, text):
+def transcript_tokens(lm: SpeechLM, text: str) -> list[int]:
     """A transcript's tokens, as the connector was taught to read them."""
-    return lm.segmenters["forced"].tokenize(text)[0] if text.strip() else []
+    segmenter = lm.segmenters["forced"]
+    assert isinstance(segmenter, TranscriptSegmenter)
+    return segmenter.tokenize(text)[0] if text.strip() else []
 
 
-def _is_untold(item):
+def _is_untold(item: Item) -> bool:
     """Whether an item has a choice whose transcript the set does not tell."""
     return isinstance(item, ChoiceItem) and any(
         isinstance(choice, SpokenText) and not choice.text for choice in item.choices

@@ -18,12 +18,15 @@ An extension's own is added to the registry's table ``conditions``.
 
 from collections.abc import Iterable, Sequence
 
+import torch
+
 from ssr_plugin.evaluation.harness.condition import (
     Condition,
     transcript_input,
     transcript_tokens,
 )
-from ssr_plugin.evaluation.harness.items import Item, SpokenText
+from ssr_plugin.evaluation.harness.items import Content, Item, SpokenText
+from ssr_plugin.inference.speech import Speech
 from ssr_plugin.inference.speech_lm import SpeechLM
 from ssr_plugin.registry import get_registry
 
@@ -35,13 +38,15 @@ class Nothing(Condition):
     title = "left out: what the choices alone tell"
     order = 0
 
-    def why_unavailable(self, lm, items):
+    def why_unavailable(self, lm: SpeechLM, items: Sequence[Item]) -> str | None:
         """See :meth:`Condition.why_unavailable`."""
         if not any(_spoken_context(item) for item in items):
             return "nothing is said before the choices"
         return super().why_unavailable(lm, items)
 
-    def content_input(self, lm, content, speech):
+    def content_input(
+        self, lm: SpeechLM, content: SpokenText, speech: Speech | None
+    ) -> str | Speech:
         """See :meth:`Condition.content_input`."""
         return transcript_input(lm, "")
 
@@ -53,14 +58,16 @@ class Written(Condition):
     title = "the text as the set writes it"
     order = 10
 
-    def why_unavailable(self, lm, items):
+    def why_unavailable(self, lm: SpeechLM, items: Sequence[Item]) -> str | None:
         """See :meth:`Condition.why_unavailable`."""
         spoken = (content for item in items for content in _spoken_context(item))
         if not any(content.written is not None for content in spoken):
             return "the set has the transcript alone"
         return super().why_unavailable(lm, items)
 
-    def content_input(self, lm, content, speech):
+    def content_input(
+        self, lm: SpeechLM, content: SpokenText, speech: Speech | None
+    ) -> str | Speech:
         """See :meth:`Condition.content_input`."""
         return content.text if content.written is None else content.written
 
@@ -83,23 +90,27 @@ class Cascade(Condition):
     uses_transcripts = False
     why_unanswered = "the segmenter does not say what it hears"
 
-    def can_answer(self, item, speech):
+    def can_answer(self, item: Item, speech: Sequence[Speech]) -> bool:
         """See :meth:`Condition.can_answer`: the segmenter must say what it hears."""
         return all(x.hypothesis is not None or not len(x) for x in speech)
 
-    def content_input(self, lm, content, speech):
+    def content_input(
+        self, lm: SpeechLM, content: SpokenText, speech: Speech | None
+    ) -> str | Speech:
         """See :meth:`Condition.content_input`."""
         return transcript_input(
             lm, content.text if speech is None else self.reading(speech)
         )
 
-    def choice_input(self, lm, choice, speech):
+    def choice_input(
+        self, lm: SpeechLM, choice: Content, speech: Speech | None
+    ) -> tuple[list[int], torch.Tensor | None]:
         """See :meth:`Condition.choice_input`."""
         if speech is None:
             return super().choice_input(lm, choice, None)
         return transcript_tokens(lm, self.reading(speech)), None
 
-    def reading(self, speech):
+    def reading(self, speech: Speech) -> str:
         """See :meth:`Condition.reading`."""
         return speech.hypothesis or ""
 
@@ -116,7 +127,9 @@ class Predicted(Condition):
     segmentation = "predicted"
     uses_transcripts = False
 
-    def choice_input(self, lm, choice, speech):
+    def choice_input(
+        self, lm: SpeechLM, choice: Content, speech: Speech | None
+    ) -> tuple[list[int], torch.Tensor | None]:
         """See :meth:`Condition.choice_input`."""
         if speech is None:
             return super().choice_input(lm, choice, None)
@@ -173,7 +186,7 @@ class BaseNothing(Nothing):
     unconditional = "base_none"
 
 
-def _spoken_context(item):
+def _spoken_context(item: Item) -> list[SpokenText]:
     """The spoken contents of an item's context."""
     return [content for content in item.context if isinstance(content, SpokenText)]
 

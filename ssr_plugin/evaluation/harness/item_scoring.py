@@ -1,9 +1,23 @@
 """Choices of items, scored by an LLM."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ssr_plugin.evaluation.harness.audio_inputs import SpeechInputs
+from ssr_plugin.evaluation.harness.condition import Condition
+from ssr_plugin.evaluation.harness.items import ChoiceItem, Item
+from ssr_plugin.inference.speech_lm import SpeechLM
 from ssr_plugin.llm.choices import score_choices
+from ssr_plugin.problems import Problems
 
 
-def score_items(lm, items, condition, inputs, problems):
+def score_items(
+    lm: SpeechLM,
+    items: Sequence[Item],
+    condition: Condition,
+    inputs: SpeechInputs,
+    problems: Problems,
+) -> Iterator[tuple[Item, dict[str, Any]]]:
     """Log-likelihoods of the choices of some items in a condition.
 
     Arguments
@@ -25,7 +39,10 @@ def score_items(lm, items, condition, inputs, problems):
     speech = [inputs.of(condition, item) for item in items]
     pairs = list(zip(items, speech, strict=True))
     embeds = lm.embed_prompts([condition.fill_context(lm, i, x) for i, x in pairs])
-    choices = [condition.fill_choices(lm, i, x) for i, x in pairs]
+    choices = []
+    for item, x in pairs:
+        assert isinstance(item, ChoiceItem)
+        choices.append(condition.fill_choices(lm, item, x))
     lengths = [
         len(embed) + max(len(tokens) for tokens, _ in filled)
         for embed, filled in zip(embeds, choices, strict=True)
@@ -55,7 +72,9 @@ def score_items(lm, items, condition, inputs, problems):
         )
 
 
-def find_fitting(lm, items, lengths, problems):
+def find_fitting(
+    lm: SpeechLM, items: Sequence[Item], lengths: Sequence[int], problems: Problems
+) -> list[int]:
     """Indices of the items that the LLM can read; the others are noted.
 
     Arguments
@@ -80,7 +99,7 @@ def find_fitting(lm, items, lengths, problems):
     return indices
 
 
-def context_length(lm):
+def context_length(lm: SpeechLM) -> int | None:
     """Most positions that a model's LLM reads; None where its configuration is silent.
 
     Arguments

@@ -101,7 +101,7 @@ class ChoiceItem(Item):
     choices: tuple[Content, ...] = ()
     target: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if len(self.choices) < 2:
             raise ValueError(
                 f"item '{self.id}': {len(self.choices)} choice; there must be two or "
@@ -115,11 +115,11 @@ class ChoiceItem(Item):
                 f"{len(self.choices)} choices"
             )
 
-    def contents(self):
+    def contents(self) -> tuple[Content, ...]:
         """See :meth:`Item.contents`."""
         return (*self.context, *self.choices)
 
-    def to_record(self):
+    def to_record(self) -> dict[str, Any]:
         """See :meth:`Item.to_record`."""
         return {"target": self.target}
 
@@ -144,7 +144,7 @@ class PromptItem(Item):
 
     reference: str = ""
 
-    def to_record(self):
+    def to_record(self) -> dict[str, Any]:
         """See :meth:`Item.to_record`."""
         return {"reference": self.reference}
 

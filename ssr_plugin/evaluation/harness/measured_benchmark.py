@@ -1,6 +1,10 @@
 """Benchmarks without choices: something is measured of each item."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from ssr_plugin.evaluation.harness.benchmark import Benchmark
+from ssr_plugin.evaluation.harness.condition import Condition
 from ssr_plugin.evaluation.harness.metric import Metric
 from ssr_plugin.evaluation.harness.summary import summarise_metric
 
@@ -18,11 +22,16 @@ class MeasuredBenchmark(Benchmark):
 
     metric_list: tuple[Metric, ...]
 
-    def takes(self, condition):
+    def takes(self, condition: Condition) -> bool:
         """See :meth:`Benchmark.takes`: of nothing, nothing can be measured."""
         return condition.name != condition.unconditional
 
-    def metrics(self, records, conditions, seed):
+    def metrics(
+        self,
+        records: Sequence[dict[str, Any]],
+        conditions: Sequence[Condition],
+        seed: int,
+    ) -> dict[str, dict[str, Any]]:
         """See :meth:`Benchmark.metrics`."""
         summaries = {}
         for metric in self.metric_list:

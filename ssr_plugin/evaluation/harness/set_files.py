@@ -97,7 +97,10 @@ def read_hub_rows(name: str, config: str, split: str) -> Sequence[dict[str, Any]
             f"data set of that name: pip install ssr-plugin[datasets]"
         ) from error
     try:
-        return datasets.load_dataset(name, config, split=split)
+        rows: Sequence[dict[str, Any]] = datasets.load_dataset(
+            name, config, split=split
+        )
+        return rows
     except Exception as error:
         # What its loaders raise is of all kinds.
         raise ValueError(

@@ -145,7 +145,7 @@ class TextBenchmark(ChoiceBenchmark):
         # What cannot be said is never heard: its text is read as it stands.
         return SpokenText(spoken_form(written) or written, wav, written=written)
 
-    def recordings(self, docs: Mapping[str, Any]) -> dict[str, dict]:
+    def recordings(self, docs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """The manifest's row of each document, or example, that was spoken.
 
         Arguments
@@ -181,7 +181,7 @@ class TextBenchmark(ChoiceBenchmark):
                 )
         return rows
 
-    def _wavs_of(self, docs: Mapping[str, Any], speech: pathlib.Path):
+    def _wavs_of(self, docs: Mapping[str, Any], speech: pathlib.Path) -> dict[str, str]:
         """The recording of each document that was spoken."""
         rows = self.recordings(docs)
         if not rows:
