@@ -24,6 +24,21 @@ collect_ignore = ["extension_package"]
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "saw", "seven", "birds", "old", "house"]
 
 
+# The files that take longest begin first: else one worker ends alone, on one of them.
+LONGEST = [
+    "test_readme.py",
+    "test_segmenter_runs.py",
+    "test_finetune_runs.py",
+    "test_recipe_runs.py",
+    "test_shipped.py",
+]
+
+
+def pytest_collection_modifyitems(items):
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
+
 def _lazy_getattr(module, name):
     # Hypothesis asks every loaded module for its file, which makes SpeechBrain's lazy
     # modules import what is not installed (k2); speechbrain issue 2995.
