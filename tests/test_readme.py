@@ -14,16 +14,21 @@ import runs
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A clone of the project in which nothing was run yet."""
-    return runs.clone_project(tmp_path_factory.mktemp("walk") / "project")
+    folder = tmp_path_factory.mktemp("walk")
+    # What "pip install -e ." of the clone would put on the path.
+    program = folder / "ssr"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m ssr_plugin "$@"\n')
+    program.chmod(0o755)
+    return runs.clone_project(folder / "project")
 
 
 def follow(project, command):
     """Runs a command line in the clone, with its own code; returns what it prints."""
-    programs = pathlib.Path(sys.executable).parent
+    programs = [str(project.parent), str(pathlib.Path(sys.executable).parent)]
     environment = {
         **os.environ,
         "PYTHONPATH": str(project),
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([*programs, os.environ["PATH"]]),
     }
     shell = isinstance(command, str)
     done = subprocess.run(

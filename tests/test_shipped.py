@@ -150,29 +150,24 @@ def ssr(wheel, tmp_path_factory):
     work = folder / "work"
     work.mkdir()
 
-    def run(*words):
-        environment = {k: x for k, x in os.environ.items() if k != "PYTHONPATH"}
+    environment = {k: x for k, x in os.environ.items() if k != "PYTHONPATH"}
+
+    def run(*words, program="ssr"):
+        command = [python.with_name(program), *words]
         done = subprocess.run(
-            [python.with_name("ssr"), *words],
-            capture_output=True,
-            text=True,
-            cwd=work,
-            env=environment,
+            command, capture_output=True, text=True, cwd=work, env=environment
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
-    run.python, run.folder = python, work
+    run.folder = work
     return run
 
 
 @pytest.mark.slow
 def test_an_installed_wheel_trains_transcribes_and_evaluates_in_another_folder(ssr):
     code = "import ssr_plugin; print(ssr_plugin.__file__)"
-    done = subprocess.run(
-        [ssr.python, "-c", code], capture_output=True, text=True, cwd=ssr.folder
-    )
-    assert "venv" in done.stdout, "it is not the wheel that is tried"
+    assert "site-packages" in ssr("-c", code, program="python")
     brief = ["--number_of_epochs", "1", "--segmenter_training", "{number_of_epochs: 1}"]
     ssr("train", "distill.yaml", *brief, "--score_with_llm", "False")
     assert (ssr.folder / "results" / "distill" / "speech_lm.json").is_file()

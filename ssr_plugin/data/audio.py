@@ -5,6 +5,8 @@ import torchaudio
 
 from ssr_plugin.data.samples import AudioError, read_mono
 
+__all__ = ["AudioError", "read_audio", "read_row", "row_speed"]
+
 
 def read_audio(source, sample_rate, resample=True, speed=1.0, name=None):
     """Reads an audio file.
