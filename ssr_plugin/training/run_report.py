@@ -153,14 +153,14 @@ def draw_example(folder, brain, dataset, row):
         (torch.as_tensor(segments.boundaries) + 1) / frame_rate,
         labels,
         reading,
-        title=f"{name} (forced segments)",
+        title=f"{name} (forced segments, the connector alone)",
     )
     draw_similarity(
         folder / "similarity.png",
         vectors,
         table[tokens].float(),
         labels,
-        title=f"{name} (forced segments)",
+        title=f"{name} (forced segments, the connector alone)",
     )
 
 
