@@ -302,20 +302,6 @@ def test_ssr_train_gives_in_any_folder_what_the_recipe_gives(
     assert figures(tmp_path / "run") == figures(run[0]["output_folder"])
 
 
-@pytest.mark.slow
-def test_the_sample_trains_and_is_evaluated_in_any_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    short = ["--train_splits", "dev-sample", "--valid_share", "0.3"]
-    short += ["--aligner", "files", "--number_of_epochs", "1", "--num_workers", "0"]
-    with runs._restored():
-        ssr(["train", "distill.yaml", *short, "--valid_splits", "[]"])
-        ssr(["evaluate", "evaluate.yaml", "--aligner", "files"])
-    assert figures(tmp_path / "results" / "distill")["test-sample"]["utterances"] == 12
-    report = (tmp_path / "results" / "evaluate" / "report.md").read_text()
-    assert "ssr evaluate evaluate.yaml --aligner files" in report
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["results"]
-
-
 def command_line(small_run, folder, *launcher, path=(), **overrides):
     """Runs train.py as a user does, in a process of its own."""
     argv = runs.arguments(**small_run(folder, **overrides))

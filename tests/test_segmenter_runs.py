@@ -528,3 +528,15 @@ def test_two_processes_train_a_segmenter_together(segmenter_run, tmp_path):
     argv = runs.arguments("segmenter", **segmenter_run(tmp_path)) + ["--test_only"]
     runs.run("librispeech", argv)
     assert figures(tmp_path / "run") == expected
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_named_segmenter_and_then_the_connector(first_run):
+    overrides = first_run("together")
+    argv = runs.arguments(**overrides, distributed_backend="gloo")
+    runs.run_by_two("librispeech", argv, 180)
+    folder = overrides["output_folder"]
+    expected = figures(folder)
+    assert {"valid", "valid predicted"} <= set(expected)
+    runs.run("librispeech", runs.arguments(**overrides) + ["--test_only"])
+    assert figures(folder) == expected
