@@ -59,27 +59,25 @@ class VectorScorer(Scorer):
         name, reference = batch.ids[row], batch.segments[row]
         kept = reading.kept[row]
         transcript = torch.as_tensor(reference.tokens).to(self.device)
-        rows = {"vectors": reading.vectors[row]}
+        vectors, fused = reading.vectors[row], None
+        pairs = [(self.metrics, vectors)]
         if self.fused is not None:
-            rows["lm_fusion"] = reading.lm_fusion_vectors[row]
-        for metrics, vectors in zip(
-            (self.metrics, self.fused), rows.values(), strict=False
-        ):
+            fused = reading.lm_fusion_vectors[row]
+            pairs.append((self.fused, fused))
+        for metrics, scored in pairs:
             add = metrics.add_reading if self.options.predicted else metrics.add
-            add(name, vectors[kept], transcript, batch.seconds[row])
+            add(name, scored[kept], transcript, batch.seconds[row])
         if self.prompted is not None:
-            self.prompted.add([rows["vectors"][kept]], [transcript])
+            self.prompted.add([vectors[kept]], [transcript])
         if self.continuation is not None:
             reference_starts = torch.as_tensor(reference.starts).to(self.device)
             first = first_half(starts, boundaries, reference_starts)
-            cascade, fused = None, None
-            valid = boundaries >= 0
+            cascade, valid = None, boundaries >= 0
             if self.options.predicted and (tokens[valid] >= 0).all():
                 cascade = tokens[valid & first]
-            if self.fused is not None:
-                fused = rows["lm_fusion"][kept & first]
-            speech = rows["vectors"][kept & first]
-            self.continuation.add(speech, transcript, cascade, fused)
+            spoken = kept & first
+            fused = None if fused is None else fused[spoken]
+            self.continuation.add(vectors[spoken], transcript, cascade, fused)
 
     def summary(self):
         """See :meth:`Scorer.summary`.

@@ -1,6 +1,7 @@
 """Stage 2: the LLM learns to read speech, and forgets as little as possible."""
 
 import dataclasses
+import functools
 import math
 
 import speechbrain as sb
@@ -54,6 +55,11 @@ class FinetunePredictions:
     speech: list
     weights: list
     text: tuple | None = None
+
+    @functools.cached_property
+    def speech_losses(self):
+        """Nats per token of each prediction of ``speech``, computed once."""
+        return [F.cross_entropy(logits, targets) for logits, targets in self.speech]
 
 
 class FinetuneBrain(StageBrain):
@@ -227,8 +233,7 @@ class FinetuneBrain(StageBrain):
 
     def compute_objectives(self, predictions, batch, stage):
         """Loss of the templates; in training also that of text."""
-        losses = [F.cross_entropy(*prediction) for prediction in predictions.speech]
-        weights = predictions.weights
+        losses, weights = predictions.speech_losses, predictions.weights
         loss = sum(w * x for w, x in zip(weights, losses, strict=True)) / sum(weights)
         if predictions.text is not None:
             weights = (self.hparams.text_weight, self.hparams.text_kl_weight)

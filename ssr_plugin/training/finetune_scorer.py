@@ -1,7 +1,5 @@
 """The metrics of stage 2: of each template, and of the LLM before and after."""
 
-import torch.nn.functional as F
-
 from ssr_plugin.metrics.speech_lm_metrics import SpeechLMMetrics
 from ssr_plugin.training.brain import Scorer
 from ssr_plugin.training.templates import prompt_embeds
@@ -21,9 +19,12 @@ class TemplateScorer(Scorer):
 
     def add(self, batch, reading):
         """See :meth:`Scorer.add`; takes a batch's ``FinetunePredictions``."""
-        for sums, (logits, targets) in zip(self.sums, reading.speech, strict=True):
-            sums[0] += F.cross_entropy(logits, targets).item() * len(targets)
-            sums[1] += len(targets)
+        counts = [len(targets) for _, targets in reading.speech]
+        for sums, loss, count in zip(
+            self.sums, reading.speech_losses, counts, strict=True
+        ):
+            sums[0] += loss.item() * count
+            sums[1] += count
 
     def summary(self):
         """See :meth:`Scorer.summary`: "<template>_loss", nats per token."""
