@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from ssr_plugin.nnet.segment_lists import place_vectors
-from ssr_plugin.nnet.segments import pad_rows
 
 if TYPE_CHECKING:
     from ssr_plugin.llm.text_llm import TextLLM
@@ -30,9 +29,9 @@ class ConnectorOutput:
     kept : torch.Tensor
         [B, N] bool: the segments that say something, False at padding.
     token_logits : torch.Tensor or None
-        [M, C + 1] float32, of the M segments that are no padding: logits of the
-        candidates, and last that of no token. Of a connector that scores tokens, where
-        candidates are given.
+        [B, N, C + 1] float32, of no meaning at padding: logits of the candidates, and
+        last that of no token. Of a connector that scores tokens, where candidates are
+        given.
     auxiliary_loss : torch.Tensor or None
         A scalar that is to be minimised beside the losses of the vectors. None where
         there is none, and outside training.
@@ -42,6 +41,39 @@ class ConnectorOutput:
     kept: Tensor
     token_logits: Tensor | None = None
     auxiliary_loss: Tensor | None = None
+
+
+class Planner(abc.ABC):
+    """Makes on the host what a connector would else have to ask the device for.
+
+    The loader's workers call it while the device computes. It holds no weights and can
+    be pickled.
+    """
+
+    @abc.abstractmethod
+    def plan(
+        self,
+        boundaries: Tensor,
+        starts: Tensor,
+        num_frames: int,
+        candidates: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """What the connector's ``forward`` takes as ``plan`` for a batch.
+
+        Arguments
+        ---------
+        boundaries, starts : torch.Tensor
+            [B, N] int, on the CPU, as in :meth:`Connector.forward`.
+        num_frames : int
+            T, padding included.
+        candidates : torch.Tensor or None
+            [C] int, the tokens to choose among, of a vocabulary connector.
+
+        Returns
+        -------
+        dict of torch.Tensor
+            On the CPU; names are the connector's own.
+        """
 
 
 class Connector(nn.Module, abc.ABC):
@@ -69,6 +101,15 @@ class Connector(nn.Module, abc.ABC):
     >>> connector(torch.rand(1, 10, 6), torch.tensor([[3, 9]])).vectors.shape
     torch.Size([1, 2, 8])
     """
+
+    def planner(self) -> Planner | None:
+        """What plans batches for this connector on the host.
+
+        A connector that has one takes one argument more, ``plan``: a dict of tensors on
+        its own device, or None, where it must plan for itself. Then a step of training
+        asks the device nothing. By default there is none.
+        """
+        return None
 
     @abc.abstractmethod
     def forward(
@@ -131,7 +172,7 @@ class VocabularyConnector(Connector):
         Returns
         -------
         torch.Tensor
-            [M, K], of the M segments that are no padding, row by row.
+            [B, N, K], finite, but of no meaning at padding.
         """
 
     @abc.abstractmethod
@@ -141,14 +182,14 @@ class VocabularyConnector(Connector):
         Arguments
         ---------
         states : torch.Tensor
-            [M, K]
+            [..., K]
         candidates : torch.Tensor or None
             [C] int, the tokens to choose among; None for all V.
 
         Returns
         -------
         torch.Tensor
-            [M, C] float32
+            [..., C] float32
         """
 
     @abc.abstractmethod
@@ -158,12 +199,12 @@ class VocabularyConnector(Connector):
         Arguments
         ---------
         states : torch.Tensor
-            [M, K]
+            [..., K]
 
         Returns
         -------
         torch.Tensor
-            [M] float32
+            [...] float32
         """
 
     def is_token(self, states: Tensor) -> Tensor:
@@ -172,16 +213,16 @@ class VocabularyConnector(Connector):
         Arguments
         ---------
         states : torch.Tensor
-            [M, K]
+            [..., K]
 
         Returns
         -------
         torch.Tensor
-            [M] bool
+            [...] bool
         """
-        chunks = torch.split(states, _ROWS)
-        totals = [self.token_logits(x).logsumexp(-1) for x in chunks]
-        return torch.cat(totals) >= self.null_logits(states)
+        chunks = torch.split(states.flatten(0, -2), _ROWS)
+        totals = torch.cat([self.token_logits(x).logsumexp(-1) for x in chunks])
+        return totals.view(states.shape[:-1]) >= self.null_logits(states)
 
     def expected_embeddings(self, states: Tensor) -> Tensor:
         """The mean of all embeddings by their probabilities.
@@ -189,20 +230,21 @@ class VocabularyConnector(Connector):
         Arguments
         ---------
         states : torch.Tensor
-            [M, K]
+            [..., K]
 
         Returns
         -------
         torch.Tensor
-            [M, H]
+            [..., H]
         """
         table = self.table()
-        return torch.cat(
+        vectors = torch.cat(
             [
                 self.token_logits(x).softmax(-1).to(table.dtype) @ table
-                for x in torch.split(states, _ROWS)
+                for x in torch.split(states.flatten(0, -2), _ROWS)
             ]
         )
+        return vectors.view(*states.shape[:-1], table.shape[1])
 
     def forward(
         self,
@@ -225,15 +267,36 @@ class VocabularyConnector(Connector):
         ConnectorOutput
             With ``token_logits`` where there are candidates.
         """
-        states, logits = self.encode(features, boundaries, starts), None
+        states = self.encode(features, boundaries, starts)
         if candidates is None:
-            vectors = self.expected_embeddings(states)
-        else:
-            table, padded = self.table(), pad_rows(states)
-            logits = self.token_logits(padded, candidates)
-            vectors = logits.softmax(-1).to(table.dtype) @ table[candidates]
-            null = self.null_logits(padded).unsqueeze(-1)
-            logits = torch.cat([logits, null], -1)[: len(states)]
-            vectors = vectors[: len(states)]
-        placed = place_vectors(vectors, boundaries)
-        return ConnectorOutput(placed, boundaries >= 0, token_logits=logits)
+            # Of all V tokens: not of padding.
+            valid = boundaries >= 0
+            vectors = self.expected_embeddings(states[valid])
+            return ConnectorOutput(place_vectors(vectors, boundaries), valid)
+        logits = self.token_logits(states, candidates)
+        return self.choose(states, boundaries, logits, candidates)
+
+    def choose(
+        self, states: Tensor, boundaries: Tensor, logits: Tensor, candidates: Tensor
+    ) -> ConnectorOutput:
+        """The result of :meth:`forward` where there are candidates.
+
+        Arguments
+        ---------
+        states : torch.Tensor
+            [B, N, K]
+        boundaries : torch.Tensor
+            [B, N] int
+        logits : torch.Tensor
+            [B, N, C] float32, of the candidates.
+        candidates : torch.Tensor
+            [C] int
+
+        Returns
+        -------
+        ConnectorOutput
+        """
+        table, kept = self.table(), boundaries >= 0
+        vectors = logits.softmax(-1).to(table.dtype) @ table[candidates]
+        logits = torch.cat([logits, self.null_logits(states).unsqueeze(-1)], -1)
+        return ConnectorOutput(vectors * kept.unsqueeze(-1), kept, token_logits=logits)

@@ -130,7 +130,7 @@ class _Check:
         if bool(output.vectors[~valid].any()):
             raise self.fault("vectors must be zero at padding (boundary -1)")
         if isinstance(self.connector, VocabularyConnector):
-            size = (int(valid.sum()), len(self.candidates) + 1)
+            size = (*valid.shape, len(self.candidates) + 1)
             self.tensor("token_logits", output.token_logits, size)
         if output.auxiliary_loss is not None:
             self.tensor("auxiliary_loss", output.auxiliary_loss, ())

@@ -1,13 +1,13 @@
 """The SSR connector: one vector in the LLM's embedding space for each segment."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from ssr_plugin.connectors.base import Connector, ConnectorOutput, VocabularyConnector
-from ssr_plugin.connectors.ssr_encoder import SSREncoder
-from ssr_plugin.nnet.segment_lists import place_vectors
+from ssr_plugin.connectors.ssr_encoder import SSREncoder, SSRPlanner
 from ssr_plugin.nnet.spelling import VocabularyHead
 
 if TYPE_CHECKING:
@@ -59,22 +59,45 @@ class SSRConnector(VocabularyConnector):
         self.encoder = SSREncoder(input_size, llm, **encoder)
         self.head = VocabularyHead(llm, self.encoder.width, gram_dropout=gram_dropout)
 
+    def planner(self) -> SSRPlanner:
+        """See :meth:`Connector.planner`."""
+        return self.encoder.planner(self.head.keys.spelling)
+
     def encode(
         self,
         features: torch.Tensor,
         boundaries: torch.Tensor,
         starts: torch.Tensor | None = None,
+        plan: Mapping[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """See :meth:`VocabularyConnector.encode`."""
-        states: torch.Tensor = self.encoder(features, boundaries, starts)
+        states: torch.Tensor = self.encoder(features, boundaries, starts, plan)
         return states
 
     def token_logits(
-        self, states: torch.Tensor, candidates: torch.Tensor | None = None
+        self,
+        states: torch.Tensor,
+        candidates: torch.Tensor | None = None,
+        plan: Mapping[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """See :meth:`VocabularyConnector.token_logits`."""
-        logits: torch.Tensor = self.head(states, candidates)
+        logits: torch.Tensor = self.head(states, candidates, plan)
         return logits
+
+    def forward(
+        self,
+        features: torch.Tensor,
+        boundaries: torch.Tensor,
+        starts: torch.Tensor | None = None,
+        candidates: torch.Tensor | None = None,
+        plan: Mapping[str, torch.Tensor] | None = None,
+    ) -> ConnectorOutput:
+        """See :meth:`VocabularyConnector.forward`."""
+        if candidates is None:
+            return super().forward(features, boundaries, starts)
+        states = self.encode(features, boundaries, starts, plan)
+        logits = self.token_logits(states, candidates, plan)
+        return self.choose(states, boundaries, logits, candidates)
 
     def null_logits(self, states: torch.Tensor) -> torch.Tensor:
         """See :meth:`VocabularyConnector.null_logits`."""
@@ -113,15 +136,20 @@ class DirectSSRConnector(Connector):
         scale = llm.table().float().square().mean().sqrt().item()
         nn.init.constant_(self.encoder.norm.weight, scale)
 
+    def planner(self) -> SSRPlanner:
+        """See :meth:`Connector.planner`."""
+        return self.encoder.planner()
+
     def forward(
         self,
         features: torch.Tensor,
         boundaries: torch.Tensor,
         starts: torch.Tensor | None = None,
+        plan: Mapping[str, torch.Tensor] | None = None,
     ) -> ConnectorOutput:
         """See :meth:`Connector.forward`."""
-        states = self.encoder(features, boundaries, starts)
-        return ConnectorOutput(place_vectors(states, boundaries), boundaries >= 0)
+        states, kept = self.encoder(features, boundaries, starts, plan), boundaries >= 0
+        return ConnectorOutput(states * kept.unsqueeze(-1), kept)
 
 
 def ssr_connector(

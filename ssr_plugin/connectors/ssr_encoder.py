@@ -1,20 +1,25 @@
 """What the SSR connectors share: segments of frames to one state each."""
 
+import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ssr_plugin.connectors.base import Planner
 from ssr_plugin.nnet.layers import DecoderLayer, RMSNorm, layer_shape
-from ssr_plugin.nnet.segments import (
-    contiguous_starts,
-    pad_rows,
-    segment_of_frame,
-    segment_softmax,
-    stack_frames,
-    weighted_sums,
+from ssr_plugin.nnet.pooling import (
+    NUM_DURATION_FEATURES,
+    NUM_POSITION_FEATURES,
+    gather_blocks,
+    plan_pooling,
+    pool_blocks,
 )
+from ssr_plugin.nnet.segments import contiguous_starts
+from ssr_plugin.nnet.spelling import Spelling
+from ssr_plugin.nnet.stacking import plan_stacking, stack_frames
 from ssr_plugin.nnet.windows import split_windows
 
 if TYPE_CHECKING:
@@ -88,85 +93,84 @@ class SegmentPool(nn.Module):
 
     Example
     -------
-    >>> pool = SegmentPool(6, 8)
-    >>> index = torch.tensor([[0, 0, 1, 1, -1]])
-    >>> pool(torch.rand(1, 5, 6), index, count=2).shape
+    >>> boundaries, starts = torch.tensor([[1, 3]]), torch.tensor([[0, 2]])
+    >>> plan = plan_pooling(boundaries, starts, num_frames=5)
+    >>> SegmentPool(6, 8)(torch.rand(1, 5, 6), plan).shape
     torch.Size([1, 2, 8])
     """
-
-    num_position_features = 6
 
     def __init__(self, input_size, output_size, num_pooling_heads=12, hidden_size=128):
         super().__init__()
         self.norm = nn.LayerNorm(input_size)
         self.score = nn.Sequential(
-            nn.Linear(input_size + self.num_position_features, hidden_size),
+            nn.Linear(input_size + NUM_POSITION_FEATURES, hidden_size),
             nn.GELU(),
             nn.Linear(hidden_size, num_pooling_heads),
         )
-        self.project = nn.Linear(num_pooling_heads * input_size + 2, output_size)
+        means = num_pooling_heads * input_size
+        self.project = nn.Linear(means + NUM_DURATION_FEATURES, output_size)
 
-    @staticmethod
-    def position_features(offset, length):
-        """Where in its segment a frame stands.
-
-        Arguments
-        ---------
-        offset, length : torch.Tensor
-            [F], frames before it in the segment, and frames in the segment.
-
-        Returns
-        -------
-        torch.Tensor
-            [F, 6]
-        """
-        left, right = offset.float(), (length - 1 - offset).float()
-        relative = (left + 0.5) / length
-        return torch.stack(
-            [
-                relative,
-                torch.sin(torch.pi * relative),
-                torch.cos(torch.pi * relative),
-                torch.exp(-left / 4),
-                torch.exp(-right / 4),
-                torch.log(length.float()) / 4,
-            ],
-            dim=-1,
-        )
-
-    def forward(self, features, index, count):
+    def forward(self, features, plan):
         """Pools.
 
         Arguments
         ---------
         features : torch.Tensor
             [B, T, D]
-        index : torch.Tensor
-            [B, T] int, the segment of each frame, -1 for none.
-        count : int
-            N, the number of segments in a row.
+        plan : dict of torch.Tensor
+            Of :func:`ssr_plugin.nnet.pooling.plan_pooling`, on the same device.
 
         Returns
         -------
         torch.Tensor
-            [B, N, H]
+            [B, N, H]; of no meaning at padding.
         """
-        batch = len(features)
-        row, frame = torch.nonzero(index >= 0, as_tuple=True)
-        x = self.norm(features[row, frame])
-        segment = row * count + index[row, frame]
-        size = batch * count
-        length = torch.bincount(segment, minlength=size)
-        first = torch.full_like(length, features.shape[1])
-        first = first.scatter_reduce(0, segment, frame, "amin")
-        position = self.position_features(frame - first[segment], length[segment])
-        inputs = pad_rows(torch.cat([x, position.to(x.dtype)], dim=-1))
-        scores = self.score(inputs)[: len(x)]
-        weights = segment_softmax(scores, segment, size).to(x.dtype)
-        means = weighted_sums(x, weights, segment, size).flatten(1)
-        duration = torch.log1p(length.float()).unsqueeze(1).to(x.dtype) / 4
-        x = torch.cat([means, duration, duration.square()], dim=-1)
-        return self.project(x).unflatten(0, (batch, count))
+        x = self.norm(gather_blocks(features, plan))
+        scores = self.score(torch.cat([x, plan["position"]], dim=-1))
+        duration = plan["duration"]
+        means = pool_blocks(x.to(scores.dtype), scores, plan)
+        means = means.unflatten(0, duration.shape[:2])
+        return self.project(torch.cat([means, duration.to(means.dtype)], dim=-1))
+
+
+@dataclasses.dataclass(frozen=True)
+class SSRPlanner(Planner):
+    """What an SSR connector needs to know of a batch, made on the host.
+
+    Arguments
+    ---------
+    form : str
+    stack : int
+        As in :class:`SSREncoder`.
+    spelling : ssr_plugin.nnet.spelling.Spelling or None
+        Of a vocabulary head.
+
+    Example
+    -------
+    >>> boundaries, starts = torch.tensor([[1, 3]]), torch.tensor([[0, 2]])
+    >>> sorted(SSRPlanner("frame").plan(boundaries, starts, num_frames=5))
+    ['block', 'end', 'present', 'source']
+    """
+
+    form: str
+    stack: int = 1
+    spelling: Spelling | None = None
+
+    def plan(
+        self,
+        boundaries: torch.Tensor,
+        starts: torch.Tensor,
+        num_frames: int,
+        candidates: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """See :meth:`Planner.plan`."""
+        if self.form == "token":
+            plan = plan_pooling(boundaries, starts, num_frames)
+        else:
+            plan = plan_stacking(boundaries, num_frames, self.stack)
+        if candidates is not None and self.spelling is not None:
+            plan |= self.spelling.look_up(candidates)
+        return plan
 
 
 class SSREncoder(nn.Module):
@@ -219,7 +223,7 @@ class SSREncoder(nn.Module):
     >>> llm = SimpleNamespace(config=config, table=lambda: torch.rand(10, 8))
     >>> encoder = SSREncoder(6, llm)
     >>> encoder(torch.rand(2, 10, 6), torch.tensor([[3, 7, 9], [4, 5, -1]])).shape
-    torch.Size([5, 8])
+    torch.Size([2, 3, 8])
     """
 
     def __init__(
@@ -253,11 +257,16 @@ class SSREncoder(nn.Module):
         )
         self.norm = RMSNorm(self.width, eps=1e-6)
 
+    def planner(self, spelling: Spelling | None = None) -> SSRPlanner:
+        """What plans batches on the host."""
+        return SSRPlanner(self.form, self.stack, spelling)
+
     def forward(
         self,
         features: torch.Tensor,
         boundaries: torch.Tensor,
         starts: torch.Tensor | None = None,
+        plan: Mapping[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Reads segments.
 
@@ -270,58 +279,64 @@ class SSREncoder(nn.Module):
         starts : torch.Tensor or None
             [B, N] int, the first frame of each segment; by default the frame after
             the boundary before it. The frame form does not use it.
+        plan : dict of torch.Tensor or None
+            What :class:`SSRPlanner` makes of the segments; made here if there is none.
 
         Returns
         -------
         torch.Tensor
-            [M, H], of the M segments that are no padding.
+            [B, N, H]; of no meaning at padding.
         """
-        if starts is None:
-            starts = contiguous_starts(boundaries)
-        if self.training or boundaries.shape[1] <= _WINDOW:
-            states = self._encode(features, boundaries, starts)[boundaries >= 0]
-            normed: torch.Tensor = self.norm(states)
-            return normed
-        # Each row alone: where windows lie must not depend on the rows beside it.
-        counts = (boundaries >= 0).sum(1).tolist()
-        rows = [
-            self._encode_long(features[row], boundaries[row, :n], starts[row, :n])
-            for row, n in enumerate(counts)
-        ]
-        normed = self.norm(torch.cat(rows))
-        return normed
+        if plan is None:
+            starts = contiguous_starts(boundaries) if starts is None else starts
+            boundaries, starts = boundaries.cpu(), starts.cpu()
+            if not self.training and boundaries.shape[1] > _WINDOW:
+                return self._read_windows(features, boundaries, starts)
+            plan = self._plan(features, boundaries, starts)
+        states: torch.Tensor = self.norm(self._encode(features, plan))
+        return states
 
-    def _encode_long(self, features, boundaries, starts):
-        """[T, D] and [N] to [N, H], window by window."""
-        states = []
-        for w in split_windows(len(boundaries), _WINDOW, _CONTEXT):
-            first = int(boundaries[w.start - 1]) + 1 if w.start else 0
-            window = self._encode(
-                features[None, first : int(boundaries[w.stop - 1]) + 1],
-                boundaries[None, w.start : w.stop] - first,
-                starts[None, w.start : w.stop] - first,
-            )[0]
-            states.append(window[w.keep_start - w.start : w.keep_stop - w.start])
-        return torch.cat(states) if states else features.new_zeros(0, self.width)
+    def _plan(self, features, boundaries, starts):
+        plan = self.planner().plan(boundaries, starts, features.shape[1])
+        return {key: value.to(features.device) for key, value in plan.items()}
 
-    def _encode(self, features, boundaries, starts):
+    def _read_windows(self, features, boundaries, starts):
+        """[B, T, D] to [B, N, H], each row by itself in windows.
+
+        Where windows lie must not depend on the rows beside it.
+        """
+        width = boundaries.shape[1]
+        states = features.new_zeros(len(features), width, self.width)
+        for row, count in enumerate((boundaries >= 0).sum(1).tolist()):
+            for w in split_windows(count, _WINDOW, _CONTEXT):
+                segments = slice(w.start, w.stop)
+                first = int(boundaries[row, w.start - 1]) + 1 if w.start else 0
+                stop = int(boundaries[row, w.stop - 1]) + 1
+                frames = features[row : row + 1, first:stop]
+                plan = self._plan(
+                    frames,
+                    boundaries[row : row + 1, segments] - first,
+                    starts[row : row + 1, segments] - first,
+                )
+                kept = slice(w.keep_start - w.start, w.keep_stop - w.start)
+                window = self.norm(self._encode(frames, plan))[0, kept]
+                states[row, w.keep_start : w.keep_stop] = window
+        return states
+
+    def _encode(self, features, plan):
+        causal, mask = self.context == "causal", None
         if self.form == "token":
-            return self._encode_tokens(features, boundaries, starts)
-        return self._encode_frames(features, boundaries)
-
-    def _run(self, x, mask):
+            x = self.pool(features, plan)
+            if not causal:
+                # Only what pads a segment has no duration.
+                mask = context_mask(plan["duration"][..., 0] > 0, self.context)
+        else:
+            x = self.project(stack_frames(features, plan))
+            if not causal:
+                block = plan["block"]
+                mask = context_mask(block >= 0, self.context, block)
         for layer in self.layers:
-            x = layer(x, mask)
+            x = layer(x, mask, causal)
+        if self.form == "frame":
+            x = x.gather(1, plan["end"].unsqueeze(-1).expand(-1, -1, x.shape[-1]))
         return x
-
-    def _encode_tokens(self, features, boundaries, starts):
-        index = segment_of_frame(boundaries, starts, features.shape[1])
-        x = self.pool(features, index, boundaries.shape[1])
-        return self._run(x, context_mask(boundaries >= 0, self.context))
-
-    def _encode_frames(self, features, boundaries):
-        x, ends = stack_frames(features, boundaries, self.stack)
-        block = segment_of_frame(ends, contiguous_starts(ends), x.shape[1])
-        x = self._run(self.project(x), context_mask(block >= 0, self.context, block))
-        ends = ends.clamp_min(0).unsqueeze(-1).expand(-1, -1, x.shape[-1])
-        return x.gather(1, ends)

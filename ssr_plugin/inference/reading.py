@@ -64,7 +64,7 @@ def read_segments(
         output = connector(features, boundaries, starts)
         return output.vectors, output.kept
     kept = boundaries >= 0
-    states = connector.encode(features, boundaries, starts)
+    states = connector.encode(features, boundaries, starts)[kept]
     if predicted:
         is_token = connector.is_token(states)
         kept, states = kept.masked_scatter(kept, is_token), states[is_token]

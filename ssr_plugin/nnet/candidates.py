@@ -34,7 +34,7 @@ def distance_logits(z, table, norms=None):
     return 2 * (z.to(table.dtype) @ table.T).float() - norms
 
 
-def draw_candidates(targets, seen, vocab_size, count):
+def draw_candidates(targets, seen, vocab_size, count, generator=None):
     """The tokens that a step of training tells apart: its targets and some others.
 
     Arguments
@@ -49,6 +49,8 @@ def draw_candidates(targets, seen, vocab_size, count):
     count : int
         How many tokens, targets included, unless these are more; 0 takes the whole
         vocabulary.
+    generator : torch.Generator or None
+        Of the CPU: gives what is drawn.
 
     Returns
     -------
@@ -67,8 +69,9 @@ def draw_candidates(targets, seen, vocab_size, count):
     if not count or count >= vocab_size:
         return torch.arange(vocab_size, device=targets.device)
     required = torch.unique(targets).cpu()
-    rank = torch.rand(vocab_size)
-    rank[seen[torch.randperm(len(seen))[: count // 2].to(seen.device)].cpu()] += 1
+    rank = torch.rand(vocab_size, generator=generator)
+    drawn = torch.randperm(len(seen), generator=generator)[: count // 2]
+    rank[seen[drawn.to(seen.device)].cpu()] += 1
     rank[required] = 2
     # Always as many: kernels for a CPU are made anew for each new shape.
     chosen = rank.topk(max(count, len(required))).indices

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from ssr_plugin.llm.text_llm import TextLLM
 
 # What tokenizers write for a blank.
 _BLANKS = str.maketrans({"\u0120": " ", "\u2581": " "})
+# Numbers of n-grams come in multiples of this, so that their shapes are few.
+_GRAMS = 1024
 
 
 def character_ngrams(token, longest=5):
@@ -43,6 +48,71 @@ def character_ngrams(token, longest=5):
     return sorted(grams | {f"#whole:{text}", f"#case:{capital}"})
 
 
+class Spelling:
+    """The character n-grams of every token of a vocabulary, on the host.
+
+    Arguments
+    ---------
+    tokens : list of str
+        The vocabulary's tokens, as the tokenizer writes them.
+    num_buckets : int
+        How many numbers the n-grams are hashed to.
+
+    Example
+    -------
+    >>> spelling = Spelling(["\u0120cat", "\u0120cats", "\u0120dog"])
+    >>> grams = spelling.look_up(torch.tensor([0, 2]))
+    >>> grams["offsets"].tolist(), grams["grams"].shape
+    ([0, 22, 44, 1024], torch.Size([1024]))
+    """
+
+    def __init__(self, tokens: Iterable[str], num_buckets: int = 32768) -> None:
+        bags: list[int] = []
+        ends = [0]
+        for token in tokens:
+            grams = character_ngrams(token.translate(_BLANKS))
+            bags += [zlib.crc32(gram.encode()) % num_buckets for gram in grams]
+            ends.append(len(bags))
+        self.num_buckets = num_buckets
+        self._bags = np.array(bags, dtype=np.int32)
+        self._first = np.array(ends, dtype=np.int64)
+
+    def look_up(self, ids: Tensor) -> dict[str, Tensor]:
+        """The n-grams of some tokens, for an embedding bag.
+
+        Arguments
+        ---------
+        ids : torch.Tensor
+            [C] int, on the CPU.
+
+        Returns
+        -------
+        dict of torch.Tensor
+            ``grams`` [G] int, the n-grams of one token after another, and then some
+            that belong to none of them, so that G is one of few; ``offsets`` [C + 2]
+            int, where each token's begin, and where they end; ``norm`` [C, 1] float,
+            the square root of how many each has; ``rank`` [C, 3] float, the logarithm
+            of a token's index, its square and its cube.
+        """
+        index = ids.numpy()
+        first = self._first[index]
+        count = self._first[index + 1] - first
+        ends = np.cumsum(count)
+        total = int(ends[-1]) if len(ends) else 0
+        # One row of n-grams more, which nobody reads, fills up to the next multiple.
+        grams = np.zeros(total - total % -_GRAMS or _GRAMS, dtype=np.int32)
+        places = np.repeat(first - (ends - count), count) + np.arange(total)
+        grams[:total] = self._bags[places]
+        offsets = np.concatenate([[0], ends, [len(grams)]]).astype(np.int32)
+        rank = np.log(index + 1).astype(np.float32) / 10
+        return {
+            "grams": torch.from_numpy(grams),
+            "offsets": torch.from_numpy(offsets),
+            "norm": torch.from_numpy(np.sqrt(count, dtype=np.float32)).unsqueeze(1),
+            "rank": torch.from_numpy(rank[:, None] ** np.arange(1, 4, dtype="f4")),
+        }
+
+
 class SpellingKeys(nn.Module):
     """A key for every token of a vocabulary, from how the token is spelled.
 
@@ -53,39 +123,30 @@ class SpellingKeys(nn.Module):
 
     Arguments
     ---------
-    tokens : list of str
-        The vocabulary's tokens, as the tokenizer writes them.
+    spelling : Spelling
+        Of the vocabulary's tokens.
     size : int
         K, width of the keys.
-    num_buckets : int
-        Rows that the n-grams are hashed into.
     gram_dropout : float
         Share of the n-grams left out in training, so that a token is not known by one
         of them alone.
 
     Example
     -------
-    >>> keys = SpellingKeys(["\u0120cat", "\u0120cats", "\u0120dog"], size=8)
-    >>> key, bias = keys(torch.tensor([0, 2]))
+    >>> keys = SpellingKeys(Spelling(["\u0120cat", "\u0120cats", "\u0120dog"]), size=8)
+    >>> key, bias = keys(keys.look_up(torch.tensor([0, 2])))
     >>> key.shape, bias.shape
     (torch.Size([2, 8]), torch.Size([2]))
     """
 
-    def __init__(self, tokens, size=256, num_buckets=32768, gram_dropout=0.0):
+    def __init__(
+        self, spelling: Spelling, size: int = 256, gram_dropout: float = 0.0
+    ) -> None:
         super().__init__()
+        self.spelling = spelling
         self.gram_dropout = gram_dropout
-        bags, ends = [], []
-        for token in tokens:
-            grams = character_ngrams(token.translate(_BLANKS))
-            bags += [zlib.crc32(gram.encode()) % num_buckets for gram in grams]
-            ends.append(len(bags))
-        ends = torch.tensor([0, *ends])
-        # Made of the tokenizer, so in no checkpoint.
-        self.register_buffer("_bags", torch.tensor(bags), persistent=False)
-        self.register_buffer("_first", ends[:-1], persistent=False)
-        self.register_buffer("_count", ends.diff(), persistent=False)
         self.grams = nn.EmbeddingBag(
-            num_buckets, size, mode="sum", include_last_offset=True
+            spelling.num_buckets, size, mode="sum", include_last_offset=True
         )
         nn.init.normal_(self.grams.weight, std=0.1)
         self.rank = nn.Linear(3, size)
@@ -95,13 +156,19 @@ class SpellingKeys(nn.Module):
         self.norm = nn.LayerNorm(size)
         self.bias = nn.Sequential(nn.Linear(size, 64), nn.GELU(), nn.Linear(64, 1))
 
-    def forward(self, ids):
+    def look_up(self, ids: Tensor) -> dict[str, Tensor]:
+        """What :meth:`forward` takes of some tokens, [C] int: on the model's device."""
+        device = self.grams.weight.device
+        grams = self.spelling.look_up(ids.cpu())
+        return {key: value.to(device) for key, value in grams.items()}
+
+    def forward(self, grams: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Keys of some tokens.
 
         Arguments
         ---------
-        ids : torch.Tensor
-            [C] int
+        grams : dict of torch.Tensor
+            What :meth:`Spelling.look_up` gives for C tokens.
 
         Returns
         -------
@@ -110,20 +177,12 @@ class SpellingKeys(nn.Module):
         bias : torch.Tensor
             [C], what to add to a token's logit.
         """
-        count = self._count[ids]
-        ends = count.cumsum(0)
-        within = torch.arange(int(ends[-1]), device=ids.device)
-        within = within - torch.repeat_interleave(ends - count, count)
-        index = torch.repeat_interleave(self._first[ids], count) + within
-        offsets = torch.cat([ends.new_zeros(1), ends])
         kept = None
         if self.training and self.gram_dropout:
-            kept = (torch.rand(index.shape) >= self.gram_dropout).to(self.rank.weight)
-            kept = kept / (1 - self.gram_dropout)
-        grams = self.grams(self._bags[index], offsets, per_sample_weights=kept)
-        x = grams / count.sqrt().unsqueeze(1)
-        rank = torch.log(ids.float() + 1) / 10
-        x = x + self.rank(torch.stack([rank, rank**2, rank**3], dim=1))
+            ones = torch.ones_like(grams["grams"], dtype=self.grams.weight.dtype)
+            kept = F.dropout(ones, self.gram_dropout)
+        bags = self.grams(grams["grams"], grams["offsets"], per_sample_weights=kept)
+        x = bags[:-1] / grams["norm"] + self.rank(grams["rank"])
         x = x + self.net(x)
         return self.norm(x), self.bias(x).squeeze(1)
 
@@ -167,13 +226,13 @@ class VocabularyHead(nn.Module):
         tokens = llm.tokenizer.convert_ids_to_tokens([*range(len(llm.tokenizer))])
         padding = [""] * (self.vocab_size - len(tokens))
         tokens = [token or "" for token in tokens] + padding
-        self.keys = SpellingKeys(tokens, size, gram_dropout=gram_dropout)
+        self.keys = SpellingKeys(Spelling(tokens), size, gram_dropout=gram_dropout)
         self.query = nn.Linear(width, size)
         # Whether a state is of no token at all, as where a segment was cut in two.
         self.null = nn.Linear(width, 1)
         self.scale = nn.Parameter(torch.tensor(1 / math.sqrt(size)))
         # By the type that autocast computes in.
-        self._cached: dict[torch.dtype, torch.Tensor] = {}
+        self._cached: dict[torch.dtype | bool, tuple[Tensor, Tensor]] = {}
 
     # Whatever may change the parameters forgets the keys made of them.
     def train(self, mode=True):
@@ -189,20 +248,25 @@ class VocabularyHead(nn.Module):
         self._cached = {}
         return super()._load_from_state_dict(*args, **kwargs)
 
-    def _all_keys(self):
-        ids = torch.arange(self.vocab_size, device=self.scale.device)
+    def _all_keys(self) -> tuple[Tensor, Tensor]:
+        ids = torch.arange(self.vocab_size)
         if self.training or torch.is_grad_enabled():
-            return self.keys(ids)
+            keys: tuple[Tensor, Tensor] = self.keys(self.keys.look_up(ids))
+            return keys
         device = self.scale.device.type
         cast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
         if cast not in self._cached:
-            chunks = [self.keys(chunk) for chunk in ids.split(16384)]
-            self._cached[cast] = tuple(map(torch.cat, zip(*chunks, strict=True)))
+            chunks = [self.keys(self.keys.look_up(x)) for x in ids.split(16384)]
+            keys, bias = map(torch.cat, zip(*chunks, strict=True))
+            self._cached[cast] = keys, bias
         return self._cached[cast]
 
     def forward(
-        self, states: torch.Tensor, candidates: torch.Tensor | None = None
-    ) -> torch.Tensor:
+        self,
+        states: Tensor,
+        candidates: Tensor | None = None,
+        grams: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """How likely each token is.
 
         Arguments
@@ -211,18 +275,25 @@ class VocabularyHead(nn.Module):
             [..., H]
         candidates : torch.Tensor or None
             [C] int, the tokens to choose among; None for all.
+        grams : dict of torch.Tensor or None
+            What :meth:`Spelling.look_up` gives for the candidates, where a loader's
+            worker has looked it up already.
 
         Returns
         -------
         torch.Tensor
             [..., C] float32, logits.
         """
-        keys, bias = self._all_keys() if candidates is None else self.keys(candidates)
+        if candidates is None:
+            keys, bias = self._all_keys()
+        else:
+            keys, bias = self.keys(grams or self.keys.look_up(candidates))
         products = (self.query(states) @ keys.T).float()
-        logits: torch.Tensor = products * self.scale + bias.float()
+        # bias + scale * products, in one pass over what is large.
+        logits: Tensor = torch.addcmul(bias.float(), products, self.scale)
         return logits
 
-    def null_logits(self, states: torch.Tensor) -> torch.Tensor:
+    def null_logits(self, states: Tensor) -> Tensor:
         """The logit of no token, beside those of :meth:`forward`.
 
         Arguments
@@ -235,5 +306,5 @@ class VocabularyHead(nn.Module):
         torch.Tensor
             [...] float32
         """
-        logits: torch.Tensor = self.null(states).float().squeeze(-1)
+        logits: Tensor = self.null(states).float().squeeze(-1)
         return logits

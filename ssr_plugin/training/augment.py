@@ -1,29 +1,163 @@
 """Changes to features and segments in training, for speech unlike the training data.
 
-Pure functions of tensors. Features are cached, so these change the encoder's frames,
-not the audio: that is cheap, and new at every step.
+Features are cached, so these change the encoder's frames, not the audio: that is cheap,
+and new at every step. What is small is drawn on the host (:func:`draw_changes`), by the
+loader's workers; noise is drawn where the features are.
 """
 
-import torch
+import dataclasses
 
-from ssr_plugin.nnet.frames import frame_mask
+import torch
+from torch import Tensor
+
 from ssr_plugin.nnet.lengths import absolute_lengths
 
 
-def swap_means(features, lengths, amount):
-    """Moves each utterance's mean frame towards, or past, that of another.
+@dataclasses.dataclass(frozen=True)
+class Strengths:
+    """How much is changed; the defaults change nothing.
 
-    Speaker and channel shift all frames of an utterance in the same way. With the mean
-    of another utterance of the batch, it sounds like another speaker.
+    Arguments
+    ---------
+    mean_swap : float
+        How far at most an utterance's mean frame goes to that of another; 1 is all the
+        way.
+    noise : float
+        Standard deviation of the noise, as a multiple of the features' own.
+    frame_dropout : float
+        Share of the frames that are set to zero.
+    time_masks : float
+        Runs of frames set to zero, for each 100 frames of an utterance, rounded down.
+    time_mask_frames : int
+        Most frames of such a run; the length of each is drawn.
+    boundary_jitter : float
+        Standard deviation of the shift of boundaries, in frames.
+
+    Example
+    -------
+    >>> Strengths.of({"mean_swap": 1.5, "noise": 0.2, "lr": 0.001})
+    Strengths(mean_swap=1.5, noise=0.2, frame_dropout=0.0, time_masks=0.0, ...)
+    """
+
+    mean_swap: float = 0.0
+    noise: float = 0.0
+    frame_dropout: float = 0.0
+    time_masks: float = 0.0
+    time_mask_frames: int = 20
+    boundary_jitter: float = 0.0
+
+    @classmethod
+    def of(cls, hparams):
+        """Those that a YAML sets, by its keys."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: hparams[name] for name in names if name in hparams})
+
+
+def draw_changes(lengths, num_frames, strengths, generator):
+    """Draws what is small of the changes to frames, on the host.
+
+    Arguments
+    ---------
+    lengths : torch.Tensor
+        [B] int, frames of each utterance.
+    num_frames : int
+        T, padding included.
+    strengths : Strengths
+    generator : torch.Generator
+
+    Returns
+    -------
+    dict of torch.Tensor
+        ``other`` [B] int, the utterance whose mean frame each is given; ``share``
+        [B, 1] float, how much of it; ``masked`` [B, T] bool, frames set to zero.
+
+    Example
+    -------
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> changes = draw_changes(torch.tensor([4, 3]), 4, Strengths(), generator)
+    >>> changes["share"].tolist(), changes["masked"].any().item()
+    ([[0.0], [0.0]], False)
+    """
+    batch = len(lengths)
+    other = torch.randperm(batch, generator=generator)
+    share = strengths.mean_swap * torch.rand(batch, 1, generator=generator)
+    masked = draw_time_masks(
+        lengths,
+        num_frames,
+        strengths.time_masks,
+        strengths.time_mask_frames,
+        generator,
+    )
+    if strengths.frame_dropout:
+        drawn = torch.rand(batch, num_frames, generator=generator)
+        masked |= drawn < strengths.frame_dropout
+    return {"other": other, "share": share, "masked": masked}
+
+
+def draw_time_masks(lengths, num_frames, count, longest, generator):
+    """Draws runs of frames to set to zero, as SpecAugment does (arXiv 1904.08779).
+
+    Arguments
+    ---------
+    lengths : torch.Tensor
+        [B] int, frames of each utterance.
+    num_frames : int
+        T
+    count : float
+        Runs for each 100 frames of an utterance, rounded down.
+    longest : int
+        Most frames of a run; the length of each is drawn.
+    generator : torch.Generator
+
+    Returns
+    -------
+    torch.Tensor
+        [B, T] bool
+
+    Example
+    -------
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> masked = draw_time_masks(torch.tensor([200]), 200, 1.0, 10, generator)
+    >>> 0 < int(masked.sum()) <= 20
+    True
+    """
+    max_runs = int(count * num_frames / 100)
+    if not max_runs:
+        return torch.zeros(len(lengths), num_frames, dtype=torch.bool)
+    shape = (len(lengths), max_runs, 1)
+    active = torch.arange(max_runs) < (count * lengths / 100).long().unsqueeze(1)
+    size = torch.randint(1, max(longest, 1) + 1, shape, generator=generator)
+    size = size * active.unsqueeze(-1)
+    start = (torch.rand(shape, generator=generator) * lengths.view(-1, 1, 1)).long()
+    frame = torch.arange(num_frames)
+    return ((frame >= start) & (frame < start + size)).any(1)
+
+
+def change_frames(
+    features: Tensor,
+    lengths: Tensor,
+    other: Tensor,
+    share: Tensor,
+    masked: Tensor,
+    noise: float = 0.0,
+) -> Tensor:
+    """Makes the changes that :func:`draw_changes` drew, and adds noise.
+
+    Each utterance's mean frame moves towards, or past, that of another: speaker and
+    channel shift all frames of an utterance in the same way, so that it sounds like
+    another speaker. Then there is noise, then some frames are set to zero.
 
     Arguments
     ---------
     features : torch.Tensor
-        [B, T, D]
+        [B, T, D] float32, zeros at padding.
     lengths : torch.Tensor
         [B] int; or floats, shares of T.
-    amount : float
-        How far at most: each utterance draws a share from 0 to this; 1 is all the way.
+    other, share, masked : torch.Tensor
+        Of :func:`draw_changes`, on the features' device.
+    noise : float
+        Standard deviation of Gaussian noise, as a multiple of the features' own (over
+        the batch). It is drawn on the device.
 
     Returns
     -------
@@ -32,80 +166,37 @@ def swap_means(features, lengths, amount):
 
     Example
     -------
-    >>> x = torch.tensor([[[1.0], [3.0]], [[1.0], [3.0]]])
-    >>> bool((swap_means(x, torch.tensor([2, 2]), 1.0) == x).all())
-    True
+    >>> x, lengths = torch.tensor([[[1.0], [3.0]]]), torch.tensor([2])
+    >>> changes = draw_changes(lengths, 2, Strengths(mean_swap=1.0), torch.Generator())
+    >>> change_frames(x, lengths, **changes).tolist()
+    [[[1.0], [3.0]]]
     """
-    lengths = absolute_lengths(lengths, features.shape[1])
-    mask = frame_mask(lengths, features.shape[1]).unsqueeze(-1)
-    means = (features * mask).sum(1) / lengths.clamp_min(1).unsqueeze(1)
-    batch = len(features)
-    other = means[torch.randperm(batch).to(features.device)]
-    share = amount * torch.rand(batch, 1).to(features)
-    return features + (share * (other - means)).unsqueeze(1)
+    lengths = absolute_lengths(lengths, features.shape[1]).unsqueeze(1)
+    sums = features.sum(1)
+    means = sums / lengths
+    changed = features + (share * (means.index_select(0, other) - means)).unsqueeze(1)
+    if noise:
+        # From sums: padding adds nothing to them.
+        count = lengths.sum() * features.shape[2]
+        squares = torch.linalg.vector_norm(features).square()
+        variance = (squares - sums.sum().square() / count) / (count - 1).clamp_min(1)
+        std = variance.clamp_min(0).sqrt()
+        changed = torch.addcmul(changed, torch.randn_like(features), std, value=noise)
+    return changed.masked_fill_(masked.unsqueeze(-1), 0.0)
 
 
-def add_noise(features, lengths, amount):
-    """Adds Gaussian noise.
-
-    Arguments
-    ---------
-    features : torch.Tensor
-        [B, T, D]
-    lengths : torch.Tensor
-        [B] int; or floats, shares of T.
-    amount : float
-        Its standard deviation, as a multiple of the features' own (over the batch).
-
-    Returns
-    -------
-    torch.Tensor
-        [B, T, D]
-
-    Example
-    -------
-    >>> add_noise(torch.zeros(1, 2, 3), torch.tensor([2]), 0.1).abs().max()
-    tensor(0.)
-    """
-    std = features[frame_mask(lengths, features.shape[1])].std()
-    return features + amount * std * torch.randn(features.shape).to(features)
-
-
-def drop_frames(features, share):
-    """Sets whole frames to zero.
-
-    Arguments
-    ---------
-    features : torch.Tensor
-        [B, T, D]
-    share : float
-        Of the frames.
-
-    Returns
-    -------
-    torch.Tensor
-        [B, T, D]
-
-    Example
-    -------
-    >>> drop_frames(torch.ones(1, 4, 2), 1.0).sum()
-    tensor(0.)
-    """
-    dropped = torch.rand(features.shape[:2]).to(features.device) < share
-    return features.masked_fill(dropped.unsqueeze(-1), 0.0)
-
-
-def jitter_boundaries(boundaries, starts, lengths, frames):
+def jitter_boundaries(boundaries, starts, lengths, frames, generator=None):
     """Moves boundaries a little, as if another aligner had set them.
 
     Arguments
     ---------
     boundaries, starts : torch.Tensor
-        [B, N] int, padded with -1.
+        [B, N] int, padded with -1, on the CPU.
     lengths : torch.Tensor
         [B] int, frames of each utterance, counted.
     frames : float
         Standard deviation of the shift, in frames.
+    generator : torch.Generator or None
 
     Returns
     -------
@@ -122,9 +213,9 @@ def jitter_boundaries(boundaries, starts, lengths, frames):
     lengths = absolute_lengths(lengths)
     valid = boundaries >= 0
     count = valid.sum(1, keepdim=True)
-    order = torch.arange(boundaries.shape[1], device=boundaries.device)
-    shift = (frames * torch.randn(boundaries.shape)).round().long().to(boundaries)
-    moved = torch.where(valid, boundaries + shift, 0).clamp_min(0)
+    order = torch.arange(boundaries.shape[1])
+    shift = frames * torch.randn(boundaries.shape, generator=generator)
+    moved = torch.where(valid, boundaries + shift.round().long(), 0).clamp_min(0)
     # Strictly increasing from the left, then room for those to the right.
     moved = torch.cummax((moved - order).clamp_min(0), dim=1).values + order
     moved = torch.minimum(moved, lengths.unsqueeze(1) - count + order)
@@ -132,65 +223,3 @@ def jitter_boundaries(boundaries, starts, lengths, frames):
     start = torch.cat([starts[:, :1], moved[:, :-1] + 1], dim=1) + gap
     start = torch.minimum(start, moved)
     return torch.where(valid, moved, -1), torch.where(valid, start, -1)
-
-
-def mask_time(features, lengths, count, longest):
-    """Sets runs of frames to zero, as SpecAugment does (arXiv 1904.08779).
-
-    Arguments
-    ---------
-    features : torch.Tensor
-        [B, T, D]
-    lengths : torch.Tensor
-        [B] int; or floats, shares of T.
-    count : float
-        Runs for each 100 frames of an utterance, rounded down.
-    longest : int
-        Most frames of a run; the length of each is drawn.
-
-    Returns
-    -------
-    torch.Tensor
-        [B, T, D]
-
-    Example
-    -------
-    >>> x = mask_time(torch.ones(1, 200, 2), torch.tensor([200]), 1.0, 10)
-    >>> 180 <= int(x[..., 0].sum()) < 200
-    True
-    """
-    lengths = absolute_lengths(lengths, features.shape[1])
-    max_runs = int(count * features.shape[1] / 100)
-    shape = (len(features), max_runs, 1)
-    active = torch.arange(max_runs) < (count * lengths.cpu() / 100).long().unsqueeze(1)
-    size = torch.randint(1, max(longest, 1) + 1, shape) * active.unsqueeze(-1)
-    start = (torch.rand(shape) * lengths.cpu().view(-1, 1, 1)).long()
-    frame = torch.arange(features.shape[1])
-    masked = ((frame >= start) & (frame < start + size)).any(1).to(features.device)
-    return features.masked_fill(masked.unsqueeze(-1), 0.0)
-
-
-def augment_frames(features, lengths, hparams):
-    """All changes to frames, by the strengths that a YAML sets.
-
-    Arguments
-    ---------
-    features : torch.Tensor
-        [B, T, D]
-    lengths : torch.Tensor
-        [B] int; or floats, shares of T.
-    hparams : object
-        ``mean_swap``, ``noise``, ``frame_dropout``, ``time_masks`` and
-        ``time_mask_frames``.
-
-    Returns
-    -------
-    torch.Tensor
-        [B, T, D]
-    """
-    features = swap_means(features, lengths, hparams.mean_swap)
-    features = add_noise(features, lengths, hparams.noise)
-    features = mask_time(
-        features, lengths, hparams.time_masks, hparams.time_mask_frames
-    )
-    return drop_frames(features, hparams.frame_dropout)

@@ -18,6 +18,10 @@ from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.segments import pad_segments
 from ssr_plugin.problems import Problems
 from ssr_plugin.segmenters.base import SegmentationError
+from ssr_plugin.training.packing import PackedTensors
+
+# Numbers of frames come in multiples of this.
+_FRAMES = 64
 
 
 @dataclasses.dataclass
@@ -29,54 +33,105 @@ class Batch:
     ids : list of str
     seconds : list of float
         Length of each utterance's audio.
-    inputs : torch.Tensor
-        Features [B, T, D] where they were cached, else waveforms [B, S].
-    lengths : torch.Tensor
-        [B] int, frames or samples of each.
     cached : bool
-        Whether ``inputs`` are features.
+        Whether the inputs are features.
     segments : list of ssr_plugin.segmenters.base.Segments
-    boundaries, starts, tokens : torch.Tensor
-        [B, N] int each, padded with -1: the segments.
+    counts : list of int
+        Frames, or samples, of each.
+    num_frames : int
+        T, frames of a row of the features, padding included.
+    tensors : ssr_plugin.training.packing.PackedTensors
+        ``inputs``: features [B, T, D] where they were cached, in the type they are
+        stored in, else waveforms [B, S]; zeros at padding. ``lengths`` [B] int, frames
+        of each. ``boundaries``, ``starts``, ``tokens`` [B, N] int, padded with -1: the
+        segments. In training also what a
+        :class:`ssr_plugin.training.planning.TrainingCollate` plans.
     """
 
     ids: list
     seconds: list
-    inputs: torch.Tensor
-    lengths: torch.Tensor
     cached: bool
     segments: list
-    boundaries: torch.Tensor
-    starts: torch.Tensor
-    tokens: torch.Tensor
+    counts: list
+    num_frames: int
+    tensors: PackedTensors
+
+    @property
+    def inputs(self):
+        """Features or waveforms."""
+        return self.tensors["inputs"]
+
+    @property
+    def lengths(self):
+        """Frames of each utterance."""
+        return self.tensors["lengths"]
+
+    @property
+    def boundaries(self):
+        """The last frame of each segment."""
+        return self.tensors["boundaries"]
+
+    @property
+    def starts(self):
+        """The first frame of each segment."""
+        return self.tensors["starts"]
+
+    @property
+    def tokens(self):
+        """The token of each segment."""
+        return self.tensors["tokens"]
 
     def to(self, device):
         """The batch with its tensors on a device."""
-        moved = {
-            field.name: value.to(device)
-            for field in dataclasses.fields(self)
-            if isinstance(value := getattr(self, field.name), torch.Tensor)
-        }
-        return dataclasses.replace(self, **moved)
+        return dataclasses.replace(self, tensors=self.tensors.to(device))
+
+    def pin_memory(self):
+        """What a data loader calls whose batches go to a GPU."""
+        return dataclasses.replace(self, tensors=self.tensors.pin_memory())
 
 
 def collate(examples):
     """Makes a :class:`Batch` of the examples that :func:`make_dataset` gives."""
-    inputs = [torch.as_tensor(example["input"]).float() for example in examples]
+    return make_batch(examples, lambda batch: {})
+
+
+def make_batch(examples, plan):
+    """Makes a :class:`Batch`, with more tensors that are planned for it.
+
+    Arguments
+    ---------
+    examples : list of dict
+        Of :func:`make_dataset`.
+    plan : callable
+        Batch -> dict of torch.Tensor.
+
+    Returns
+    -------
+    Batch
+    """
+    inputs = [torch.as_tensor(example["input"]) for example in examples]
     segments = [example["segments"] for example in examples]
-    # On a CPU, kernels are compiled for each new shape: keep them few.
+    lengths = [example["num_frames"] for example in examples]
+    # Kernels are made anew for each new shape: keep shapes few.
     boundaries, starts, tokens = (_pad_to(x, 8, -1) for x in pad_segments(segments))
-    return Batch(
+    tensors = {
+        "inputs": _pad_to(pad_sequence(inputs, batch_first=True), _FRAMES),
+        "lengths": torch.tensor(lengths),
+        "boundaries": boundaries,
+        "starts": starts,
+        "tokens": tokens,
+    }
+    batch = Batch(
         ids=[example["id"] for example in examples],
         seconds=[example["duration"] for example in examples],
-        inputs=_pad_to(pad_sequence(inputs, batch_first=True), 64),
-        lengths=torch.tensor([len(x) for x in inputs]),
         cached=inputs[0].dim() == 2,
         segments=segments,
-        boundaries=boundaries,
-        starts=starts,
-        tokens=tokens,
+        counts=[len(x) for x in inputs],
+        num_frames=-(-max(lengths) // _FRAMES) * _FRAMES,
+        tensors=tensors,
     )
+    tensors |= plan(batch)
+    return dataclasses.replace(batch, tensors=PackedTensors.of(tensors))
 
 
 def _pad_to(x, multiple, value=0):
@@ -149,7 +204,7 @@ def segment_all(rows, alignments, segmenter, num_frames, max_skipped_share):
     return segments, problems
 
 
-def make_dataset(rows, segments, features=None, sample_rate=16000):
+def make_dataset(rows, segments, num_frames, features=None, sample_rate=16000):
     """A SpeechBrain data set of the utterances that have segments.
 
     Arguments
@@ -158,6 +213,8 @@ def make_dataset(rows, segments, features=None, sample_rate=16000):
         Manifest rows by id.
     segments : dict
         Segments by id.
+    num_frames : dict
+        Frames of each utterance by id.
     features : ssr_plugin.encoders.feature_cache.FeatureCache or None
         None reads the audio instead, for the encoder to run on.
     sample_rate : int
@@ -166,7 +223,7 @@ def make_dataset(rows, segments, features=None, sample_rate=16000):
     Returns
     -------
     speechbrain.dataio.dataset.DynamicItemDataset
-        With keys id, duration, input, segments.
+        With keys id, duration, input, num_frames, segments.
     """
     dataset = DynamicItemDataset({k: row for k, row in rows.items() if k in segments})
     if features is None:
@@ -177,8 +234,9 @@ def make_dataset(rows, segments, features=None, sample_rate=16000):
         dataset.add_dynamic_item(read, takes="id", provides="input")
     else:
         dataset.add_dynamic_item(features.get, takes="id", provides="input")
+    dataset.add_dynamic_item(num_frames.get, takes="id", provides="num_frames")
     dataset.add_dynamic_item(segments.get, takes="id", provides="segments")
-    dataset.set_output_keys(["id", "duration", "input", "segments"])
+    dataset.set_output_keys(["id", "duration", "input", "num_frames", "segments"])
     return dataset
 
 

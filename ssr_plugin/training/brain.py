@@ -10,6 +10,7 @@ All Brains divide their work in the same way:
 
 import abc
 import dataclasses
+import functools
 import time
 
 import speechbrain as sb
@@ -20,7 +21,9 @@ from tqdm import tqdm
 
 from ssr_plugin.files import digest
 from ssr_plugin.nnet.precision import resolve_precision
+from ssr_plugin.training.augment import Strengths, change_frames
 from ssr_plugin.training.memory import explain_out_of_memory
+from ssr_plugin.training.planning import TrainingCollate
 from ssr_plugin.training.schedule import warmup_cosine
 
 
@@ -96,6 +99,11 @@ class StageBrain(sb.Brain, abc.ABC):
     def frames(self, batch):
         """The encoder's frames of a batch on the device, cached or made now.
 
+        Arguments
+        ---------
+        batch : ssr_plugin.training.batches.Batch
+            Anywhere.
+
         Returns
         -------
         features : torch.Tensor
@@ -103,11 +111,29 @@ class StageBrain(sb.Brain, abc.ABC):
         lengths : torch.Tensor
             [B] int
         """
-        inputs, lengths = batch.inputs.to(self.device), batch.lengths.to(self.device)
+        batch = batch.to(self.device)
         if batch.cached:
-            return inputs, lengths
-        features, lengths = self.modules.encoder(inputs, lengths)
-        return features, lengths.to(self.device)
+            return batch.inputs.float(), batch.lengths
+        features, _ = self.modules.encoder(batch.inputs, torch.tensor(batch.counts))
+        missing = batch.num_frames - features.shape[1]
+        return torch.nn.functional.pad(features, (0, 0, 0, missing)), batch.lengths
+
+    def augment(self, features, batch):
+        """The frames [B, T, D] of a training batch on the device, changed."""
+        changes = {key: batch.tensors[key] for key in ("other", "share", "masked")}
+        noise = self.collate.strengths.noise
+        return change_frames(features, batch.lengths, **changes, noise=noise)
+
+    @functools.cached_property
+    def collate(self):
+        """What makes training batches of examples, in the loader's workers: a
+        :class:`ssr_plugin.training.planning.TrainingCollate`."""
+        return self.make_collate()
+
+    def make_collate(self):
+        """The collate of training batches; a subclass may plan more."""
+        strengths = Strengths.of(vars(self.hparams))
+        return TrainingCollate(strengths, self.hparams.seed)
 
     def init_optimizers(self):
         """AdamW over the parameters that take a gradient, and no others."""
@@ -174,7 +200,9 @@ class StageBrain(sb.Brain, abc.ABC):
         return self.scorer.summary()
 
     def on_stage_start(self, stage, epoch=None):
-        """Makes a new scorer for a validation."""
+        """Makes a new scorer for a validation; tells the loader the epoch."""
+        if stage == sb.Stage.TRAIN:
+            self.collate.epoch = epoch
         if stage == sb.Stage.VALID:
             self.scorer = self.valid_scorer()
 

@@ -80,15 +80,15 @@ def make_splits(hparams, run_opts, manifests):
         usable = {
             name: row for name, row in split_rows.items() if name not in skipped[split]
         }
+        count = frame_counter(usable, encoder, features)
         segments, problems = segment_all(
-            usable,
-            alignments[split],
-            hparams["segmenters"]["forced"],
-            frame_counter(usable, encoder, features),
-            share,
+            usable, alignments[split], hparams["segmenters"]["forced"], count, share
         )
         skipped[split] |= problems.reasons
-        dataset = make_dataset(split_rows, segments, features, encoder.sample_rate)
+        num_frames = {name: count(name) for name in segments}
+        dataset = make_dataset(
+            split_rows, segments, num_frames, features, encoder.sample_rate
+        )
         splits[split] = Split(dataset, segments, skipped[split], alignments[split])
     return splits
 

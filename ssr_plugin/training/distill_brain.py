@@ -10,12 +10,12 @@ from ssr_plugin.connectors.base import VocabularyConnector
 from ssr_plugin.inference.reading import read_segments
 from ssr_plugin.llm.llm_losses import first_layers_kl, transcription_loss
 from ssr_plugin.llm.lm_fusion import LMFusion
-from ssr_plugin.nnet.candidates import distance_logits, draw_candidates
+from ssr_plugin.nnet.candidates import distance_logits
 from ssr_plugin.nnet.nearest import squared_norms
 from ssr_plugin.nnet.segments import pad_segments
 from ssr_plugin.segmenters.base import Segments
 from ssr_plugin.segmenters.targets import assign_tokens
-from ssr_plugin.training import augment
+from ssr_plugin.training.augment import Strengths
 from ssr_plugin.training.brain import ReadOptions, StageBrain
 from ssr_plugin.training.distill_scorer import VectorScorer
 from ssr_plugin.training.losses import (
@@ -23,6 +23,8 @@ from ssr_plugin.training.losses import (
     relative_squared_error,
     squared_error,
 )
+from ssr_plugin.training.packing import PackedTensors
+from ssr_plugin.training.planning import CONNECTOR, DistillCollate, plan_targets
 
 
 @dataclasses.dataclass
@@ -40,9 +42,11 @@ class DistillPredictions:
         Outside training, [B, N] bool: the segments that belong to a token.
     lm_fusion_vectors : torch.Tensor or None
         [B, N, H], read with LM fusion, where that is asked for.
-    candidates, logits : torch.Tensor or None
-        In training, [C] tokens and [M, C + 1] scores of the M vectors that are no
-        padding; [M, C] of the vectors with a token, if the connector gives no scores.
+    plan : dict of torch.Tensor or None
+        In training, what :class:`ssr_plugin.training.planning.DistillCollate` plans.
+    logits : torch.Tensor or None
+        In training, [B, N, C + 1] scores of the candidates and of no token; [B, N, C]
+        if the connector gives no scores.
     auxiliary_loss : torch.Tensor or None
         In training, a loss of the connector's own: a scalar.
     """
@@ -51,7 +55,7 @@ class DistillPredictions:
     segments: tuple
     kept: torch.Tensor | None = None
     lm_fusion_vectors: torch.Tensor | None = None
-    candidates: torch.Tensor | None = None
+    plan: dict | None = None
     logits: torch.Tensor | None = None
     auxiliary_loss: torch.Tensor | None = None
 
@@ -79,7 +83,6 @@ class DistillBrain(StageBrain):
         super().__init__(**kwargs)
         self.segmenter = None if segmenter is None else segmenter.to(self.device)
         self.seen_tokens = seen_tokens
-        self.seen_ids = torch.nonzero(seen_tokens).squeeze(1).to(self.device)
         self.table = self.modules.llm.table()
         self.norms = squared_norms(self.table)
         mean = self.table.mean(0, dtype=torch.float32)
@@ -102,6 +105,18 @@ class DistillBrain(StageBrain):
             use_lm=False,
         )
 
+    def make_collate(self):
+        """See :meth:`StageBrain.make_collate`; it plans for the connector, too."""
+        hparams = self.hparams
+        return DistillCollate(
+            Strengths.of(vars(hparams)),
+            hparams.seed,
+            self.unwrapped("connector").planner(),
+            torch.nonzero(self.seen_tokens).squeeze(1),
+            len(self.table),
+            hparams.ce_candidates if hparams.ce_weight else None,
+        )
+
     @property
     def scores_tokens(self):
         """Whether the connector itself gives a score to each token."""
@@ -116,36 +131,29 @@ class DistillBrain(StageBrain):
         """
         if stage != sb.Stage.TRAIN:
             return self.read(batch, self.valid_options)
-        features, lengths = self.frames(batch)
         batch = batch.to(self.device)
-        features = augment.augment_frames(features, lengths, self.hparams)
-        segments = self._training_segments(batch, features, lengths)
-        boundaries, starts, tokens = segments
-        arguments = (features, boundaries, starts)
-        if not self.hparams.ce_weight:
-            output = self.modules.connector(*arguments)
-            return DistillPredictions(
-                output.vectors, segments, auxiliary_loss=output.auxiliary_loss
-            )
-        candidates = draw_candidates(
-            tokens[self._is_token(tokens)],
-            self.seen_ids,
-            len(self.table),
-            self.hparams.ce_candidates,
-        )
-        if self.scores_tokens:
-            output = self.modules.connector(*arguments, candidates)
-            logits = output.token_logits
-        else:
-            output = self.modules.connector(*arguments)
+        features, lengths = self.frames(batch)
+        features = self.augment(features, batch)
+        plan = self._training_plan(batch, features, lengths)
+        segments = [plan[f"segment_{x}"] for x in ("boundaries", "starts", "tokens")]
+        arguments, candidates = {}, plan.get("candidates")
+        if self.collate.planner is not None:
+            arguments["plan"] = {
+                name.removeprefix(CONNECTOR): tensor
+                for name, tensor in plan.items()
+                if name.startswith(CONNECTOR)
+            }
+        if self.scores_tokens and candidates is not None:
+            arguments["candidates"] = candidates
+        output = self.modules.connector(features, *segments[:2], **arguments)
+        logits = output.token_logits
+        if candidates is not None and not self.scores_tokens:
             table, norms = self.table[candidates], self.norms[candidates]
-            logits = distance_logits(
-                output.vectors[self._is_token(tokens)], table, norms
-            )
+            logits = distance_logits(output.vectors, table, norms)
         return DistillPredictions(
             output.vectors,
             segments,
-            candidates=candidates,
+            plan=plan,
             logits=logits,
             auxiliary_loss=output.auxiliary_loss,
         )
@@ -153,8 +161,8 @@ class DistillBrain(StageBrain):
     @torch.no_grad()
     def read(self, batch, options):
         """See :meth:`StageBrain.read`: :class:`DistillPredictions`."""
-        features, lengths = self.frames(batch)
         batch = batch.to(self.device)
+        features, lengths = self.frames(batch)
         segments = (batch.boundaries, batch.starts, batch.tokens)
         if options.predicted:
             predicted = self.segmenter.segment_frames(
@@ -175,72 +183,80 @@ class DistillBrain(StageBrain):
             predictions.lm_fusion_vectors, _ = read_segments(*arguments, fusion)
         return predictions
 
-    def _training_segments(self, batch, features, lengths):
-        """Forced segments, jittered; for a share of the utterances, predicted ones."""
-        hparams = self.hparams
-        boundaries, starts = augment.jitter_boundaries(
-            batch.boundaries, batch.starts, lengths, hparams.boundary_jitter
-        )
-        segments = [boundaries, starts, batch.tokens]
-        share = hparams.predicted_share if self.segmenter is not None else 0.0
-        rows = torch.nonzero(torch.rand(len(boundaries)) < share).squeeze(1)
+    def _training_plan(self, batch, features, lengths):
+        """That of the loader; for a share of the utterances, of predicted segments."""
+        plan = dict(batch.tensors)
+        share = self.hparams.predicted_share if self.segmenter is not None else 0.0
+        if not share:
+            return plan
+        rows = torch.nonzero(torch.rand(len(features)) < share).squeeze(1)
         if not len(rows):
-            return segments
+            return plan
+        # What is predicted is known on the device first: the host plans it again.
         predicted = self.segmenter.segment_frames(
             features[rows], lengths[rows], use_lm=False
         )
-        predicted = [segmentation.segments for segmentation in predicted]
         null = len(self.table)
-        references = [batch.segments[row] for row in rows.tolist()]
         predicted = [
             Segments(
-                assign_tokens(prediction, reference, null),
-                prediction.starts,
-                prediction.boundaries,
+                assign_tokens(prediction.segments, batch.segments[row], null),
+                prediction.segments.starts,
+                prediction.segments.boundaries,
             )
-            for prediction, reference in zip(predicted, references, strict=True)
+            for row, prediction in zip(rows.tolist(), predicted, strict=True)
         ]
-        longest = max(boundaries.shape[1], *map(len, predicted))
+        segments = [plan[f"segment_{x}"].cpu() for x in ("boundaries", "starts")]
+        segments.append(plan["segment_tokens"].cpu())
+        longest = max(segments[0].shape[1], *map(len, predicted))
         longest += -longest % 8
         segments = [F.pad(x, (0, longest - x.shape[1]), value=-1) for x in segments]
         for target, source in zip(segments, pad_segments(predicted), strict=True):
-            source = F.pad(source, (0, longest - source.shape[1]), value=-1)
-            target[rows] = source.to(target)
-        return segments
+            target[rows] = F.pad(source, (0, longest - source.shape[1]), value=-1)
+        candidates = plan.get("candidates")
+        candidates = None if candidates is None else candidates.cpu()
+        planned = self.collate.plan_segments(*segments, batch.num_frames, candidates)
+        return plan | dict(PackedTensors.of(planned).to(self.device))
 
     def compute_objectives(self, predictions, batch, stage):
         """The stage-1 loss; in a validation, without the terms of training alone."""
         if stage == sb.Stage.VALID and self.llm_loss_only:
             return self._llm_loss(predictions, batch)
-        vectors, (_, _, tokens) = predictions.vectors, predictions.segments
-        loss = self._distance(vectors, tokens)
-        if predictions.logits is not None and len(predictions.logits):
-            # V means no token. It comes after all candidates, like its score; a
-            # connector that gives no scores has none for it.
-            scored = tokens >= 0 if self.scores_tokens else self._is_token(tokens)
-            index = torch.searchsorted(predictions.candidates, tokens[scored])
-            error = F.cross_entropy(predictions.logits, index)
-            loss = loss + self.hparams.ce_weight * error
+        plan = predictions.plan
+        if plan is None:
+            plan = plan_targets(predictions.segments[2], len(self.table))
+        loss = self._distance(predictions.vectors, plan)
+        if predictions.logits is not None:
+            loss = loss + self.hparams.ce_weight * self._cross_entropy(predictions)
         if stage == sb.Stage.TRAIN:
             loss = loss + self._llm_loss(predictions, batch)
             if predictions.auxiliary_loss is not None:
                 loss = loss + predictions.auxiliary_loss
         return loss
 
+    def _cross_entropy(self, predictions):
+        """Of the tokens among the candidates, and of no token where that is scored."""
+        logits, plan = predictions.logits, predictions.plan
+        index, (count, num_tokens) = plan["target_index"], plan["target_count"]
+        if not self.scores_tokens:
+            # It gives no score to no token.
+            index, count = index.where(plan["target_weight"] > 0, -100), num_tokens
+        total = F.cross_entropy(
+            logits.flatten(0, 1), index.flatten(), ignore_index=-100, reduction="sum"
+        )
+        return total / count
+
     def _is_token(self, tokens):
         """[B, N] bool: which segments belong to a token."""
         return (tokens >= 0) & (tokens < len(self.table))
 
-    def _distance(self, vectors, tokens):
+    def _distance(self, vectors, plan):
         """How far the vectors lie from their tokens' embeddings."""
-        mask = self._is_token(tokens)
-        if not mask.any():
-            return 0.0 * vectors.sum()
-        z, h = vectors[mask].float(), self.table[tokens[mask]].float()
-        hparams = self.hparams
+        z, h = vectors.float(), self.table[plan["target_ids"]].float()
+        hparams, weight = self.hparams, plan["target_weight"]
         error = relative_squared_error if hparams.relative_mse else squared_error
-        loss = hparams.mse_weight * error(z, h)
-        return loss + hparams.cosine_weight * cosine_distance(z, h, self.center)
+        loss = hparams.mse_weight * error(z, h, weight)
+        cosine = cosine_distance(z, h, self.center, weight)
+        return loss + hparams.cosine_weight * cosine
 
     def _llm_loss(self, predictions, batch):
         """The losses that need a run of the LLM; none by default."""

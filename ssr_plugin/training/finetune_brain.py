@@ -13,7 +13,6 @@ from ssr_plugin.llm.scoring import logits_at, pad_rows
 from ssr_plugin.metrics.perplexity import document_loss
 from ssr_plugin.metrics.second_half_loss import first_half
 from ssr_plugin.nnet.segments import pad_segments
-from ssr_plugin.training import augment
 from ssr_plugin.training.brain import ReadOptions, StageBrain
 from ssr_plugin.training.finetune_scorer import TemplateScorer, TunedScorer
 from ssr_plugin.training.templates import sequence, transcription_template
@@ -107,12 +106,12 @@ class FinetuneBrain(StageBrain):
             return FinetunePredictions(
                 predictions, [template.share for template in self.templates]
             )
-        features, lengths = self.frames(batch)
         batch = batch.to(self.device)
+        features, lengths = self.frames(batch)
         reference = (batch.tokens, batch.starts)
-        features = augment.augment_frames(features, lengths, self.hparams)
-        jittered = augment.jitter_boundaries(
-            batch.boundaries, batch.starts, lengths, self.hparams.boundary_jitter
+        features = self.augment(features, batch)
+        jittered = tuple(
+            batch.tensors[key] for key in ("jittered_boundaries", "jittered_starts")
         )
         templates = torch.multinomial(self.shares, len(features), replacement=True)
         templates = [self.templates[index] for index in templates.tolist()]
@@ -137,8 +136,8 @@ class FinetuneBrain(StageBrain):
     @torch.no_grad()
     def read(self, batch, options):
         """See :meth:`StageBrain.read`: a list of :class:`SpokenUtterance`."""
-        features, lengths = self.frames(batch)
         batch = batch.to(self.device)
+        features, lengths = self.frames(batch)
         reference = (batch.tokens, batch.starts)
         if options.predicted:
             return self._embed_predicted(features, lengths, reference, options)

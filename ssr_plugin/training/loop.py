@@ -1,6 +1,7 @@
 """From data sets to a trained Brain: loaders, training, and exact restarts."""
 
 import speechbrain as sb
+import torch
 
 from ssr_plugin.training.batches import (
     collate,
@@ -56,8 +57,9 @@ def train(brain, dataset, valid_loader, hparams):
         dataset,
         sb.Stage.TRAIN,
         batch_sampler=sampler,
-        collate_fn=collate,
+        collate_fn=brain.collate,
         num_workers=hparams["num_workers"],
+        pin_memory=torch.device(brain.device).type == "cuda",
     )
     if brain.train_sampler is None:
         # SpeechBrain sets the epoch only of samplers that it made itself.

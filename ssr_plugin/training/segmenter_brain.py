@@ -10,7 +10,6 @@ from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
 from ssr_plugin.metrics.segmentation_metrics import SegmentationMetrics
 from ssr_plugin.segmenters.base import FrameSegmenter, SegmentationError, Segments
 from ssr_plugin.segmenters.calibration import calibrate
-from ssr_plugin.training import augment
 from ssr_plugin.training.brain import ReadOptions, Scorer, StageBrain
 
 
@@ -81,10 +80,10 @@ class SegmenterBrain(StageBrain):
         -------
         SegmenterPredictions
         """
-        features, lengths = self.frames(batch)
         on_device = batch.to(self.device)
+        features, lengths = self.frames(on_device)
         if stage == sb.Stage.TRAIN:
-            features = augment.augment_frames(features, lengths, self.hparams)
+            features = self.augment(features, on_device)
         segments = (on_device.boundaries, on_device.starts, on_device.tokens)
         loss = self.modules.segmenter(features, lengths, *segments)
         if stage == sb.Stage.TRAIN:

@@ -203,7 +203,7 @@ class Vocabulary(VocabularyConnector):
     def encode(self, features, boundaries, starts=None):
         starts = contiguous_starts(boundaries) if starts is None else starts
         row, first, _ = list_segments(boundaries, starts)
-        return self.project(features[row, first])
+        return place_vectors(self.project(features[row, first]), boundaries)
 
     def token_logits(self, states, candidates=None):
         table = self.table() if candidates is None else self.table()[candidates]

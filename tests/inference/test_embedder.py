@@ -53,7 +53,7 @@ def same(one, other):
 def test_an_embedder_gives_what_the_connector_alone_hears(lm):
     speech = lm.embed(WAVS[0])
     features, boundaries, starts = frames(lm, WAVS[0])
-    states = lm.connector.encode(features, boundaries, starts)
+    states = lm.connector.encode(features, boundaries, starts)[0]
     is_token = lm.connector.is_token(states)
     heard = lm.connector(features, boundaries, starts).vectors[0][is_token]
     assert len(heard) > 0
@@ -72,7 +72,7 @@ def test_an_embedder_runs_no_llm_unless_lm_fusion_is_asked_for(tiny_speech_lm_fo
 def test_lm_fusion_multiplies_in_what_the_llm_expects(lm):
     (heard, _), (fused, _) = lm.embed(WAVS), lm.embed(WAVS, lm_fusion=True)
     features, boundaries, starts = frames(lm, WAVS[0])
-    states = lm.connector.encode(features, boundaries, starts)
+    states = lm.connector.encode(features, boundaries, starts)[0]
     states = states[lm.connector.is_token(states)]
     expected = fuse_with_lm(
         lm.llm,

@@ -17,8 +17,8 @@ from ssr_plugin.training import augment
 T = 40
 FEATURES = torch.randn(2, T, 6, generator=torch.Generator().manual_seed(0))
 COUNTS, SHARES = torch.tensor([40, 10]), torch.tensor([1.0, 0.25])
-HPARAMS = SimpleNamespace(
-    mean_swap=1.0, noise=0.1, time_masks=3.0, time_mask_frames=5, frame_dropout=0.1
+CHANGES = augment.draw_changes(
+    COUNTS, T, augment.Strengths(mean_swap=1.0), torch.Generator().manual_seed(0)
 )
 LLM = SimpleNamespace(hidden_size=8, tokenizer=None)
 
@@ -36,10 +36,7 @@ USERS = {
     "CIFConnector.weigh": lambda n: CIFConnector(6, LLM).weigh(FEATURES, n),
     "frame_mask": lambda n: frame_mask(n, T),
     "zero_after": lambda n: zero_after(FEATURES, n),
-    "swap_means": lambda n: augment.swap_means(FEATURES, n, 1.0),
-    "add_noise": lambda n: augment.add_noise(FEATURES, n, 0.1),
-    "mask_time": lambda n: augment.mask_time(FEATURES, n, 3.0, 5),
-    "augment_frames": lambda n: augment.augment_frames(FEATURES, n, HPARAMS),
+    "change_frames": lambda n: augment.change_frames(FEATURES, n, **CHANGES, noise=0.1),
 }
 
 

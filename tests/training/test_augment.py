@@ -1,5 +1,6 @@
 """What training does to features and segments."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,33 +8,67 @@ from hypothesis import strategies as st
 from ssr_plugin.training import augment
 
 
-def test_swap_means_exchanges_means_and_changes_nothing_else():
+def change(features, lengths, seed=0, **strengths):
+    strengths = augment.Strengths(**strengths)
+    generator = torch.Generator().manual_seed(seed)
+    changes = augment.draw_changes(lengths, features.shape[1], strengths, generator)
+    return augment.change_frames(features, lengths, **changes, noise=strengths.noise)
+
+
+def test_a_swap_exchanges_means_and_changes_nothing_else():
     torch.manual_seed(0)
     features = torch.randn(4, 6, 3) + torch.arange(4.0).view(4, 1, 1)
     lengths = torch.tensor([6, 6, 6, 6])
-    changed = augment.swap_means(features, lengths, 1.0)
+    changed = change(features, lengths, mean_swap=1.0)
     shift = changed - features
+    assert shift.abs().max() > 0.1
     torch.testing.assert_close(shift, shift[:, :1].expand_as(shift))
     means = features.mean((1, 2))
     assert changed.mean((1, 2)).min() >= means.min() - 1e-5
     assert changed.mean((1, 2)).max() <= means.max() + 1e-5
 
 
-def test_swap_means_ignores_padding():
+def test_means_are_those_of_frames_that_are_no_padding():
     features = torch.zeros(2, 4, 1)
-    features[:, 2:] = 1000.0
-    changed = augment.swap_means(features, torch.tensor([2, 2]), 1.0)
+    features[0, :2], features[1] = 1.0, 1.0
+    changed = change(features, torch.tensor([2, 4]), mean_swap=1.0)
     torch.testing.assert_close(changed, features)
 
 
-def test_augmentation_of_strength_zero_changes_nothing():
-    features, lengths = torch.randn(2, 5, 3), torch.tensor([5, 4])
-    for changed in (
-        augment.swap_means(features, lengths, 0.0),
-        augment.add_noise(features, lengths, 0.0),
-        augment.drop_frames(features, 0.0),
-    ):
-        torch.testing.assert_close(changed, features)
+def test_changes_of_strength_zero_change_nothing():
+    features, lengths = torch.randn(2, 5, 3), torch.tensor([5, 5])
+    torch.testing.assert_close(change(features, lengths), features)
+
+
+def test_noise_is_a_multiple_of_the_deviation_of_frames_that_are_no_padding():
+    torch.manual_seed(0)
+    features = 3.0 + 2.0 * torch.randn(8, 400, 16)
+    features[:, 200:] = 0.0
+    noise = change(features, torch.full((8,), 200), noise=0.1) - features
+    assert noise.std().item() == pytest.approx(0.2, rel=0.02)
+
+
+def test_noise_of_a_single_number_is_finite():
+    assert change(torch.ones(1, 1, 1), torch.tensor([1]), noise=0.5).isfinite().all()
+
+
+def test_masked_and_dropped_frames_are_zero():
+    features, lengths = torch.ones(1, 400, 2), torch.tensor([400])
+    dropped = change(features, lengths, frame_dropout=0.25)[..., 0]
+    assert 0.65 < dropped.mean() < 0.85
+    masked = change(features, lengths, time_masks=1.0, time_mask_frames=10)[0, :, 0]
+    assert 360 <= int(masked.sum()) < 400
+    # In runs: there are few ends.
+    assert masked.diff().abs().sum() <= 8
+
+
+def test_what_is_drawn_depends_on_the_generator_alone():
+    features, lengths = torch.randn(3, 50, 2), torch.tensor([50, 40, 30])
+    strengths = {"mean_swap": 1.0, "frame_dropout": 0.3, "time_masks": 4.0}
+    one, same, other = (
+        change(features, lengths, seed, **strengths) for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, same) and not torch.equal(one, other)
 
 
 @given(st.data())

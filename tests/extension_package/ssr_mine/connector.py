@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from ssr_plugin.connectors import VocabularyConnector
-from ssr_plugin.nnet.segment_lists import list_frames
+from ssr_plugin.nnet.segment_lists import list_frames, place_vectors
 
 
 class EmbeddingConnector(VocabularyConnector):
@@ -19,7 +19,7 @@ class EmbeddingConnector(VocabularyConnector):
         count = int((boundaries >= 0).sum())
         total = frames.new_zeros(count, frames.shape[1]).index_add(0, segment, frames)
         length = torch.bincount(segment, minlength=count).unsqueeze(1)
-        return self.project(self.dropout(total / length))
+        return place_vectors(self.project(self.dropout(total / length)), boundaries)
 
     def token_logits(self, states, candidates=None):
         table = self.table() if candidates is None else self.table()[candidates]
