@@ -11,10 +11,17 @@ All Brains divide their work in the same way:
 import abc
 import dataclasses
 import functools
-import time
+import logging
+import math
 
 import speechbrain as sb
 import torch
+import yaml
+from speechbrain.utils.checkpoints import (
+    mark_as_loader,
+    mark_as_saver,
+    register_checkpoint_hooks,
+)
 from speechbrain.utils.distributed import get_rank, if_main_process
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
@@ -25,6 +32,9 @@ from ssr_plugin.training.augment import Strengths, change_frames
 from ssr_plugin.training.memory import explain_out_of_memory
 from ssr_plugin.training.planning import TrainingCollate
 from ssr_plugin.training.schedule import warmup_cosine
+from ssr_plugin.training.step_results import StepResults
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +75,14 @@ class Scorer(abc.ABC):
         """The metrics over all batches so far: a dict, JSON-able."""
 
 
+@register_checkpoint_hooks
 class StageBrain(sb.Brain, abc.ABC):
     """A SpeechBrain Brain that trains only what takes a gradient and restarts exactly.
+
+    A step asks a GPU nothing: losses stay there and are read every ``read_every``
+    batches. A step whose loss or gradient is not finite is left out on the device:
+    weights and the optimizer's state stay as they were. If more steps in a row than
+    SpeechBrain's option ``nonfinite_patience`` are left out, the training stops.
 
     It reads from ``hparams``: ``lr``, ``weight_decay``, ``warmup``, ``precision``,
     ``number_of_epochs``, ``epoch_counter``, ``history`` and ``seed``. A subclass gives
@@ -77,7 +93,12 @@ class StageBrain(sb.Brain, abc.ABC):
     Attributes
     ----------
     audio_seconds, train_seconds : float
-        Audio that this process has trained on, and the time that its steps took, s.
+        Audio that this process has trained on, and the time that it took, s: of the
+        steps alone on a CPU; on a GPU, from reading to reading.
+    read_every : int
+        How many batches are trained on before their losses are read.
+    nonfinite_steps : int
+        Steps of this epoch that were left out, as far as they are read.
     """
 
     best = {"min_key": "loss"}
@@ -88,6 +109,12 @@ class StageBrain(sb.Brain, abc.ABC):
         hparams = {**hparams, "precision": precision}
         super().__init__(hparams=hparams, run_opts=run_opts, **kwargs)
         self.audio_seconds = self.train_seconds = 0.0
+        # A CPU has nothing to go on with while it is asked.
+        self.read_every = 1 if torch.device(self.device).type == "cpu" else 50
+        self.nonfinite_steps = 0
+        # Utterances of each of the last steps, if they were not finite.
+        self._nonfinite_row = []
+        self._results = StepResults(norms_decide=not self.scaler.is_enabled())
 
     def unwrapped(self, name):
         """The module of that name, without the wrapper of DDP."""
@@ -167,14 +194,134 @@ class StageBrain(sb.Brain, abc.ABC):
             if isinstance(module, DistributedDataParallel):
                 self.modules[name] = module.module
 
+    # --- A step ----------------------------------------------------------------------
+
     def fit_batch(self, batch):
-        """As SpeechBrain's; also counts the audio and the time of the step."""
-        start = time.perf_counter()
+        """Trains on a batch, and asks the device nothing but every ``read_every``.
+
+        Returns
+        -------
+        torch.Tensor
+            The loss, detached, where it was made.
+        """
+        self._results.start()
+        should_step = self.step % self.grad_accumulation_factor == 0
+        norm = None
         with explain_out_of_memory(vars(self.hparams)):
-            loss = super().fit_batch(batch)
-        self.train_seconds += time.perf_counter() - start
-        self.audio_seconds += sum(batch.seconds)
+            self.on_fit_batch_start(batch, should_step)
+            with self.no_sync(not should_step):
+                with self.training_ctx:
+                    outputs = self.compute_forward(batch, sb.Stage.TRAIN)
+                    loss = self.compute_objectives(outputs, batch, sb.Stage.TRAIN)
+                scaled = self.scaler.scale(loss / self.grad_accumulation_factor)
+                # 1, or NaN if the loss is not finite. Some such losses have a finite
+                # gradient; with this none has, in any process of DDP.
+                scaled.backward(scaled.detach() * 0 + 1)
+            if should_step:
+                norm = self.optimizers_step()
+            self.on_fit_batch_end(batch, outputs, loss, should_step)
+        loss = loss.detach()
+        self._results.add(self.step, batch.ids, sum(batch.seconds), loss, norm)
+        if self.step % self.read_every == 0:
+            self.read_results()
         return loss
+
+    def optimizers_step(self):
+        """Steps with clipped gradients; not at all if their norm is not finite.
+
+        As clipping, too, would ask the device, both are left to AdamW's fused kernel:
+        it divides gradients by ``grad_scale``, and with ``found_inf`` it changes
+        neither weights nor its state.
+
+        Returns
+        -------
+        torch.Tensor
+            The norm of the gradient before clipping, a scalar.
+        """
+        optimizer = self.optimizer
+        self.scaler.unscale_(optimizer)
+        norm = torch.nn.utils.get_total_norm(
+            [
+                parameter.grad
+                for group in optimizer.param_groups
+                for parameter in group["params"]
+                if parameter.grad is not None
+            ]
+        ).float()
+        optimizer.grad_scale = (norm / self.max_grad_norm).clamp(min=1)
+        if self.scaler.is_enabled():
+            # It sets found_inf by itself, and takes both away.
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        else:
+            optimizer.found_inf = torch.nan_to_num(norm * 0, nan=1.0)
+            optimizer.step()
+            del optimizer.grad_scale, optimizer.found_inf
+        optimizer.zero_grad(set_to_none=True)
+        self.optimizer_step += 1
+        return norm
+
+    def read_results(self):
+        """Reads the losses of the steps since the last reading; tells what is wrong.
+
+        Raises
+        ------
+        ValueError
+            If too many steps in a row were not finite.
+        """
+        results = self._results.read()
+        self.audio_seconds += results.audio_seconds
+        self.train_seconds += results.wall_seconds
+        for index, loss in results.losses:
+            # SpeechBrain's average, over what is finite.
+            if math.isfinite(loss):
+                self.avg_train_loss -= self.avg_train_loss / index
+                self.avg_train_loss += loss / index
+        for step in results.steps:
+            if step.finite:
+                self._nonfinite_row = []
+                continue
+            self.nonfinite_steps += 1
+            self._nonfinite_row.append(step.ids)
+            if if_main_process():
+                logger.warning(
+                    "Step %d of epoch %d was left out: its %s is not finite. "
+                    "Utterances: %s",
+                    step.index,
+                    self.hparams.epoch_counter.current,
+                    "gradient" if step.loss_finite else "loss",
+                    ", ".join(step.ids),
+                )
+        if len(self._nonfinite_row) > self.nonfinite_patience:
+            self._stop()
+
+    def _stop(self):
+        """Ends a training whose last steps were not finite."""
+        checkpoint = self.checkpointer and self.checkpointer.find_checkpoint()
+        if checkpoint:
+            effect = f"it goes on from the last good checkpoint, {checkpoint.path}"
+        else:
+            effect = "it begins anew, as there is no checkpoint yet"
+        remedy = f"Lower lr (it is {self.hparams.lr})"
+        if self.hparams.precision != "fp32":
+            remedy += " or set precision: fp32"
+        names = [name for ids in self._nonfinite_row for name in ids]
+        shown = ", ".join(names[:10])
+        if len(names) > 10:
+            shown += f" and {len(names) - 10} more, which the log names"
+        raise ValueError(
+            f"training stopped at step {self.step} of epoch "
+            f"{self.hparams.epoch_counter.current}: its last "
+            f"{len(self._nonfinite_row)} steps were not finite, and none of them was "
+            f"taken. {remedy}, and give the command again: {effect}. Utterances of "
+            f"these steps: {shown}"
+        )
+
+    def update_average(self, loss, avg_loss):
+        """As SpeechBrain's; in training, the average of what has been read."""
+        if self.modules.training:
+            return self.avg_train_loss
+        return super().update_average(loss, avg_loss)
 
     @abc.abstractmethod
     def read(self, batch, options):
@@ -259,19 +406,49 @@ class StageBrain(sb.Brain, abc.ABC):
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
         # A checkpoint does not hold gradients that are not applied yet.
         due = super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
-        return due and self.step % self.grad_accumulation_factor == 0
+        if not due or self.step % self.grad_accumulation_factor:
+            return False
+        self.read_results()
+        # The last good checkpoint is kept until steps are finite again.
+        return not self._nonfinite_row
+
+    @mark_as_saver
+    def _save(self, path):
+        super()._save(path)
+        nonfinite = {
+            "nonfinite_steps": self.nonfinite_steps,
+            "nonfinite_row": self._nonfinite_row,
+        }
+        with open(path, "a", encoding="utf-8") as file:
+            yaml.dump(nonfinite, file)
+
+    @mark_as_loader
+    def _recover(self, path, end_of_epoch):
+        super()._recover(path, end_of_epoch)
+        with open(path, encoding="utf-8") as file:
+            saved = yaml.safe_load(file)
+        self.nonfinite_steps = saved.get("nonfinite_steps", 0)
+        self._nonfinite_row = saved.get("nonfinite_row", [])
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Keeps the epoch's metrics, and the latest and the best checkpoint."""
         if stage == sb.Stage.TRAIN:
-            self.train_loss = stage_loss
+            self.read_results()
+            self._results.drop_open()
+            self.train_loss = self.avg_train_loss
         if stage == sb.Stage.VALID:
             stats = self.valid_stats()
             rate = self.optimizer.param_groups[0]["lr"]
             history = self.hparams.history
             history.add(
-                epoch, lr=rate, train_loss=self.train_loss, loss=stage_loss, **stats
+                epoch,
+                lr=rate,
+                train_loss=self.train_loss,
+                loss=stage_loss,
+                **stats,
+                nonfinite_steps=self.nonfinite_steps or None,
             )
+            self.nonfinite_steps = 0
             ((kind, key),) = self.best.items()
             metrics = {"loss": stage_loss, **stats}
             self.checkpointer.save_and_keep_only(

@@ -1,4 +1,4 @@
-"""What a training step asks of the device: which operators, how often, and when.
+"""What a training step asks of the device, and how much of the time that is busy.
 
 A step of small kernels is bound by their number, not by their work: to launch one takes
 longer than to run it. The number is the same on every machine, so that a test on a CPU
@@ -6,14 +6,17 @@ can watch it.
 """
 
 import collections
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch.autograd import DeviceType
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 #: What a step does; clipping gradients is part of "forward", as all that is neither.
@@ -124,3 +127,91 @@ def _has_work(schema: Any) -> bool:
         and (value.alias_info is None or value.alias_info.is_write)
         for value in schema.returns
     )
+
+
+# --- What a GPU did -----------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceWork:
+    """What a GPU did while it was watched.
+
+    Arguments
+    ---------
+    busy_seconds : float
+        Time in which at least one kernel or copy ran.
+    kernels : int
+        How many were launched.
+    copies : int
+        Copies and fills of memory, besides.
+    """
+
+    busy_seconds: float
+    kernels: int
+    copies: int
+
+
+class DeviceWatch:
+    """Watches a GPU, without the host's operators: those cost the host time.
+
+    Example
+    -------
+    >>> watch = DeviceWatch()
+    >>> watch.start()
+    >>> _ = torch.ones(3) + 1
+    >>> watch.stop()  # nothing of it ran on a GPU
+    DeviceWork(busy_seconds=0.0, kernels=0, copies=0)
+    """
+
+    def __init__(self) -> None:
+        gpu = torch.cuda.is_available()
+        activity = ProfilerActivity.CUDA if gpu else ProfilerActivity.CPU
+        self._trace = profile(activities=[activity])
+
+    def start(self) -> None:
+        """Begins; what was launched before is waited for."""
+        _wait()
+        self._trace.start()
+
+    def stop(self) -> DeviceWork:
+        """Ends when all that was launched has run."""
+        _wait()
+        self._trace.stop()
+        events = [
+            event
+            for event in self._trace.events() or ()
+            if event.device_type == DeviceType.CUDA and not event.is_user_annotation
+        ]
+        copies = sum(event.name.startswith(("Memcpy", "Memset")) for event in events)
+        spans = [(event.time_range.start, event.time_range.end) for event in events]
+        busy = union_length(spans) / 1e6  # spans are in microseconds
+        return DeviceWork(busy, len(events) - copies, copies)
+
+
+def union_length(spans: Iterable[tuple[float, float]]) -> float:
+    """How long at least one of some spans lasts.
+
+    Arguments
+    ---------
+    spans : iterable of (float, float)
+        Start and end of each; they may overlap.
+
+    Returns
+    -------
+    float
+
+    Example
+    -------
+    >>> union_length([(5, 6), (0, 2), (1, 3), (1, 2)])
+    4.0
+    """
+    length, reached = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        length += max(end - max(start, reached), 0.0)
+        reached = max(reached, end)
+    return length
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

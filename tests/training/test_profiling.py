@@ -3,8 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.optim.optimizer import _global_optimizer_pre_hooks
 
-from ssr_plugin.training.profiling import count_by_phase, count_operators
+from ssr_plugin.training.profiling import count_by_phase, count_operators, union_length
 
 
 def test_count_operators_leaves_out_views_and_allocations():
@@ -59,8 +62,14 @@ def test_count_by_phase_leaves_no_hook_behind_when_the_step_fails():
     def fail():
         raise ArithmeticError
 
-    hooks = torch.optim.optimizer._global_optimizer_pre_hooks
-    before = dict(hooks)
+    before = dict(_global_optimizer_pre_hooks)
     with pytest.raises(ArithmeticError):
         count_by_phase(fail)
-    assert dict(hooks) == before
+    assert dict(_global_optimizer_pre_hooks) == before
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9)), max_size=8))
+def test_union_length_counts_each_moment_once(spans):
+    spans = [(start, start + length) for start, length in spans]
+    moments = {moment for start, end in spans for moment in range(start, end)}
+    assert union_length(spans) == len(moments)

@@ -1,0 +1,696 @@
+"""What ``gpu.py`` measures, part by part: each gives its figures one after another.
+
+A figure is a dict: "variant", "audio_s_per_s", and whatever else a part knows.
+"""
+
+import contextlib
+import cProfile
+import dataclasses
+import functools
+import gc
+import io
+import pathlib
+import pstats
+import statistics
+import time
+
+import soundfile
+import torch
+import torch.nn.functional as F
+from gpu_models import (
+    SAMPLE,
+    SAMPLE_RATE,
+    find_encoder,
+    find_llm,
+    load_llm,
+    make_corpus,
+)
+
+from ssr_plugin import build
+from ssr_plugin.connectors import (
+    StackMLPConnector,
+    VocabularyConnector,
+    ssr_connector,
+)
+from ssr_plugin.connectors.ssr import PUBLISHED
+from ssr_plugin.data.audio import read_row
+from ssr_plugin.encoders.encoder import SpeechEncoder
+from ssr_plugin.encoders.feature_cache import FeatureCache
+from ssr_plugin.hparams import parse_command_line
+from ssr_plugin.inference.speech_lm import SpeechLM
+from ssr_plugin.llm.llm_losses import transcription_loss
+from ssr_plugin.nnet.candidates import draw_candidates
+from ssr_plugin.nnet.precision import resolve_precision
+from ssr_plugin.training.data_pipeline import make_splits
+from ssr_plugin.training.distill_brain import DistillBrain
+from ssr_plugin.training.finetune_brain import FinetuneBrain
+from ssr_plugin.training.loop import make_loaders, train
+from ssr_plugin.training.losses import cosine_distance, squared_error
+from ssr_plugin.training.profiling import DeviceWatch, count_by_phase, count_operators
+from ssr_plugin.training.run_training import prepare_on_main
+from ssr_plugin.training.stage1_model import tune
+from ssr_plugin.training.templates import parse_templates
+from ssr_plugin.training.text_data import make_text
+
+PROGRAM = "benchmarks/gpu.py"
+FRAME_RATE = 50
+# Of the bare steps: utterances of 12 s, of 40 tokens.
+SECONDS, TOKENS = 12.0, 40
+CANDIDATES = 2000
+HELD_OUT = SAMPLE / "text/heldout.txt"
+# The segmenter of embed and stage 2: so many segments a second as there are tokens.
+FIXED = {"fixed": {"vectors_per_second": TOKENS / SECONDS}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How large everything is.
+
+    Arguments
+    ---------
+    llms : tuple of str
+        Of the bare steps; see :func:`gpu_models.load_llm`.
+    width : int
+        Of their frames.
+    batches : tuple of int
+        Their utterances.
+    window : float
+        How long a bare step is repeated, s; a training loop three times as long.
+    encoder : str
+        See :func:`gpu_models.find_encoder`.
+    joined, copies : int
+        Of the corpus; see :func:`gpu_models.make_corpus`.
+    long : float
+        Of the long recording, s.
+    loop_llm, tuned_llm : str
+        Of stage 1's loop and of stage 2.
+    loop_batches, tuned_batches : tuple of float
+        ``batch_seconds`` of their loops.
+    embed_batches : tuple of float
+        ``batch_seconds`` of embedding.
+    """
+
+    llms: tuple
+    width: int
+    batches: tuple
+    window: float
+    encoder: str
+    joined: int
+    copies: int
+    long: float
+    loop_llm: str
+    tuned_llm: str
+    loop_batches: tuple
+    tuned_batches: tuple
+    embed_batches: tuple
+
+
+ON_GPU = Scale(
+    llms=("1b", "8b"),
+    width=512,
+    batches=(8, 64),
+    window=2.0,
+    encoder="whisper-base",
+    joined=16,
+    copies=48,
+    long=3600.0,
+    loop_llm="135m",
+    tuned_llm="1b",
+    loop_batches=(40.0, 200.0, 800.0),
+    tuned_batches=(40.0, 200.0),
+    embed_batches=(60.0, 960.0),
+)
+ON_CPU = Scale(
+    llms=("sample", "tiny"),
+    width=192,
+    batches=(2, 8),
+    window=2.0,
+    encoder="sample",
+    joined=16,
+    copies=2,
+    long=300.0,
+    loop_llm="sample",
+    tuned_llm="sample",
+    loop_batches=(40.0, 80.0),
+    tuned_batches=(40.0,),
+    embed_batches=(60.0,),
+)
+
+
+def make_quick(scale):
+    """The smallest of its kind: to see that all runs, not how fast."""
+    return dataclasses.replace(
+        scale,
+        llms=scale.llms[:1],
+        batches=scale.batches[:1],
+        window=0.1,
+        joined=5,
+        copies=1,
+        long=30.0,
+        loop_batches=scale.loop_batches[:1],
+        tuned_batches=scale.tuned_batches[:1],
+        embed_batches=scale.embed_batches[:1],
+    )
+
+
+@dataclasses.dataclass
+class Setting:
+    """What all parts are given.
+
+    Arguments
+    ---------
+    scale : Scale
+    device : str
+    folder : pathlib.Path
+        For models, audio, caches.
+    overrides : list of str
+        Of the YAMLs' keys, as words of a command line.
+    """
+
+    scale: Scale
+    device: str
+    folder: pathlib.Path
+    overrides: list = dataclasses.field(default_factory=list)
+
+    @property
+    def on_gpu(self):
+        return self.device.startswith("cuda")
+
+    @property
+    def half(self):
+        """Whether steps are computed in bfloat16."""
+        return resolve_precision("auto", self.device) == "bf16"
+
+    @property
+    def llm_dtype(self):
+        return "bfloat16" if self.on_gpu else "float32"
+
+    def corpus(self):
+        return make_corpus(self.folder, self.scale.joined, self.scale.copies)
+
+
+def synchronize():
+    """Waits for the GPU, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def start_memory():
+    """Gives memory back and counts its peak anew."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_gib():
+    """The most memory of the GPU since :func:`start_memory`, GiB; None without one."""
+    if not torch.cuda.is_available():
+        return None
+    return torch.cuda.max_memory_allocated() / 2**30
+
+
+# --- steps: bare optimiser steps -----------------------------------------------------
+
+
+def steps(setting):
+    """Whole optimiser steps on random frames and segments."""
+    scale = setting.scale
+    for name in scale.llms:
+        llm = load_llm(name, setting.folder, setting.device, setting.llm_dtype)
+        for variant, make_step in STEPS.items():
+            for batch in scale.batches:
+                start_memory()
+                figure = {"variant": variant, "llm": name, "batch": batch}
+                try:
+                    step = make_step(llm, RandomBatch(llm, batch, setting))
+                    figure |= _time_step(step, batch * SECONDS, setting)
+                except Exception as error:
+                    # Such as too little memory: the others are measured all the same.
+                    figure["failed"] = reason(error)
+                # Else the next one finds its memory taken.
+                step = None
+                yield figure
+        llm = None
+
+
+def reason(error):
+    """An error in one line."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+class RandomBatch:
+    """Frames and segments as a connector takes them.
+
+    Arguments
+    ---------
+    llm : ssr_plugin.llm.text_llm.TextLLM
+    size : int
+        Utterances.
+    setting : Setting
+    """
+
+    def __init__(self, llm, size, setting):
+        torch.manual_seed(0)
+        self.device, self.half = torch.device(setting.device), setting.half
+        self.frames = round(SECONDS * FRAME_RATE)
+        shape = (size, self.frames, setting.scale.width)
+        self.features = torch.randn(shape, device=self.device)
+        ends = torch.linspace(self.frames / TOKENS, self.frames, TOKENS).long() - 1
+        self.boundaries = ends.expand(size, -1).contiguous().to(self.device)
+        shape = (size, TOKENS)
+        self.targets = torch.randint(llm.vocab_size, shape, device=self.device)
+
+    def step_of(self, connector, compute_loss):
+        """A function that makes one optimiser step, of a loss."""
+        connector.train()
+        optimizer = torch.optim.AdamW(connector.parameters(), fused=True)
+
+        def step():
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+                loss = compute_loss()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+        return step
+
+
+def rival_step(llm, batch, stack):
+    """A step of frames stacked: the transcript's loss through the frozen LLM."""
+    size, width = len(batch.features), batch.features.shape[-1]
+    connector = StackMLPConnector(width, llm, stack).to(batch.device)
+    fixed = torch.arange(stack - 1, batch.frames, stack, device=batch.device)
+    fixed = fixed.expand(size, -1).contiguous()
+    counts = torch.full((size,), fixed.shape[1], device=batch.device)
+    llm.load_model()
+
+    def compute_loss():
+        vectors = connector(batch.features, fixed).vectors
+        return transcription_loss(llm, vectors, counts, batch.targets)
+
+    return batch.step_of(connector, compute_loss)
+
+
+def form_step(llm, batch, options):
+    """A step of a form of the SSR connector, with the losses of stage 1."""
+    # Made on the device: it takes long to draw its weights on the host.
+    with batch.device:
+        connector = ssr_connector(batch.features.shape[-1], llm, **options)
+    connector.to(batch.device)
+    table, targets = llm.table(), batch.targets.flatten()
+
+    def compute_loss():
+        if isinstance(connector, VocabularyConnector):
+            candidates = draw_candidates(targets, targets, len(table), CANDIDATES)
+            output = connector(batch.features, batch.boundaries, None, candidates)
+            index = torch.searchsorted(candidates, targets)
+            loss = F.cross_entropy(output.token_logits, index)
+        else:
+            output, loss = connector(batch.features, batch.boundaries), 0.0
+        z, h = output.vectors.flatten(0, 1).float(), table[targets].float()
+        return loss + squared_error(z, h) + 5 * cosine_distance(z, h)
+
+    return batch.step_of(connector, compute_loss)
+
+
+# Name -> (llm, batch) -> step.
+STEPS = {
+    "stack 10 + MLP, LLM": functools.partial(rival_step, stack=10),
+    "stack 5 + MLP, LLM": functools.partial(rival_step, stack=5),
+    "published": functools.partial(form_step, options=PUBLISHED),
+    "token form, direct": functools.partial(form_step, options={"head": "direct"}),
+    "default": functools.partial(form_step, options={}),
+}
+
+
+def _time_step(step, audio, setting):
+    """The median time of a step, and what the device does in it."""
+    for _ in range(3):
+        step()
+    synchronize()
+    times = []
+    while len(times) < 3 or (sum(times) < setting.scale.window and len(times) < 200):
+        start = time.perf_counter()
+        step()
+        synchronize()
+        times.append(time.perf_counter() - start)
+    seconds = statistics.median(times)
+    figure = {"audio_s_per_s": audio / seconds, "ms": 1e3 * seconds}
+    figure["peak_gib"] = peak_gib()
+    if setting.on_gpu:
+        watch, count = DeviceWatch(), 3
+        watch.start()
+        for _ in range(count):
+            step()
+        figure |= _device_figures(watch.stop(), count, count * seconds)
+    figure["operators"] = count_operators(step).total()
+    return figure
+
+
+def _device_figures(work, count, seconds):
+    """What a GPU did in each of ``count`` steps, which take ``seconds`` unwatched."""
+    return {
+        "busy": work.busy_seconds / seconds,
+        "kernels": work.kernels / count,
+        "copies": work.copies / count,
+    }
+
+
+# --- loop, stage2: the recipes' own training -----------------------------------------
+
+
+class _Enough(Exception):
+    """All is measured: the training need not go on."""
+
+
+class _Timed:
+    """A Brain that trains as a recipe does, until its speed is known.
+
+    Afterwards ``figure`` has what was found.
+    """
+
+    window, warm_up, num_watched = 8.0, 5, 10
+    plan, batch = None, None
+
+    def fit_epochs(self, loader, valid_loader):
+        """Times the loader alone, then the training."""
+        self.figure = {"loader_audio_s_per_s": _loader_rate(loader, self.window / 4)}
+        self.plan = self._measure()
+        next(self.plan)
+        with contextlib.suppress(_Enough):
+            super().fit_epochs(loader, valid_loader)
+        self.plan = None
+        self.figure["operators"] = self.count().total()
+
+    def fit_batch(self, batch):
+        """A step, then what there is to be noted."""
+        loss = super().fit_batch(batch)
+        self.batch = batch
+        if self.plan is not None and next(self.plan, _Enough) is _Enough:
+            raise _Enough
+        return loss
+
+    def count(self):
+        """The operators of a step."""
+        return count_operators(lambda: self.fit_batch(self.batch))
+
+    def _measure(self):
+        """Goes on after each step."""
+        for _ in range(self.warm_up):
+            yield
+        start_memory()
+        synchronize()
+        audio, start, steps = self.audio_seconds, time.perf_counter(), 0
+        while time.perf_counter() - start < self.window:
+            yield
+            steps += 1
+        synchronize()
+        seconds = time.perf_counter() - start
+        audio = self.audio_seconds - audio
+        rate = audio / seconds
+        self.figure |= {
+            "audio_s_per_s": rate,
+            "ms": 1e3 * seconds / steps,
+            "audio_s_per_step": audio / steps,
+            "peak_gib": peak_gib(),
+        }
+        if torch.device(self.device).type == "cuda":
+            audio, watch = self.audio_seconds, DeviceWatch()
+            watch.start()
+            for _ in range(self.num_watched):
+                yield
+            # Batches differ: the time is what as much audio takes unwatched.
+            seconds = (self.audio_seconds - audio) / rate
+            self.figure |= _device_figures(watch.stop(), self.num_watched, seconds)
+
+
+class _TimedDistill(_Timed, DistillBrain):
+    """Stage 1."""
+
+
+class _TimedFinetune(_Timed, FinetuneBrain):
+    """Stage 2."""
+
+
+def _loader_rate(loader, window):
+    """Audio that a loader gives in a second, s; nothing else runs meanwhile."""
+    audio, start = None, 0.0
+    for batch in loader:
+        if audio is None:  # starting the workers is no part of it
+            audio, start = 0.0, time.perf_counter()
+            continue
+        audio += sum(batch.seconds)
+        if time.perf_counter() - start > window:
+            break
+    return audio / (time.perf_counter() - start)
+
+
+def _settings(setting, yaml, batch_seconds, **keys):
+    """The YAML of a stage on the joined corpus, what to run it with, and its data."""
+    folder = setting.folder / f"{yaml}-{batch_seconds:g}"
+    keys = {
+        "data_folder": setting.corpus(),
+        "output_folder": folder,
+        "cache_folder": setting.folder / "cache",
+        "aligner": "files",
+        "test_splits": "[]",
+        "number_of_epochs": 1000,
+        "batch_seconds": batch_seconds,
+        "loggers": "[]",
+        "device": setting.device,
+        **keys,
+    }
+    words = [word for key, value in keys.items() for word in (f"--{key}", str(value))]
+    words = [f"hparams/{yaml}.yaml", *words, *setting.overrides]
+    job = parse_command_line(words, PROGRAM)
+    hparams = job.load()
+    dataset = job.dataset_class()(hparams["data_folder"])
+    return hparams, job.run_opts, prepare_on_main(dataset, hparams)
+
+
+def _train(brain, splits, hparams, setting):
+    """Trains as a recipe does; gives the figure."""
+    brain.window = 3 * setting.scale.window
+    data = splits["train"].dataset
+    # No epoch ends while the time is taken.
+    data.data_ids = data.data_ids * 64
+    loaders = make_loaders(splits, hparams["batch_seconds"])
+    train(brain, data, loaders["valid"], hparams)
+    return {"batch_seconds": hparams["batch_seconds"], **brain.figure}
+
+
+def _distill(setting, batch_seconds):
+    """Stage 1 on the joined corpus, ready to train: what :func:`_train` takes."""
+    hparams, run_opts, manifests = _settings(
+        setting,
+        "distill",
+        batch_seconds,
+        encoder_source=find_encoder(setting.scale.encoder, setting.folder),
+        llm_source=find_llm(setting.scale.loop_llm, setting.folder),
+        segmenter="forced",
+    )
+    splits = make_splits(hparams, run_opts, manifests)
+    seen = torch.zeros(hparams["llm"].vocab_size, dtype=torch.bool)
+    for segments in splits["train"].segments.values():
+        seen[segments.tokens] = True
+    brain = _TimedDistill(
+        seen_tokens=seen,
+        modules=hparams["modules"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    return brain, splits, hparams, setting
+
+
+def loop(setting):
+    """The recipe's stage 1 from cached features."""
+    for batch_seconds in setting.scale.loop_batches:
+        start_memory()
+        figure = _train(*_distill(setting, batch_seconds))
+        yield {"variant": "stage 1", "llm": setting.scale.loop_llm, **figure}
+
+
+def stage2(setting):
+    """The recipe's stage 2: adapters in the LLM, read beside text and without."""
+    scale, text = setting.scale, setting.scale.tuned_llm
+    for batch_seconds in scale.tuned_batches:
+        for variant, text_ratio in (("LoRA", 1.0), ("LoRA, no text", 0.0)):
+            start_memory()
+            hparams, run_opts, manifests = _settings(
+                setting,
+                "finetune",
+                batch_seconds,
+                text_ratio=text_ratio,
+                text_source=HELD_OUT,
+                text_heldout=HELD_OUT,
+                text_heldout_tokens=500,
+            )
+            lm = _speech_lm(setting, scale.tuned_llm)
+            hparams["encoder"], hparams["segmenters"] = lm.encoder, lm.segmenters
+            splits = make_splits(hparams, run_opts, manifests)
+            tuned = tune(lm.llm, hparams)
+            brain = _TimedFinetune(
+                lm=lm,
+                templates=parse_templates(hparams["templates"], lm.llm.tokenizer),
+                text=make_text(hparams, lm.llm),
+                modules={"encoder": lm.encoder, "tuned": tuned},
+                hparams=hparams,
+                run_opts=run_opts,
+                checkpointer=hparams["checkpointer"],
+            )
+            figure = _train(brain, splits, hparams, setting)
+            yield {"variant": variant, "llm": text, **figure}
+
+
+# --- encode, embed: audio files at work ----------------------------------------------
+
+
+def encode(setting):
+    """Frames of audio files into the cache."""
+    rows = _recordings(setting)
+    encoder = _encoder(setting)
+    few = dict(list(rows.items())[:32])
+
+    def build(name, rows):
+        # The recipe's own folder: the training loop finds what is in it.
+        cache = FeatureCache(setting.folder / "cache" / name, encoder)
+        cache.build(rows)
+        return cache
+
+    build("first", few)
+    watched = _watch(lambda: build("second", few), setting)
+    start_memory()
+    start = time.perf_counter()
+    cache = build("features", rows)
+    rate = _seconds(rows) / (time.perf_counter() - start)
+    figure = {"variant": "all", "audio_s_per_s": rate, "peak_gib": peak_gib()}
+    yield figure | _busy(watched, _seconds(few) / rate)
+    # Where the cache tells the rates of its stages.
+    for name, rate in getattr(cache, "rates", {}).items():
+        yield {"variant": f"{name} alone", "audio_s_per_s": rate}
+
+
+def embed(setting):
+    """Audio files, and one long recording, to vectors."""
+    rows = _recordings(setting)
+    files = [row["wav"] for row in rows.values()]
+    embedder = _speech_lm(setting, setting.scale.loop_llm).embedder
+    long = torch.cat([read_row({"wav": file}, SAMPLE_RATE) for file in files[:5]])
+    long = long.repeat(max(round(setting.scale.long / (len(long) / SAMPLE_RATE)), 1))
+    inputs = {"files": files, "one long recording": [(long.numpy(), SAMPLE_RATE)]}
+    audio = {"files": _seconds(rows), "one long recording": len(long) / SAMPLE_RATE}
+    embedder.embed(files[:8])
+    for batch_seconds in setting.scale.embed_batches:
+        for variant, wavs in inputs.items():
+            start_memory()
+            start = time.perf_counter()
+            embedder.embed(wavs, batch_seconds=batch_seconds)
+            synchronize()
+            rate = audio[variant] / (time.perf_counter() - start)
+            figure = {"variant": variant, "batch_seconds": batch_seconds}
+            figure |= {"audio_s_per_s": rate, "peak_gib": peak_gib()}
+            few = wavs[:32]
+            if variant == "files":
+                watched = _watch(
+                    lambda few=few, most=batch_seconds: embedder.embed(
+                        few, batch_seconds=most
+                    ),
+                    setting,
+                )
+                seconds = _seconds(dict(list(rows.items())[:32])) / rate
+                figure |= _busy(watched, seconds)
+            yield figure
+
+
+def _recordings(setting):
+    """Manifest rows of the joined corpus."""
+    paths = sorted(setting.corpus().glob("train-joined/*/*/*.flac"))
+    return {
+        path.stem: {"wav": str(path), "duration": soundfile.info(path).duration}
+        for path in paths
+    }
+
+
+def _seconds(rows):
+    return sum(row["duration"] for row in rows.values())
+
+
+def _watch(work, setting):
+    """What the GPU does in some work; None without one."""
+    if not setting.on_gpu:
+        return work() and None
+    watch = DeviceWatch()
+    watch.start()
+    work()
+    return watch.stop()
+
+
+def _busy(watched, seconds):
+    """The share of ``seconds``, what the work takes unwatched, that the GPU is busy."""
+    return {} if watched is None else {"busy": watched.busy_seconds / seconds}
+
+
+def _encoder(setting):
+    """The encoder as a recipe has it."""
+    source = find_encoder(setting.scale.encoder, setting.folder)
+    return SpeechEncoder(source, dtype="auto").to(setting.device)
+
+
+def _speech_lm(setting, name):
+    """A model of a random connector and segments of a fixed length."""
+    device, encoder = setting.device, _encoder(setting)
+    llm = load_llm(name, setting.folder, device, setting.llm_dtype)
+    connector = build.connector("ssr", encoder, llm)
+    segmenters = build.segmenters("fixed", encoder, llm, FIXED)
+    settings = {"lm_fusion": {}}
+    return SpeechLM(encoder, llm, connector, segmenters, settings).to(device)
+
+
+# --- profile: where a step of stage 1 spends its time --------------------------------
+
+
+def profile(setting):
+    """Text in place of figures: operators, kernels and the host's functions."""
+    batch_seconds = setting.scale.loop_batches[0]
+    brain, *rest = _distill(setting, batch_seconds)
+    _train(brain, *rest)
+
+    def step():
+        brain.fit_batch(brain.batch)
+        synchronize()
+
+    lines = [
+        f"A step of stage 1, of {sum(brain.batch.seconds):.1f} s of audio "
+        f"({len(brain.batch.ids)} utterances): {brain.figure['ms']:.1f} ms in the loop",
+        "",
+        "operators with work for the device (no views, no allocations):",
+    ]
+    for phase, counts in count_by_phase(step).items():
+        common = ", ".join(
+            f"{name.removeprefix('aten::')} {n}" for name, n in counts.most_common(12)
+        )
+        lines.append(f"  {phase}: {counts.total()}: {common}")
+    with torch.profiler.profile() as trace:
+        step()
+    orders = ["self_cpu_time_total"]
+    orders += ["self_device_time_total"] if setting.on_gpu else []
+    for order in orders:
+        averages = trace.key_averages()
+        lines += ["", averages.table(order, row_limit=20, max_name_column_width=50)]
+    host, text = cProfile.Profile(), io.StringIO()
+    host.runcall(lambda: [step() for _ in range(10)])
+    pstats.Stats(host, stream=text).sort_stats("tottime").print_stats(20)
+    lines += ["the host, in ten steps:", text.getvalue()]
+    yield {"variant": "profile", "text": "\n".join(lines)}
+
+
+PARTS = {
+    "steps": steps,
+    "encode": encode,
+    "loop": loop,
+    "embed": embed,
+    "stage2": stage2,
+    "profile": profile,
+}
