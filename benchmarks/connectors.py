@@ -30,7 +30,7 @@ from ssr_plugin import build
 from ssr_plugin.connectors.ssr import PUBLISHED
 from ssr_plugin.hparams import parse_command_line
 from ssr_plugin.segmenters.fixed import FixedSegmenter
-from ssr_plugin.training.batches import collate, training_sampler
+from ssr_plugin.training.batches import training_sampler
 from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.distill_brain import DistillBrain
@@ -114,13 +114,14 @@ class TimedBrain(DistillBrain):
         """Trains on batches of the recipe's kind until the time is over."""
         sampler = training_sampler(dataset, batch_seconds, seed)
         loader = torch.utils.data.DataLoader(
-            dataset, batch_sampler=sampler, collate_fn=collate
+            dataset, batch_sampler=sampler, collate_fn=self.collate
         )
         self.on_fit_start()
         self.modules.train()
         self.minutes, self.started, epoch = minutes, time.time(), 0
         while True:
             sampler.set_epoch(epoch)
+            self.collate.epoch = epoch
             for batch in loader:
                 self.step += 1
                 self.fit_batch(batch)

@@ -41,6 +41,7 @@ from ssr_plugin.inference.speech_lm import SpeechLM
 from ssr_plugin.llm.llm_losses import transcription_loss
 from ssr_plugin.nnet.candidates import draw_candidates
 from ssr_plugin.nnet.precision import resolve_precision
+from ssr_plugin.nnet.segments import contiguous_starts
 from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.distill_brain import DistillBrain
 from ssr_plugin.training.finetune_brain import FinetuneBrain
@@ -298,18 +299,27 @@ def form_step(llm, batch, options):
     with batch.device:
         connector = ssr_connector(batch.features.shape[-1], llm, **options)
     connector.to(batch.device)
-    table, targets = llm.table(), batch.targets.flatten()
+    table, targets = llm.table(), batch.targets
+    weight = torch.full_like(targets, 1 / targets.numel(), dtype=torch.float32)
+    # What a loader's workers would have planned.
+    tokens, seen = targets.cpu(), torch.arange(len(table))
+    candidates = draw_candidates(tokens, seen, len(table), CANDIDATES)
+    index = torch.searchsorted(candidates, tokens).to(batch.device)
+    boundaries = batch.boundaries.cpu()
+    arguments = (boundaries, contiguous_starts(boundaries), batch.frames)
+    plan = connector.planner().plan(*arguments, candidates)
+    keywords = {"plan": {key: x.to(batch.device) for key, x in plan.items()}}
+    if isinstance(connector, VocabularyConnector):
+        keywords["candidates"] = candidates.to(batch.device)
 
     def compute_loss():
-        if isinstance(connector, VocabularyConnector):
-            candidates = draw_candidates(targets, targets, len(table), CANDIDATES)
-            output = connector(batch.features, batch.boundaries, None, candidates)
-            index = torch.searchsorted(candidates, targets)
-            loss = F.cross_entropy(output.token_logits, index)
-        else:
-            output, loss = connector(batch.features, batch.boundaries), 0.0
-        z, h = output.vectors.flatten(0, 1).float(), table[targets].float()
-        return loss + squared_error(z, h) + 5 * cosine_distance(z, h)
+        output = connector(batch.features, batch.boundaries, **keywords)
+        z, h = output.vectors.float(), table[targets].float()
+        loss = squared_error(z, h, weight) + 5 * cosine_distance(z, h, weight=weight)
+        if output.token_logits is not None:
+            logits = output.token_logits.flatten(0, 1)
+            loss = loss + F.cross_entropy(logits, index.flatten())
+        return loss
 
     return batch.step_of(connector, compute_loss)
 
@@ -371,7 +381,7 @@ class _Timed:
     """
 
     window, warm_up, num_watched = 8.0, 5, 10
-    plan, batch = None, None
+    plan, batch, audio = None, None, 0.0
 
     def fit_epochs(self, loader, valid_loader):
         """Times the loader alone, then the training."""
@@ -387,6 +397,7 @@ class _Timed:
         """A step, then what there is to be noted."""
         loss = super().fit_batch(batch)
         self.batch = batch
+        self.audio += sum(batch.seconds)
         if self.plan is not None and next(self.plan, _Enough) is _Enough:
             raise _Enough
         return loss
@@ -401,13 +412,13 @@ class _Timed:
             yield
         start_memory()
         synchronize()
-        audio, start, steps = self.audio_seconds, time.perf_counter(), 0
+        audio, start, steps = self.audio, time.perf_counter(), 0
         while time.perf_counter() - start < self.window:
             yield
             steps += 1
         synchronize()
         seconds = time.perf_counter() - start
-        audio = self.audio_seconds - audio
+        audio = self.audio - audio
         rate = audio / seconds
         self.figure |= {
             "audio_s_per_s": rate,
@@ -416,12 +427,12 @@ class _Timed:
             "peak_gib": peak_gib(),
         }
         if torch.device(self.device).type == "cuda":
-            audio, watch = self.audio_seconds, DeviceWatch()
+            audio, watch = self.audio, DeviceWatch()
             watch.start()
             for _ in range(self.num_watched):
                 yield
             # Batches differ: the time is what as much audio takes unwatched.
-            seconds = (self.audio_seconds - audio) / rate
+            seconds = (self.audio - audio) / rate
             self.figure |= _device_figures(watch.stop(), self.num_watched, seconds)
 
 
