@@ -37,7 +37,7 @@ from ssr_plugin.training.distill_brain import DistillBrain
 from ssr_plugin.training.loop import make_loaders
 from ssr_plugin.training.run_report import peak_rss_mb
 from ssr_plugin.training.run_training import prepare_on_main
-from ssr_plugin.training.schedule import warmup_cosine
+from ssr_plugin.training.schedule import set_learning_rate, warmup_cosine
 
 YAML = "hparams/distill.yaml"
 HIDDEN = {"hidden_size": 2048}
@@ -107,8 +107,8 @@ class TimedBrain(DistillBrain):
     def on_fit_batch_start(self, batch, should_step):
         """The learning rate by the clock."""
         done = min((time.time() - self.started) / 60 / self.minutes, 1.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.hparams.lr * warmup_cosine(done, self.hparams.warmup)
+        rate = self.hparams.lr * warmup_cosine(done, self.hparams.warmup)
+        set_learning_rate(self.optimizer, rate)
 
     def fit_for(self, dataset, minutes, batch_seconds, seed):
         """Trains on batches of the recipe's kind until the time is over."""

@@ -1,5 +1,6 @@
 """Which tokens of a vocabulary to tell apart, and how far vectors are from them."""
 
+import numpy as np
 import torch
 
 
@@ -68,11 +69,23 @@ def draw_candidates(targets, seen, vocab_size, count, generator=None):
     """
     if not count or count >= vocab_size:
         return torch.arange(vocab_size, device=targets.device)
-    required = torch.unique(targets).cpu()
-    rank = torch.rand(vocab_size, generator=generator)
-    drawn = torch.randperm(len(seen), generator=generator)[: count // 2]
-    rank[seen[drawn.to(seen.device)].cpu()] += 1
-    rank[required] = 2
-    # Always as many: kernels for a CPU are made anew for each new shape.
-    chosen = rank.topk(max(count, len(required))).indices
-    return chosen.sort().values.to(targets.device)
+    required = torch.unique(targets).cpu().numpy()
+    wanted = max(count, len(required))
+    known = seen.cpu().numpy()
+    parts = [required]
+    if len(known):
+        drawn = torch.randint(len(known), (2 * count,), generator=generator)
+        parts.append(_first_of_each(known[drawn.numpy()])[: count // 2])
+    # Always as many: kernels are made anew for each new shape.
+    while True:
+        drawn = torch.randint(vocab_size, (2 * count,), generator=generator)
+        chosen = _first_of_each(np.concatenate([*parts, drawn.numpy()]))
+        if len(chosen) >= wanted:
+            return torch.from_numpy(np.sort(chosen[:wanted])).to(targets.device)
+        parts = [chosen]
+
+
+def _first_of_each(numbers):
+    """The different numbers, in the order in which they first come."""
+    _, index = np.unique(numbers, return_index=True)
+    return numbers[np.sort(index)]

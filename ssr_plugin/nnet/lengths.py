@@ -59,3 +59,18 @@ def absolute_lengths(
             f"SpeechBrain does, shares of the padded length from 0 to 1"
         )
     return (lengths.double() * total).round().long()
+
+
+def bucketed_length(length: int, multiple: int = 64) -> int:
+    """A padded length: of few different ones, at most an eighth longer, or a multiple.
+
+    Kernels are made anew for each new shape, and recorded steps are of one shape.
+
+    Example
+    -------
+    >>> [bucketed_length(length) for length in (0, 1, 64, 65, 513, 1500)]
+    [0, 64, 64, 128, 576, 1536]
+    """
+    while 16 * multiple <= length:
+        multiple *= 2
+    return -(-length // multiple) * multiple

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssr_plugin.nnet.lengths import bucketed_length
+
 #: Frames of a block, unless a segment is longer, and segments of one.
 BLOCK_FRAMES, BLOCK_SEGMENTS = 128, 16
-# Numbers of blocks come in multiples of this, so that their shapes are few.
+# Numbers of blocks come in multiples of this.
 _BLOCKS = 8
 #: Numbers of :func:`position_features`, and of those of a segment's duration.
 NUM_POSITION_FEATURES, NUM_DURATION_FEATURES = 6, 2
@@ -61,7 +63,7 @@ def plan_pooling(
     width = -(-max(longest, BLOCK_FRAMES) // BLOCK_FRAMES) * BLOCK_FRAMES
     room = BLOCK_SEGMENTS * width // BLOCK_FRAMES
     block, slot, place = _fill_blocks(length.tolist(), width, room)
-    num_blocks = -(-max(block[-1] + 1 if len(block) else 1, 1) // _BLOCKS) * _BLOCKS
+    num_blocks = bucketed_length(int(block[-1]) + 1 if len(block) else 1, _BLOCKS)
 
     # Each frame of each segment: which segment, and where in it.
     index = np.repeat(np.arange(len(length)), length)

@@ -12,13 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssr_plugin.nnet.lengths import bucketed_length
+
 if TYPE_CHECKING:
     from ssr_plugin.llm.text_llm import TextLLM
 
 # What tokenizers write for a blank.
 _BLANKS = str.maketrans({"\u0120": " ", "\u2581": " "})
-# Numbers of n-grams come in multiples of this, so that their shapes are few.
-_GRAMS = 1024
+# Numbers of n-grams come in multiples of this.
+_GRAMS = 4096
 
 
 def character_ngrams(token, longest=5):
@@ -63,7 +65,7 @@ class Spelling:
     >>> spelling = Spelling(["\u0120cat", "\u0120cats", "\u0120dog"])
     >>> grams = spelling.look_up(torch.tensor([0, 2]))
     >>> grams["offsets"].tolist(), grams["grams"].shape
-    ([0, 22, 44, 1024], torch.Size([1024]))
+    ([0, 22, 44, 4096], torch.Size([4096]))
     """
 
     def __init__(self, tokens: Iterable[str], num_buckets: int = 32768) -> None:
@@ -100,7 +102,8 @@ class Spelling:
         ends = np.cumsum(count)
         total = int(ends[-1]) if len(ends) else 0
         # One row of n-grams more, which nobody reads, fills up to the next multiple.
-        grams = np.zeros(total - total % -_GRAMS or _GRAMS, dtype=np.int32)
+        size = bucketed_length(max(total, 1), _GRAMS)
+        grams = np.zeros(size, dtype=np.int32)
         places = np.repeat(first - (ends - count), count) + np.arange(total)
         grams[:total] = self._bags[places]
         offsets = np.concatenate([[0], ends, [len(grams)]]).astype(np.int32)

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Numbers of positions come in multiples of this, so that their shapes are few.
-_POSITIONS = 64
+from ssr_plugin.nnet.lengths import bucketed_length
 
 
 def plan_stacking(
@@ -52,8 +51,7 @@ def plan_stacking(
     length = np.where(valid, ends - before, 0)
     count = -(-length // size)
     last = count.cumsum(1) - 1
-    most = max(int(count.sum(1).max(initial=0)), 1)
-    width = -(-most // _POSITIONS) * _POSITIONS
+    width = bucketed_length(max(int(count.sum(1).max(initial=0)), 1))
 
     rows, columns = np.nonzero(valid)
     counts = count[rows, columns]

@@ -9,19 +9,16 @@ import dataclasses
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.dataio.sampler import DynamicBatchSampler
-from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from ssr_plugin.data.audio import read_row
 from ssr_plugin.data.samples import open_audio
 from ssr_plugin.nnet.groups import split_groups
+from ssr_plugin.nnet.lengths import bucketed_length
 from ssr_plugin.nnet.segments import pad_segments
 from ssr_plugin.problems import Problems
 from ssr_plugin.segmenters.base import SegmentationError
 from ssr_plugin.training.packing import PackedTensors
-
-# Numbers of frames come in multiples of this.
-_FRAMES = 64
 
 
 @dataclasses.dataclass
@@ -112,10 +109,9 @@ def make_batch(examples, plan):
     inputs = [torch.as_tensor(example["input"]) for example in examples]
     segments = [example["segments"] for example in examples]
     lengths = [example["num_frames"] for example in examples]
-    # Kernels are made anew for each new shape: keep shapes few.
-    boundaries, starts, tokens = (_pad_to(x, 8, -1) for x in pad_segments(segments))
+    counts = [len(x) for x in inputs]
+    boundaries, starts, tokens = (_pad(x) for x in pad_segments(segments))
     tensors = {
-        "inputs": _pad_to(pad_sequence(inputs, batch_first=True), _FRAMES),
         "lengths": torch.tensor(lengths),
         "boundaries": boundaries,
         "starts": starts,
@@ -126,18 +122,27 @@ def make_batch(examples, plan):
         seconds=[example["duration"] for example in examples],
         cached=inputs[0].dim() == 2,
         segments=segments,
-        counts=[len(x) for x in inputs],
-        num_frames=-(-max(lengths) // _FRAMES) * _FRAMES,
+        counts=counts,
+        num_frames=bucketed_length(max(lengths)),
         tensors=tensors,
     )
     tensors |= plan(batch)
-    return dataclasses.replace(batch, tensors=PackedTensors.of(tensors))
+    # What is large is copied once, to where it stays.
+    shape = (len(inputs), bucketed_length(max(counts)), *inputs[0].shape[1:])
+    kinds = {name: (x.dtype, tuple(x.shape)) for name, x in tensors.items()}
+    packed = PackedTensors.empty({"inputs": (inputs[0].dtype, shape), **kinds})
+    for row, x in zip(packed["inputs"], inputs, strict=True):
+        row[: len(x)] = x
+        row[len(x) :] = 0
+    for name, x in tensors.items():
+        packed[name].copy_(x)
+    return dataclasses.replace(batch, tensors=packed)
 
 
-def _pad_to(x, multiple, value=0):
-    """[B, L, ...] with L rounded up."""
-    behind = [0, 0] * (x.dim() - 2) + [0, -x.shape[1] % multiple]
-    return torch.nn.functional.pad(x, behind, value=value)
+def _pad(x):
+    """[B, N] of segments with N rounded up."""
+    behind = bucketed_length(x.shape[1], 8) - x.shape[1]
+    return torch.nn.functional.pad(x, (0, behind), value=-1)
 
 
 def other_rates(rows, sample_rate, max_skipped_share):

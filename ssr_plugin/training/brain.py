@@ -31,7 +31,8 @@ from ssr_plugin.nnet.precision import resolve_precision
 from ssr_plugin.training.augment import Strengths, change_frames
 from ssr_plugin.training.memory import explain_out_of_memory
 from ssr_plugin.training.planning import TrainingCollate
-from ssr_plugin.training.schedule import warmup_cosine
+from ssr_plugin.training.schedule import set_learning_rate, warmup_cosine
+from ssr_plugin.training.step_graphs import StepGraphs
 from ssr_plugin.training.step_results import StepResults
 
 logger = logging.getLogger(__name__)
@@ -172,6 +173,8 @@ class StageBrain(sb.Brain, abc.ABC):
             weight_decay=self.hparams.weight_decay,
             betas=(0.9, 0.98),
             fused=True,
+            # A step that a GPU records must find all it needs there.
+            capturable=torch.device(self.device).type == "cuda",
         )
         self.optimizers_dict = {"optimizer": self.optimizer}
         if self.checkpointer is not None:
@@ -206,25 +209,58 @@ class StageBrain(sb.Brain, abc.ABC):
         """
         self._results.start()
         should_step = self.step % self.grad_accumulation_factor == 0
-        norm = None
         with explain_out_of_memory(vars(self.hparams)):
             self.on_fit_batch_start(batch, should_step)
-            with self.no_sync(not should_step):
-                with self.training_ctx:
-                    outputs = self.compute_forward(batch, sb.Stage.TRAIN)
-                    loss = self.compute_objectives(outputs, batch, sb.Stage.TRAIN)
-                scaled = self.scaler.scale(loss / self.grad_accumulation_factor)
-                # 1, or NaN if the loss is not finite. Some such losses have a finite
-                # gradient; with this none has, in any process of DDP.
-                scaled.backward(scaled.detach() * 0 + 1)
-            if should_step:
-                norm = self.optimizers_step()
-            self.on_fit_batch_end(batch, outputs, loss, should_step)
-        loss = loss.detach()
+            if self._graphs is not None and batch.cached:
+                loss, norm = self._graphs.run(batch)
+            else:
+                loss, norm = self._take_step(batch.to(self.device), should_step)
+        if should_step:
+            self.optimizer_step += 1
         self._results.add(self.step, batch.ids, sum(batch.seconds), loss, norm)
         if self.step % self.read_every == 0:
             self.read_results()
         return loss
+
+    def _take_step(self, batch, should_step=True):
+        """Forward, backward, and the optimizer if it is its turn.
+
+        Returns
+        -------
+        loss : torch.Tensor
+            A scalar, detached.
+        norm : torch.Tensor or None
+            Of the gradient, where the optimizer stepped.
+        """
+        norm = None
+        with self.no_sync(not should_step):
+            with self.training_ctx:
+                outputs = self.compute_forward(batch, sb.Stage.TRAIN)
+                loss = self.compute_objectives(outputs, batch, sb.Stage.TRAIN)
+            scaled = self.scaler.scale(loss / self.grad_accumulation_factor)
+            # 1, or NaN if the loss is not finite. Some such losses have a finite
+            # gradient; with this none has, in any process of DDP.
+            scaled.backward(scaled.detach() * 0 + 1)
+        if should_step:
+            norm = self.optimizers_step()
+        self.on_fit_batch_end(batch, outputs, loss, should_step)
+        return loss.detach(), norm
+
+    @functools.cached_property
+    def _graphs(self):
+        """Recorded steps, where a GPU may replay them."""
+        recordable = (
+            torch.device(self.device).type == "cuda"
+            and vars(self.hparams).get("cuda_graphs", False)
+            and self.grad_accumulation_factor == 1
+            and not self.scaler.is_enabled()
+            and not torch.distributed.is_initialized()
+            and self.step_is_planned
+        )
+        return StepGraphs(self._take_step, self.device) if recordable else None
+
+    #: Whether all that a step does follows from the shapes of its batch alone.
+    step_is_planned = False
 
     def optimizers_step(self):
         """Steps with clipped gradients; not at all if their norm is not finite.
@@ -258,7 +294,6 @@ class StageBrain(sb.Brain, abc.ABC):
             optimizer.step()
             del optimizer.grad_scale, optimizer.found_inf
         optimizer.zero_grad(set_to_none=True)
-        self.optimizer_step += 1
         return norm
 
     def read_results(self):
@@ -396,8 +431,7 @@ class StageBrain(sb.Brain, abc.ABC):
         epoch = self.hparams.epoch_counter.current - 1
         progress = (epoch + self.step / self.steps_per_epoch) / epochs
         rate = self.hparams.lr * warmup_cosine(min(progress, 1.0), self.hparams.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimizer, rate)
         # The seed depends on the step and the process alone: a restarted run draws the
         # same random numbers as an unbroken one.
         seed_key = (self.hparams.seed, epoch, self.step, get_rank())
@@ -438,7 +472,7 @@ class StageBrain(sb.Brain, abc.ABC):
             self.train_loss = self.avg_train_loss
         if stage == sb.Stage.VALID:
             stats = self.valid_stats()
-            rate = self.optimizer.param_groups[0]["lr"]
+            rate = float(self.optimizer.param_groups[0]["lr"])
             history = self.hparams.history
             history.add(
                 epoch,

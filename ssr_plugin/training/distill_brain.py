@@ -118,6 +118,14 @@ class DistillBrain(StageBrain):
         )
 
     @property
+    def step_is_planned(self):
+        """See :class:`StageBrain`: not with predicted segments, nor through the LLM."""
+        hparams = self.hparams
+        return self.collate.planner is not None and not (
+            hparams.predicted_share or hparams.kl_weight or hparams.llm_weight
+        )
+
+    @property
     def scores_tokens(self):
         """Whether the connector itself gives a score to each token."""
         return isinstance(self.unwrapped("connector"), VocabularyConnector)

@@ -43,16 +43,46 @@ class PackedTensors(Mapping[str, Tensor]):
         self._layout = layout
 
     @classmethod
+    def empty(
+        cls, kinds: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
+    ) -> PackedTensors:
+        """Room for tensors of some types and shapes, with any numbers in it.
+
+        In a worker of a data loader it is memory that other processes see, too: the
+        batch needs no copy to get there.
+
+        Example
+        -------
+        >>> packed = PackedTensors.empty({"a": (torch.float16, (2, 3))})
+        >>> packed["a"].zero_().shape
+        torch.Size([2, 3])
+        """
+        layout, size = {}, 0
+        for name, (dtype, shape) in kinds.items():
+            layout[name] = (dtype, tuple(shape), size)
+            num_bytes = math.prod(shape) * dtype.itemsize
+            size += -(-num_bytes // _ALIGNMENT) * _ALIGNMENT
+        buffer = torch.empty(0, dtype=torch.uint8)
+        if torch.utils.data.get_worker_info() is None:
+            buffer.resize_(size)
+        else:
+            storage = buffer.untyped_storage()._new_shared(size)
+            buffer = torch.empty(0, dtype=torch.uint8).set_(storage, 0, (size,))
+        return cls(buffer, layout)
+
+    @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> PackedTensors:
         """Packs tensors that are on the CPU."""
-        layout, size = {}, 0
-        for name, x in tensors.items():
-            layout[name] = (x.dtype, tuple(x.shape), size)
-            size += -(-x.nbytes // _ALIGNMENT) * _ALIGNMENT
-        packed = cls(torch.empty(size, dtype=torch.uint8), layout)
+        kinds = {name: (x.dtype, tuple(x.shape)) for name, x in tensors.items()}
+        packed = cls.empty(kinds)
         for name, x in tensors.items():
             packed[name].copy_(x)
         return packed
+
+    @property
+    def layout(self) -> tuple[object, ...]:
+        """What is where: the same for batches of the same types and shapes."""
+        return tuple(self._layout.items())
 
     def __getitem__(self, name: str) -> Tensor:
         dtype, shape, first = self._layout[name]

@@ -2,6 +2,8 @@
 
 import math
 
+import torch
+
 
 def warmup_cosine(progress, warmup, floor=0.02):
     """Share of the peak learning rate: linear warm-up, then half a cosine.
@@ -32,3 +34,33 @@ def warmup_cosine(progress, warmup, floor=0.02):
     return floor + (1 - floor) * 0.5 * (
         1 + math.cos(math.pi * min(decay_progress, 1.0))
     )
+
+
+def set_learning_rate(optimizer, rate):
+    """Sets the learning rate of all of an optimizer's parameters.
+
+    That of one whose step a GPU records is a number on the GPU, which a recorded step
+    reads anew.
+
+    Arguments
+    ---------
+    optimizer : torch.optim.Optimizer
+    rate : float
+
+    Example
+    -------
+    >>> optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    >>> set_learning_rate(optimizer, 0.5)
+    >>> optimizer.param_groups[0]["lr"]
+    0.5
+    """
+    for group in optimizer.param_groups:
+        if not group.get("capturable"):
+            group["lr"] = rate
+            continue
+        device = group["params"][0].device
+        if isinstance(group["lr"], torch.Tensor) and group["lr"].device == device:
+            group["lr"].fill_(rate)
+        else:
+            # The first time, and after a checkpoint was loaded.
+            group["lr"] = torch.tensor(rate, device=device)

@@ -27,6 +27,9 @@ class Batch:
     inputs: torch.Tensor
     fault: str = ""
 
+    def to(self, device):
+        return self
+
 
 def make_batches(count=6, faults=None):
     """Batches of two utterances each; ``faults`` by index, from 1."""
