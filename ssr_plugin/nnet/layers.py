@@ -5,6 +5,7 @@ import functools
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 # Most positions of what is a short sequence.
 _SHORT = 256
@@ -45,6 +46,33 @@ def layer_shape(config):
     }
 
 
+def finite_attention():
+    """A context in which torch's attention does not use cuDNN.
+
+    cuDNN's is torch's first choice on an H100 from 2.11 on. Its backward pass gives NaN
+    (pytorch issue 196678) where there is a mask, the length is 64 more than a multiple
+    of 128, and all scores that a position sees are below about -88: easily so of the
+    first token, and of padding, which see themselves alone.
+
+    Returns
+    -------
+    contextlib.AbstractContextManager
+
+    Example
+    -------
+    >>> with finite_attention():
+    ...     torch.backends.cuda.cudnn_sdp_enabled()
+    False
+    """
+    return sdpa_kernel(
+        [
+            SDPBackend.FLASH_ATTENTION,
+            SDPBackend.EFFICIENT_ATTENTION,
+            SDPBackend.MATH,
+        ]
+    )
+
+
 def attention(query, key, value, mask=None, causal=False):
     """Scaled dot-product attention, by the faster way for the device and the length.
 
@@ -58,7 +86,8 @@ def attention(query, key, value, mask=None, causal=False):
     key, value : torch.Tensor
         [B, kv_heads, L, size]: each is shared by as many neighbouring heads.
     mask : torch.Tensor or None
-        [B or 1, 1, L, L] bool, True where a row may look at a column.
+        [B or 1, 1, L, L] bool, True where a row may look at a column; at least once in
+        each row.
     causal : bool
         Whether a row looks at itself and all before it; then there is no mask.
 
@@ -77,14 +106,15 @@ def attention(query, key, value, mask=None, causal=False):
     batch, heads, length, size = query.shape
     kv_heads = key.shape[1]
     if query.device.type != "cpu" or length > _SHORT:
-        return F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=mask,
-            is_causal=causal,
-            enable_gqa=kv_heads != heads,
-        )
+        with finite_attention():
+            return F.scaled_dot_product_attention(
+                query,
+                key,
+                value,
+                attn_mask=mask,
+                is_causal=causal,
+                enable_gqa=kv_heads != heads,
+            )
     # Heads that share a key and a value are so many rows of one product.
     query = query.reshape(batch * kv_heads, -1, size)
     key, value = (x.reshape(batch * kv_heads, length, size) for x in (key, value))

@@ -185,7 +185,7 @@ class SpellingKeys(nn.Module):
             ones = torch.ones_like(grams["grams"], dtype=self.grams.weight.dtype)
             kept = F.dropout(ones, self.gram_dropout)
         bags = self.grams(grams["grams"], grams["offsets"], per_sample_weights=kept)
-        x = bags[:-1] / grams["norm"] + self.rank(grams["rank"])
+        x = bags[:-1] / grams["norm"] + self.rank(grams["rank"].to(bags.dtype))
         x = x + self.net(x)
         return self.norm(x), self.bias(x).squeeze(1)
 

@@ -171,7 +171,7 @@ def change_frames(
     >>> change_frames(x, lengths, **changes).tolist()
     [[[1.0], [3.0]]]
     """
-    lengths = absolute_lengths(lengths, features.shape[1]).unsqueeze(1)
+    lengths = absolute_lengths(lengths, features.shape[1]).unsqueeze(1).clamp_min(1)
     sums = features.sum(1)
     means = sums / lengths
     changed = features + (share * (means.index_select(0, other) - means)).unsqueeze(1)

@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from ssr_plugin.files import digest
+from ssr_plugin.nnet.layers import finite_attention
 from ssr_plugin.nnet.precision import resolve_precision
 from ssr_plugin.training.augment import Strengths, change_frames
 from ssr_plugin.training.memory import explain_out_of_memory
@@ -209,7 +210,8 @@ class StageBrain(sb.Brain, abc.ABC):
         """
         self._results.start()
         should_step = self.step % self.grad_accumulation_factor == 0
-        with explain_out_of_memory(vars(self.hparams)):
+        # The LLM's attention, too, is trained; the backward pass may run it again.
+        with explain_out_of_memory(vars(self.hparams)), finite_attention():
             self.on_fit_batch_start(batch, should_step)
             if self._graphs is not None and batch.cached:
                 loss, norm = self._graphs.run(batch)

@@ -423,6 +423,21 @@ def test_a_step_asks_the_device_nothing(tmp_path, monkeypatch, accumulated):
     run_fake_step(tmp_path, monkeypatch, read_every=100, **options)
 
 
+def test_a_step_keeps_off_cudnns_attention_forward_and_backward(tmp_path):
+    # Its gradients may be NaN; the kernel of a GPU is chosen in the forward pass, or in
+    # the backward pass where that runs the forward one again.
+    brain, allowed = begin(make_brain(tmp_path)), []
+    layer = brain.modules.layer
+
+    def note(*arguments):
+        allowed.append(torch.backends.cuda.cudnn_sdp_enabled())
+
+    layer.register_forward_hook(note)
+    layer.weight.register_hook(note)
+    take_step(brain, make_batches(1)[0])
+    assert allowed == [False, False]
+
+
 def test_reading_the_losses_asks_the_device(tmp_path, monkeypatch):
     # So the test above can fail.
     with pytest.raises((DataDependentOutputException, AssertionError)):
