@@ -5,6 +5,9 @@ import os
 import pytest
 import torch
 
+# Tests share the cores: audio is read by the test's own process, unless it says so.
+os.environ.setdefault("SSR_NUM_WORKERS", "0")
+
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
     # They share the cores, and so do the processes that they start.
     threads = max((os.cpu_count() or 1) // workers, 1)

@@ -38,12 +38,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import torch
-from gpu_parts import ON_CPU, ON_GPU, PARTS, Setting, make_quick, reason
+from gpu_parts import ON_CPU, ON_GPU, PARTS, PROGRAM, Setting, make_quick, reason
 
-from ssr_plugin.files import atomic_path
+from ssr_plugin.files import atomic_path, digest
+from ssr_plugin.hparams import parse_command_line
 
 # Figures of other systems, as their authors give them: audio s/s of one GPU.
 # Then what it is, and the parts that are compared to it.
@@ -56,10 +58,11 @@ ANCHORS = {
     "embedding, high": (3935, "RTFx, the fastest of those compared", ["embed"]),
 }
 # What "steps" are compared to.
-RIVALS = {"stack 10 + MLP, LLM": "x stack 10", "stack 5 + MLP, LLM": "x stack 5"}
+RIVALS = {"stack 10 + MLP, LLM": "stack 10", "stack 5 + MLP, LLM": "stack 5"}
 # What each part may take, s: less than eight minutes in all.
-LIMITS = {"steps": 150, "encode": 60, "loop": 100, "embed": 70, "stage2": 80}
+LIMITS = {"steps": 140, "encode": 60, "loop": 120, "embed": 60, "stage2": 80}
 PROFILE_LIMIT = 120
+YAMLS = {"loop": "distill", "profile": "distill", "stage2": "finetune"}
 COLUMNS = {
     "llm": "LLM",
     "batch": "utterances",
@@ -79,7 +82,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Any other --key value overrides the YAMLs of stages 1 and 2.",
+        epilog="Any other --key value overrides the YAML of loop and that of stage2.",
         allow_abbrev=False,
     )
     parser.add_argument("--output_folder", default="results/gpu", type=pathlib.Path)
@@ -104,18 +107,25 @@ def main(argv=None):
     options, overrides = parser.parse_known_args(argv)
     setting = make_setting(options, overrides)
     if options.run_part:
-        run_part(options.run_part, setting, figures_file(setting, options.run_part))
+        run_part(options.run_part, setting, figures_file(options, options.run_part))
         return
+    parts = ["profile"] if options.profile else options.only
+    try:
+        check_overrides(parts, overrides)
+    except ValueError as error:
+        parser.error(str(error))
     started = time.time()
     shutil.rmtree(setting.folder, ignore_errors=True)
-    setting.folder.mkdir(parents=True)
+    for folder in (setting.folder, options.output_folder):
+        folder.mkdir(parents=True, exist_ok=True)
     results = {"machine": describe_machine(setting), "figures": []}
     try:
-        for part in ["profile"] if options.profile else options.only:
+        for part in parts:
             command = [sys.executable, __file__, *argv, "--run_part", part]
             log = options.output_folder / f"{part}.log"
             failure = run_process(command, LIMITS.get(part, PROFILE_LIMIT), log)
-            figures = read_figures(figures_file(setting, part))
+            figures = read_figures(figures_file(options, part))
+            figures_file(options, part).unlink(missing_ok=True)
             if failure:
                 figures.append({"variant": "all that is left", "failed": failure})
             results["figures"] += [{"part": part, **figure} for figure in figures]
@@ -123,7 +133,7 @@ def main(argv=None):
             write_report(options.output_folder, results)
     finally:
         shutil.rmtree(setting.folder, ignore_errors=True)
-    print(f"{options.output_folder}: gpu.json, gpu.md; {results['seconds']:.0f} s")
+    print((options.output_folder / "gpu.md").read_text(encoding="utf-8"))
 
 
 def make_setting(options, overrides):
@@ -134,18 +144,31 @@ def make_setting(options, overrides):
         scale = make_quick(scale)
     given = {"llms": options.llm and tuple(options.llm), "width": options.width}
     scale = dataclasses.replace(scale, **{k: x for k, x in given.items() if x})
-    folder = options.output_folder.absolute() / "material"
+    # The same for all parts of a run; no part of what the run leaves.
+    name = f"ssr-gpu-{digest(options.output_folder.absolute())}"
+    folder = pathlib.Path(tempfile.gettempdir()) / name
     return Setting(scale, device, folder, overrides)
+
+
+def check_overrides(parts, overrides):
+    """Raises ValueError where a part's YAML has no such key, or no part has a YAML."""
+    yamls = {YAMLS[part] for part in parts if part in YAMLS}
+    if overrides and not yamls:
+        raise ValueError(f"no part takes {' '.join(overrides)}")
+    for yaml in sorted(yamls):
+        parse_command_line([f"hparams/{yaml}.yaml", *overrides], PROGRAM)
 
 
 def describe_machine(setting):
     """What the figures are of."""
     gpu = torch.cuda.get_device_name(setting.device) if setting.on_gpu else None
+    # Older torch does not tell.
+    tell = getattr(torch.cpu, "get_capabilities", dict)
     return {
         "gpu": gpu,
-        "cpus": len(os.sched_getaffinity(0)),
+        "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "processor": platform.processor() or platform.machine(),
+        "processor": tell().get("cpu_name") or platform.machine(),
         "torch": torch.__version__,
         "precision": "bf16" if setting.half else "fp32",
     }
@@ -154,9 +177,9 @@ def describe_machine(setting):
 # --- One part, in a process of its own -----------------------------------------------
 
 
-def figures_file(setting, part):
+def figures_file(options, part):
     """Where a part leaves its figures, a line of JSON for each."""
-    return setting.folder / f"{part}.jsonl"
+    return options.output_folder / f"{part}.jsonl"
 
 
 def run_part(part, setting, path):
@@ -215,19 +238,28 @@ def read_figures(path):
 
 
 def with_ratios(figures):
-    """The figures with "ratios": how many times the rival's or an anchor's rate."""
+    """The figures with "ratios": how many times the rate of each thing compared to.
+
+    Steps are compared to the rivals' of the same LLM and batch, loops to the rivals'
+    bare steps with the same LLM in the largest batch, and whatever has anchors to them.
+    """
     rates = {
-        (figure.get("llm"), figure.get("batch"), figure["variant"]): rate
+        (figure["llm"], figure["variant"], figure["batch"]): figure["audio_s_per_s"]
         for figure in figures
-        if figure["part"] == "steps" and (rate := figure.get("audio_s_per_s"))
+        if figure["part"] == "steps" and "audio_s_per_s" in figure
     }
     results = []
     for figure in figures:
-        bases = {name: a for name, (a, _, parts) in ANCHORS.items()}
-        bases = {k: a for k, a in bases.items() if figure["part"] in ANCHORS[k][2]}
-        if figure["part"] == "steps":
-            place = (figure.get("llm"), figure.get("batch"))
-            bases = {name: rates.get((*place, rival)) for rival, name in RIVALS.items()}
+        part, llm = figure["part"], figure.get("llm")
+        bases = {
+            name: rate for name, (rate, _, parts) in ANCHORS.items() if part in parts
+        }
+        for rival, name in RIVALS.items():
+            batches = [batch for *key, batch in rates if key == [llm, rival]]
+            if part == "steps":
+                bases[name] = rates.get((llm, rival, figure.get("batch")))
+            elif part == "loop" and batches:
+                bases[f"{name}, bare"] = rates[llm, rival, max(batches)]
         rate = figure.get("audio_s_per_s")
         ratios = {name: rate / base for name, base in bases.items() if rate and base}
         results.append({**figure, "ratios": ratios} if ratios else figure)
@@ -261,6 +293,9 @@ def report(results):
     ]
     for part in parts:
         figures = [each for each in results["figures"] if each["part"] == part]
+        llms = [figure.get("llm") for figure in figures]
+        # What is compared stands together.
+        figures.sort(key=lambda x: (llms.index(x.get("llm")), x.get("batch", 0)))
         texts = [figure["text"] for figure in figures if "text" in figure]
         sections += [f"```\n{text}\n```" for text in texts] or [table(part, figures)]
     rows = [
@@ -280,7 +315,7 @@ def table(part, figures):
         for key, title in COLUMNS.items()
         if any(figure.get(key) is not None for figure in figures)
     }
-    titles = [part, *columns.values(), *(f"/ {name}" for name in ratios)]
+    titles = [part, *columns.values(), *(f"x {name}" for name in ratios)]
     lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     for figure in figures:
         cells = [figure["variant"], *(cell(key, figure.get(key)) for key in columns)]
@@ -309,7 +344,8 @@ def show(figure):
     """A figure in a line."""
     if "text" in figure:
         return "\n" + figure["text"]
-    return ", ".join(f"{key} {cell(key, value)}" for key, value in figure.items())
+    known = {key: value for key, value in figure.items() if value is not None}
+    return ", ".join(f"{key} {cell(key, value)}" for key, value in known.items())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import io
 import pathlib
 import pstats
 import statistics
+import tempfile
 import time
 
 import soundfile
@@ -83,12 +84,14 @@ class Scale:
         Of the corpus; see :func:`gpu_models.make_corpus`.
     long : float
         Of the long recording, s.
-    loop_llm, tuned_llm : str
-        Of stage 1's loop and of stage 2.
-    loop_batches, tuned_batches : tuple of float
-        ``batch_seconds`` of their loops.
-    embed_batches : tuple of float
-        ``batch_seconds`` of embedding.
+    loops : tuple of (str, float)
+        Of stage 1's loop: LLM and ``batch_seconds``.
+    embed_llm, tuned_llm : str
+        Of embedding and of stage 2.
+    tuned_batches : tuple of float
+        ``batch_seconds`` of stage 2's loop.
+    embed_batches : tuple of (float or None)
+        ``batch_seconds`` of embedding; None is its default.
     """
 
     llms: tuple
@@ -99,10 +102,10 @@ class Scale:
     joined: int
     copies: int
     long: float
-    loop_llm: str
+    loops: tuple
     tuned_llm: str
-    loop_batches: tuple
     tuned_batches: tuple
+    embed_llm: str
     embed_batches: tuple
 
 
@@ -115,26 +118,26 @@ ON_GPU = Scale(
     joined=16,
     copies=48,
     long=3600.0,
-    loop_llm="135m",
+    loops=(("135m", 40.0), ("135m", 200.0), ("135m", 800.0), ("8b", 800.0)),
     tuned_llm="1b",
-    loop_batches=(40.0, 200.0, 800.0),
     tuned_batches=(40.0, 200.0),
-    embed_batches=(60.0, 960.0),
+    embed_llm="135m",
+    embed_batches=(None, 960.0),
 )
 ON_CPU = Scale(
     llms=("sample", "tiny"),
     width=192,
-    batches=(2, 8),
+    batches=(1, 4),
     window=2.0,
     encoder="sample",
     joined=16,
     copies=2,
     long=300.0,
-    loop_llm="sample",
+    loops=(("sample", 40.0), ("sample", 80.0)),
     tuned_llm="sample",
-    loop_batches=(40.0, 80.0),
     tuned_batches=(40.0,),
-    embed_batches=(60.0,),
+    embed_llm="sample",
+    embed_batches=(None,),
 )
 
 
@@ -148,7 +151,7 @@ def make_quick(scale):
         joined=5,
         copies=1,
         long=30.0,
-        loop_batches=scale.loop_batches[:1],
+        loops=scale.loops[:1],
         tuned_batches=scale.tuned_batches[:1],
         embed_batches=scale.embed_batches[:1],
     )
@@ -336,7 +339,7 @@ STEPS = {
 
 def _time_step(step, audio, setting):
     """The median time of a step, and what the device does in it."""
-    for _ in range(3):
+    for _ in range(3 if setting.on_gpu else 1):
         step()
     synchronize()
     times = []
@@ -446,20 +449,23 @@ class _TimedFinetune(_Timed, FinetuneBrain):
 
 def _loader_rate(loader, window):
     """Audio that a loader gives in a second, s; nothing else runs meanwhile."""
-    audio, start = None, 0.0
-    for batch in loader:
-        if audio is None:  # starting the workers is no part of it
-            audio, start = 0.0, time.perf_counter()
-            continue
-        audio += sum(batch.seconds)
-        if time.perf_counter() - start > window:
-            break
+    # What its workers made while they were started, or had ready then, does not count.
+    ahead = loader.num_workers * (loader.prefetch_factor or 0)
+    audio = start = 0.0
+    for number, batch in enumerate(loader):
+        if number > ahead:
+            audio += sum(batch.seconds)
+            if time.perf_counter() - start > window:
+                break
+        else:
+            start = time.perf_counter()
     return audio / (time.perf_counter() - start)
 
 
 def _settings(setting, yaml, batch_seconds, **keys):
     """The YAML of a stage on the joined corpus, what to run it with, and its data."""
-    folder = setting.folder / f"{yaml}-{batch_seconds:g}"
+    # Of its own: nothing is there to go on from.
+    folder = tempfile.mkdtemp(prefix=yaml, dir=setting.folder)
     keys = {
         "data_folder": setting.corpus(),
         "output_folder": folder,
@@ -491,14 +497,14 @@ def _train(brain, splits, hparams, setting):
     return {"batch_seconds": hparams["batch_seconds"], **brain.figure}
 
 
-def _distill(setting, batch_seconds):
+def _distill(setting, llm, batch_seconds):
     """Stage 1 on the joined corpus, ready to train: what :func:`_train` takes."""
     hparams, run_opts, manifests = _settings(
         setting,
         "distill",
         batch_seconds,
         encoder_source=find_encoder(setting.scale.encoder, setting.folder),
-        llm_source=find_llm(setting.scale.loop_llm, setting.folder),
+        llm_source=find_llm(llm, setting.folder),
         segmenter="forced",
     )
     splits = make_splits(hparams, run_opts, manifests)
@@ -517,10 +523,10 @@ def _distill(setting, batch_seconds):
 
 def loop(setting):
     """The recipe's stage 1 from cached features."""
-    for batch_seconds in setting.scale.loop_batches:
+    for llm, batch_seconds in setting.scale.loops:
         start_memory()
-        figure = _train(*_distill(setting, batch_seconds))
-        yield {"variant": "stage 1", "llm": setting.scale.loop_llm, **figure}
+        figure = _train(*_distill(setting, llm, batch_seconds))
+        yield {"variant": "stage 1", "llm": llm, **figure}
 
 
 def stage2(setting):
@@ -576,42 +582,39 @@ def encode(setting):
     start = time.perf_counter()
     cache = build("features", rows)
     rate = _seconds(rows) / (time.perf_counter() - start)
-    figure = {"variant": "all", "audio_s_per_s": rate, "peak_gib": peak_gib()}
+    figure = {"variant": "build", "audio_s_per_s": rate, "peak_gib": peak_gib()}
     yield figure | _busy(watched, _seconds(few) / rate)
-    # Where the cache tells the rates of its stages.
+    # Where the cache tells the rates of its stages, and that of all.
     for name, rate in getattr(cache, "rates", {}).items():
-        yield {"variant": f"{name} alone", "audio_s_per_s": rate}
+        if name != "build":
+            yield {"variant": name.replace("_", " "), "audio_s_per_s": rate}
 
 
 def embed(setting):
     """Audio files, and one long recording, to vectors."""
     rows = _recordings(setting)
     files = [row["wav"] for row in rows.values()]
-    embedder = _speech_lm(setting, setting.scale.loop_llm).embedder
+    embedder = _speech_lm(setting, setting.scale.embed_llm).embedder
     long = torch.cat([read_row({"wav": file}, SAMPLE_RATE) for file in files[:5]])
     long = long.repeat(max(round(setting.scale.long / (len(long) / SAMPLE_RATE)), 1))
     inputs = {"files": files, "one long recording": [(long.numpy(), SAMPLE_RATE)]}
     audio = {"files": _seconds(rows), "one long recording": len(long) / SAMPLE_RATE}
     embedder.embed(files[:8])
     for batch_seconds in setting.scale.embed_batches:
+        options = {} if batch_seconds is None else {"batch_seconds": batch_seconds}
+        run = functools.partial(embedder.embed, **options)
         for variant, wavs in inputs.items():
             start_memory()
             start = time.perf_counter()
-            embedder.embed(wavs, batch_seconds=batch_seconds)
+            run(wavs)
             synchronize()
             rate = audio[variant] / (time.perf_counter() - start)
             figure = {"variant": variant, "batch_seconds": batch_seconds}
             figure |= {"audio_s_per_s": rate, "peak_gib": peak_gib()}
-            few = wavs[:32]
             if variant == "files":
-                watched = _watch(
-                    lambda few=few, most=batch_seconds: embedder.embed(
-                        few, batch_seconds=most
-                    ),
-                    setting,
-                )
-                seconds = _seconds(dict(list(rows.items())[:32])) / rate
-                figure |= _busy(watched, seconds)
+                few = dict(list(rows.items())[:32])
+                watched = _watch(lambda run=run: run(files[:32]), setting)
+                figure |= _busy(watched, _seconds(few) / rate)
             yield figure
 
 
@@ -664,8 +667,7 @@ def _speech_lm(setting, name):
 
 def profile(setting):
     """Text in place of figures: operators, kernels and the host's functions."""
-    batch_seconds = setting.scale.loop_batches[0]
-    brain, *rest = _distill(setting, batch_seconds)
+    brain, *rest = _distill(setting, *setting.scale.loops[0])
     _train(brain, *rest)
 
     def step():

@@ -93,6 +93,22 @@ def test_run_part_keeps_the_figures_before_an_error_and_its_reason(
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--only", "steps", "stage2", "--num_wrkers", "0"], "num_workers"),
+        (["--only", "steps", "--num_workers", "0"], "no part takes --num_workers 0"),
+    ],
+)
+def test_gpu_refuses_a_key_that_no_part_takes_before_it_measures(
+    load, tmp_path, capsys, words, message
+):
+    with pytest.raises(SystemExit):
+        load("gpu").main(["--output_folder", tmp_path / "out", *words])
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_read_figures_leaves_out_a_line_that_was_cut_off(load, tmp_path):
     (tmp_path / "loop.jsonl").write_text('{"variant": "first"}\n{"varia')
     assert load("gpu").read_figures(tmp_path / "loop.jsonl") == [{"variant": "first"}]
@@ -134,7 +150,7 @@ def test_with_ratios_compares_steps_of_the_same_llm_and_batch(load):
         for name, rate in zip((rival, ours), pair, strict=True)
     ]
     ratios = [figure.get("ratios") for figure in gpu.with_ratios(figures)]
-    name = "x stack 10"
+    name = "stack 10"
     assert ratios == [{name: 1.0}, {name: 3.0}, {name: 1.0}, {name: 2.5}, None, None]
 
 
@@ -144,6 +160,17 @@ def test_with_ratios_compares_a_training_loop_with_the_anchors_of_training(load)
     (figure,) = gpu.with_ratios([figure])
     assert figure["ratios"]["ACIF"] == 2.0
     assert not any(name.startswith("embedding") for name in figure["ratios"])
+
+
+def test_with_ratios_compares_a_training_loop_with_bare_rivals_in_large_batches(load):
+    figures = [
+        {"part": "steps", "llm": llm, "batch": batch, "audio_s_per_s": rate}
+        | {"variant": "stack 5 + MLP, LLM"}
+        for llm, batch, rate in (("1b", 64, 5.0), ("8b", 8, 3.0), ("8b", 64, 4.0))
+    ]
+    loop = {"part": "loop", "llm": "8b", "variant": "stage 1", "audio_s_per_s": 80.0}
+    *_, loop = load("gpu").with_ratios([*figures, loop])
+    assert loop["ratios"]["stack 5, bare"] == 20.0
 
 
 @pytest.mark.slow
@@ -166,11 +193,15 @@ def test_gpu_measures_two_parts_and_reports_them(tmp_path):
         audio = figure["batch"] * 12.0
         assert figure["audio_s_per_s"] == pytest.approx(1e3 * audio / figure["ms"])
         ratio = figure["audio_s_per_s"] / base
-        assert figure["ratios"]["x stack 10"] == pytest.approx(ratio)
+        assert figure["ratios"]["stack 10"] == pytest.approx(ratio)
     assert loop["loader_audio_s_per_s"] > loop["audio_s_per_s"]
-    for name, ratio in loop["ratios"].items():
-        anchor = results["anchors"][name]["audio_s_per_s"]
-        assert ratio == pytest.approx(loop["audio_s_per_s"] / anchor)
+    for name, anchor in results["anchors"].items():
+        if "loop" in anchor["compared"]:
+            ratio = loop["audio_s_per_s"] / anchor["audio_s_per_s"]
+            assert loop["ratios"][name] == pytest.approx(ratio)
+    ratio = loop["audio_s_per_s"] / base
+    assert loop["ratios"]["stack 10, bare"] == pytest.approx(ratio)
     report = (tmp_path / "gpu.md").read_text()
     assert all(f"| {name} |" in report for name in [*steps, "stage 1"])
-    assert not (tmp_path / "material").exists()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"gpu.json", "gpu.md", "steps.log", "loop.log"}

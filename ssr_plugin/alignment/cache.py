@@ -17,10 +17,8 @@ import concurrent.futures
 import functools
 import json
 import logging
-import multiprocessing.connection
-import os
+import multiprocessing
 import pathlib
-import threading
 import uuid
 
 from tqdm import tqdm
@@ -28,6 +26,7 @@ from tqdm import tqdm
 from ssr_plugin.alignment.record import Alignment, AlignmentError
 from ssr_plugin.files import atomic_path, digest, file_identity
 from ssr_plugin.problems import Problems
+from ssr_plugin.processes import exit_with_parent, usable_cores
 
 logger = logging.getLogger(__name__)
 
@@ -262,7 +261,7 @@ def _fill(path, items, keys, aligner, num_workers):
     size = aligner.batch_size
     batches = [items[i : i + size] for i in range(0, len(items), size)]
     if num_workers is None:
-        num_workers = _cores() if aligner.parallel else 1
+        num_workers = usable_cores() if aligner.parallel else 1
     num_workers = min(num_workers, len(batches))
     seconds = 0.0
     with (
@@ -282,13 +281,6 @@ def _fill(path, items, keys, aligner, num_workers):
             bar.update(len(batch))
             elapsed = bar.format_dict["elapsed"]
             bar.set_postfix_str(f"{seconds / elapsed:.0f} x real time")
-
-
-def _cores():
-    # Only Linux says how many of the machine's cores this process may use.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def _results(batches, aligner, num_workers):
@@ -315,13 +307,7 @@ def _results(batches, aligner, num_workers):
 def _start_worker(aligner):
     global _aligner
     _aligner = aligner
-    # A killed parent cannot tell its workers to stop; they would wait for ever.
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent():
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
+    exit_with_parent()
 
 
 def _align_batch(batch):

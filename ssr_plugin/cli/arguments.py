@@ -64,10 +64,16 @@ def add_model(parser):
     group.add_argument(
         "--batch-seconds",
         type=float,
-        default=60.0,
         metavar="S",
-        help="seconds of audio in a batch; less needs less memory (default "
-        "%(default)s)",
+        help="seconds of audio in a batch; less needs less memory (default: 60 on a "
+        "CPU, 960 on a GPU)",
+    )
+    group.add_argument(
+        "--num-workers",
+        type=int,
+        metavar="N",
+        help="processes that read files ahead; 0: none (default: all cores but one, at "
+        "most 12)",
     )
 
 

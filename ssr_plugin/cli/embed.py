@@ -1,5 +1,8 @@
 """``ssr embed``: recordings kept as vectors."""
 
+import sys
+import time
+
 from ssr_plugin.cli.arguments import add_files, add_model
 
 SUMMARY = "keep recordings as vectors in the LLM's embedding space"
@@ -10,7 +13,8 @@ USAGE = """
 Vectors are those of the connector alone; with --lm-fusion, the LLM's expectation is
 multiplied in. The file holds a tensor [N, H] for each path, with tokens, times and
 texts as JSON in its metadata. In Python, load_speech of
-ssr_plugin.inference.speech_files reads it; its result goes into any prompt."""
+ssr_plugin.inference.speech_files reads it; its result goes into any prompt. In the end
+it tells how many seconds of audio went through in a second (RTFx)."""
 
 
 def add_arguments(parser):
@@ -37,11 +41,22 @@ def run(options):
     paths = list(dict.fromkeys(find_audio(options.files)))
     lm = load_model(options)
     problems = Problems("embedding", max_share=1.0)
-    embedded = read_speech(
+    speeches, begin = {}, time.monotonic()
+    for path, speech in read_speech(
         lm, paths, options.batch_seconds, problems, options.lm_fusion
-    )
-    speeches = {str(path): speech for path, speech in embedded if speech is not None}
+    ):
+        if speech is not None:
+            # A GPU's memory is not for what is done.
+            speech.vectors = speech.vectors.cpu()
+            speeches[str(path)] = speech
+    elapsed = time.monotonic() - begin
     if not speeches:
         raise ValueError("none of the recordings can be read: nothing is written")
     save_speech(options.output, speeches, lm)
+    seconds = sum(speech.seconds for speech in speeches.values())
+    print(
+        f"{seconds:.1f} s of audio in {elapsed:.1f} s: {seconds / elapsed:.0f} times "
+        f"real time",
+        file=sys.stderr,
+    )
     return problems

@@ -2,6 +2,7 @@
 
 import itertools
 import pathlib
+import time
 
 import torch
 from tqdm import tqdm
@@ -43,7 +44,7 @@ def load_model(options):
         except (AssertionError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise ValueError(f"--device {options.device}: {reason}") from error
-    return SpeechLM.from_pretrained(
+    lm = SpeechLM.from_pretrained(
         options.model,
         revision=options.revision,
         encoder_source=options.encoder_source,
@@ -51,18 +52,20 @@ def load_model(options):
         device=options.device,
         dtype=options.dtype,
     )
+    lm.embedder.num_workers = options.num_workers
+    return lm
 
 
 def read_speech(lm, paths, batch_seconds, problems, lm_fusion=False):
-    """Reads recordings as the LLM does, with a bar over many.
+    """Reads recordings as the LLM does, with a bar over many, which tells the rate.
 
     Arguments
     ---------
     lm : SpeechLM
     paths : list of pathlib.Path
         Of :func:`ssr_plugin.cli.recordings.find_audio`.
-    batch_seconds : float
-        Seconds of audio in a batch.
+    batch_seconds : float or None
+        Seconds of audio in a batch; None takes what suits the device.
     problems : ssr_plugin.problems.Problems
         Gets the files that cannot be read.
     lm_fusion : bool
@@ -90,11 +93,16 @@ def read_speech(lm, paths, batch_seconds, problems, lm_fusion=False):
         for path in paths
     )
     speeches = lm.embed_each(sources, batch_seconds, lm_fusion)
+    seconds, begin = 0.0, time.monotonic()
     with tqdm(total=len(paths), unit="file", disable=len(paths) < 2) as bar:
         for path, speech in zip(paths, speeches, strict=True):
             if isinstance(speech, AudioError):
                 problems.add(path, speech)
                 speech = None
+            else:
+                seconds += speech.seconds
+                rate = seconds / max(time.monotonic() - begin, 1e-9)
+                bar.set_postfix_str(f"{rate:.0f} x real time", refresh=False)
             yield path, speech
             bar.update()
 

@@ -24,6 +24,10 @@ from ssr_plugin.segmenters.base import Segmentation, Segmenter, Segments
 if TYPE_CHECKING:
     from ssr_plugin.build import SegmenterPair
 
+# Audio in a batch, padding included, s, by type of device, unless the user says. A GPU
+# is busy with so much; where it is too much for its memory, batches are halved.
+_BATCH_SECONDS = {"cpu": 60.0}
+_BATCH_SECONDS_ELSEWHERE = 960.0
 # Batches whose recordings are read before they are sorted by length.
 _AHEAD = 8
 
@@ -45,6 +49,12 @@ class Embedder(nn.Module):
         what LM fusion asks.
     lm_fusion : LMFusion
         How LM fusion is done where it is asked for.
+
+    Attributes
+    ----------
+    num_workers : int or None
+        Processes that read files ahead, at most; None takes what the machine has
+        (:func:`ssr_plugin.processes.num_readers`).
 
     Example
     -------
@@ -73,6 +83,7 @@ class Embedder(nn.Module):
         self.connector = connector
         self.llm = llm
         self.lm_fusion = lm_fusion or LMFusion()
+        self.num_workers: int | None = None
         self._norms: torch.Tensor | None = None
 
     @property
@@ -88,7 +99,7 @@ class Embedder(nn.Module):
         self,
         wav: list[Any],
         alignment: Sequence[Alignment | None] | None = None,
-        batch_seconds: float = 60.0,
+        batch_seconds: float | None = None,
         lm_fusion: bool = False,
     ) -> list[Speech]: ...
 
@@ -97,7 +108,7 @@ class Embedder(nn.Module):
         self,
         wav: Recording | Speech,
         alignment: Alignment | None = None,
-        batch_seconds: float = 60.0,
+        batch_seconds: float | None = None,
         lm_fusion: bool = False,
     ) -> Speech: ...
 
@@ -105,14 +116,15 @@ class Embedder(nn.Module):
         self,
         wav: Any,
         alignment: Any = None,
-        batch_seconds: float = 60.0,
+        batch_seconds: float | None = None,
         lm_fusion: bool = False,
     ) -> Any:
         """Speech as vectors in the LLM's embedding space.
 
         Audio of any length goes through encoder, segmenter and connector in windows
         with context. Audio without speech gives no vectors. Of a list, files are read
-        a few batches ahead, so that it may be of any length, too.
+        a few batches ahead, by processes of their own if they are many, so that it may
+        be of any length, too.
 
         Arguments
         ---------
@@ -121,8 +133,9 @@ class Embedder(nn.Module):
         alignment : ssr_plugin.alignment.record.Alignment, list of them, or None
             With one, segments are forced: cut where its transcript's tokens end.
             Without, they are found in the audio alone.
-        batch_seconds : float
-            Audio that goes through together, padding included.
+        batch_seconds : float or None
+            Audio that goes through together, padding included, s. None takes what suits
+            the device.
         lm_fusion : bool
             Whether what the LLM expects is multiplied into what the connector hears.
             Without, the LLM is not run, unless the segmenter was made to ask it
@@ -165,7 +178,7 @@ class Embedder(nn.Module):
     def embed_each(
         self,
         wavs: Iterable[Recording],
-        batch_seconds: float = 60.0,
+        batch_seconds: float | None = None,
         lm_fusion: bool = False,
     ) -> Iterator[Speech | AudioError]:
         """Speech as vectors, one recording after another, whatever others are like.
@@ -206,20 +219,22 @@ class Embedder(nn.Module):
         self,
         wavs: Sequence[Recording],
         alignments: Sequence[Sequence[Alignment | None]],
-        batch_seconds: float = 60.0,
-        lm_fusion: bool = False,
+        batch_seconds: float | None = None,
+        lm_fusion: bool | Sequence[bool] = False,
     ) -> list[list[Speech]]:
-        """Speech cut in several ways, of one pass of each recording's encoding.
+        """Speech read in several ways, each recording encoded once.
 
         Arguments
         ---------
         wavs : list of speech
             None of them embedded yet.
         alignments : list of list of (Alignment or None)
-            Of each recording an alignment for each way to cut it, None for segments
+            Of each recording an alignment for each way to read it, None for segments
             that are found in the audio alone.
-        batch_seconds, lm_fusion
+        batch_seconds
             Of :meth:`embed`.
+        lm_fusion : bool, or list of bool
+            That of :meth:`embed`: one for all, or one for each way.
 
         Returns
         -------
@@ -239,6 +254,9 @@ class Embedder(nn.Module):
         >>> ((one, two),) = lm.embedder.embed_cuts([wav], [[None, None]])
         >>> torch.equal(one.vectors, two.vectors)
         True
+        >>> ways = {"alignments": [[None, None]], "lm_fusion": [False, True]}
+        >>> [speech.lm_fusion for speech in lm.embedder.embed_cuts([wav], **ways)[0]]
+        [False, True]
         """
         speeches = []
         for cuts in self._embed_groups(
@@ -254,12 +272,16 @@ class Embedder(nn.Module):
         self,
         wavs: Iterable[Recording],
         alignments: Iterator[Sequence[Alignment | None]],
-        batch_seconds: float,
-        lm_fusion: bool,
+        batch_seconds: float | None,
+        lm_fusion: bool | Sequence[bool],
     ) -> Iterator[list[Speech] | AudioError]:
         """Of each recording its cuts, or why it cannot be read; group by group."""
-        most = batch_seconds * self.encoder.sample_rate
-        for waveforms in read_groups(wavs, self.encoder.sample_rate, _AHEAD * most):
+        if batch_seconds is None:
+            batch_seconds = self._batch_seconds
+        rate = self.encoder.sample_rate
+        for waveforms in read_groups(
+            wavs, rate, _AHEAD * batch_seconds, self.num_workers
+        ):
             cuts = list(itertools.islice(alignments, len(waveforms)))
             audio = {
                 i: wav
@@ -269,10 +291,18 @@ class Embedder(nn.Module):
             lengths = {i: len(wav) for i, wav in audio.items()}
             order = sorted(lengths, key=lambda i: -lengths[i])
             results: list[Any] = list(waveforms)
-            for batch in split_groups(order, lengths.__getitem__, most, padded=True):
-                speeches = self._embed_batch(
+            waiting = split_groups(
+                order, lengths.__getitem__, batch_seconds * rate, padded=True
+            )
+            while waiting:
+                batch = waiting.pop(0)
+                speeches = self._embed_if_it_fits(
                     [audio[i] for i in batch], [cuts[i] for i in batch], lm_fusion
                 )
+                if speeches is None:
+                    half = len(batch) // 2
+                    waiting[:0] = [batch[:half], batch[half:]]
+                    continue
                 for i, row in zip(batch, speeches, strict=True):
                     results[i] = row
             # Else it would be held while the next is read.
@@ -280,30 +310,54 @@ class Embedder(nn.Module):
             audio.clear()
             yield from results
 
+    @property
+    def _batch_seconds(self) -> float:
+        """Audio in a batch, unless the user says, s."""
+        return _BATCH_SECONDS.get(self.device.type, _BATCH_SECONDS_ELSEWHERE)
+
+    def _embed_if_it_fits(
+        self,
+        waveforms: list[torch.Tensor],
+        alignments: list[Sequence[Alignment | None]],
+        lm_fusion: bool | Sequence[bool],
+    ) -> list[list[Speech]] | None:
+        """The cuts of each recording; None if several are too much for the memory."""
+        try:
+            return self._embed_batch(waveforms, alignments, lm_fusion)
+        except torch.cuda.OutOfMemoryError:
+            if len(waveforms) == 1:
+                raise
+        # Not inside the handler: the error holds what the batch had made.
+        torch.cuda.empty_cache()
+        return None
+
     def _embed_batch(
         self,
         waveforms: list[torch.Tensor],
         alignments: list[Sequence[Alignment | None]],
-        lm_fusion: bool,
+        lm_fusion: bool | Sequence[bool],
     ) -> list[list[Speech]]:
-        lengths = torch.tensor([len(x) for x in waveforms])
+        samples = torch.tensor([len(x) for x in waveforms])
+        wavs = pad_sequence(waveforms, batch_first=True)
+        if self.device.type == "cuda":
+            wavs = wavs.pin_memory()
         features, lengths = self.encoder(
-            pad_sequence(waveforms, batch_first=True).to(self.device), lengths
+            wavs.to(self.device, non_blocking=True), samples
         )
         results: list[list[Any]] = [[None] * len(cuts) for cuts in alignments]
-        indices = [
-            (i, j) for i, cuts in enumerate(alignments) for j in range(len(cuts))
-        ]
-        for forced in (False, True):
+        found: dict[int, Segmentation] = {}
+        for forced, fusion in itertools.product((False, True), repeat=2):
             chosen = [
-                (i, j) for i, j in indices if (alignments[i][j] is not None) == forced
+                (i, j)
+                for i, cuts in enumerate(alignments)
+                for j, alignment in enumerate(cuts)
+                if (alignment is not None, _of_way(lm_fusion, j)) == (forced, fusion)
             ]
             if not chosen:
                 continue
             rows = [i for i, _ in chosen]
             # An hour's frames are not copied, where all are read in one way.
-            every = rows == [*range(len(waveforms))]
-            frames = features if every else features[rows]
+            frames = features if rows == [*range(len(samples))] else features[rows]
             if forced:
                 forced_segmenter: Any = self.segmenters["forced"]
                 cut = forced_segmenter.segment
@@ -311,9 +365,12 @@ class Embedder(nn.Module):
                     Segmentation(cut(alignments[i][j], n) if n else Segments.none())
                     for (i, j), n in zip(chosen, lengths[rows].tolist(), strict=True)
                 ]
+            elif all(i in found for i in rows):
+                segmentations = [found[i] for i in rows]
             else:
                 segmentations = self.segment(frames, lengths[rows])
-            speeches = self._read_all(frames, segmentations, forced, lm_fusion)
+                found = dict(zip(rows, segmentations, strict=True))
+            speeches = self._read_all(frames, segmentations, forced, fusion)
             for (i, j), speech in zip(chosen, speeches, strict=True):
                 speech.seconds = len(waveforms[i]) / self.encoder.sample_rate
                 results[i][j] = speech
@@ -329,24 +386,30 @@ class Embedder(nn.Module):
         """Speech of each utterance's segments."""
         segments = [each.segments for each in segmentations]
         boundaries, starts, _ = pad_segments(segments, self.device)
-        vectors, kept = self.read(
+        padded, kept = self.read(
             features, boundaries, starts, predicted=not forced, lm_fusion=lm_fusion
         )
+        # The device is asked once for all utterances.
+        vectors = padded[kept]
+        said = kept.cpu().numpy()
+        counts = said.sum(1).tolist()
         table = self.llm.table()
         if self._norms is None or self._norms.device != table.device:
             self._norms = squared_norms(table)
+        tokens = nearest_tokens(vectors.float(), table, self._norms).cpu().split(counts)
         rate = self.encoder.frame_rate
         speeches = []
-        for row, (each, keep) in enumerate(zip(segmentations, kept, strict=True)):
+        for each, keep, z, ids in zip(
+            segmentations, said, vectors.split(counts), tokens, strict=True
+        ):
             cut = each.segments
-            z = vectors[row][keep]
-            tokens = nearest_tokens(z.float(), table, self._norms).tolist()
-            keep = keep[: len(cut)].cpu().numpy()
+            keep = keep[: len(cut)]
             speeches.append(
                 Speech(
-                    vectors=z,
-                    tokens=tokens,
-                    text=self._spell(tokens),
+                    # A copy, which does not hold those of other utterances.
+                    vectors=z.clone(),
+                    tokens=ids.tolist(),
+                    text=self._spell(ids.tolist()),
                     starts=(cut.starts[keep] / rate).tolist(),
                     ends=((cut.boundaries[keep] + 1) / rate).tolist(),
                     segmentation="forced" if forced else "predicted",
@@ -442,3 +505,8 @@ class Embedder(nn.Module):
                 predicted=predicted,
                 lm_fusion=self.lm_fusion if lm_fusion else None,
             )
+
+
+def _of_way(lm_fusion: bool | Sequence[bool], way: int) -> bool:
+    """Whether a way to read a recording has LM fusion."""
+    return lm_fusion if isinstance(lm_fusion, bool) else lm_fusion[way]

@@ -10,6 +10,7 @@ import torch
 import torchaudio
 
 from ssr_plugin.data.audio import AudioError, read_audio
+from ssr_plugin.data.read_ahead import LEAST_BYTE_RATE, ReadAhead, file_seconds
 
 # More channels than this are taken for samples.
 _MOST_CHANNELS = 8
@@ -175,10 +176,60 @@ def _decode(speech: Recording) -> tuple[Any, int]:
     )
 
 
+def is_file(speech: object) -> bool:
+    """Whether a recording is a file, or the bytes of one: another process can read it.
+
+    Example
+    -------
+    >>> is_file("a.wav"), is_file({"path": "a.wav"}), is_file(([0.1], 16000))
+    (True, True, False)
+    """
+    return isinstance(speech, str | pathlib.Path) or (
+        isinstance(speech, dict) and "array" not in speech
+    )
+
+
+def recording_seconds(speech: Recording) -> float:
+    """About how long a recording is, without reading it.
+
+    Arguments
+    ---------
+    speech : path-like, (array, rate), dict or AudioDecoder
+        As :func:`read_waveform` takes it.
+
+    Returns
+    -------
+    float
+        Seconds; of a file up to some times too much, 0 where it is not known.
+
+    Example
+    -------
+    >>> recording_seconds((np.zeros(8000), 16000)), recording_seconds("no.wav")
+    (0.5, 0.0)
+    """
+    if isinstance(speech, str | pathlib.Path):
+        return file_seconds(speech)
+    if isinstance(speech, dict):
+        content, path = speech.get("bytes"), speech.get("path")
+        if content is not None:
+            return len(content) / LEAST_BYTE_RATE
+        if path is not None:
+            return file_seconds(path)
+        speech = speech.get("array", ()), speech.get("sampling_rate", 1)
+    if isinstance(speech, tuple) and len(speech) == 2:
+        samples, rate = speech
+        # One of its sides is channels.
+        return max(np.shape(samples), default=0) / max(rate, 1)
+    return 0.0
+
+
 def read_groups(
-    speeches: Iterable[Recording], sample_rate: int, most: float
+    speeches: Iterable[Recording],
+    sample_rate: int,
+    most: float,
+    num_workers: int | None = None,
 ) -> Iterator[list[torch.Tensor | AudioError]]:
-    """Audio read as it is asked for, in groups of about so many samples.
+    """Audio in groups of about so many seconds; the next is read meanwhile.
 
     Arguments
     ---------
@@ -187,7 +238,9 @@ def read_groups(
     sample_rate : int
         Wanted, Hz.
     most : float
-        A group is complete with so many samples, or more.
+        A group is complete with so much audio, s, or more. As much is read ahead.
+    num_workers : int or None
+        Of :class:`ssr_plugin.data.read_ahead.ReadAhead`.
 
     Yields
     ------
@@ -196,24 +249,29 @@ def read_groups(
 
     Example
     -------
-    >>> speeches = [([0.0] * 60, 16000), "no.wav", ([0.0] * 40, 16000), ([0.0], 16000)]
-    >>> for group in read_groups(speeches, 16000, most=100):
+    >>> speeches = [([0.0] * 60, 10), "no.wav", ([0.0] * 40, 10), ([0.0], 10)]
+    >>> for group in read_groups(speeches, 10, most=9):
     ...     print([str(x) if isinstance(x, AudioError) else len(x) for x in group])
     [60, 'there is no audio file no.wav', 40]
     [1]
     """
+    reader: ReadAhead[Recording] = ReadAhead(
+        sample_rate,
+        read_waveform,
+        seconds=recording_seconds,
+        num_workers=num_workers,
+        sendable=is_file,
+        ahead_seconds=most,
+    )
     group: list[torch.Tensor | AudioError] = []
     samples = 0
-    for speech in speeches:
-        try:
-            waveform = read_waveform(speech, sample_rate)
-            group.append(waveform)
+    for waveform in reader.each(speeches):
+        if not isinstance(waveform, AudioError):
             samples += len(waveform)
-            # Else it would be held with the next group.
-            del waveform
-        except AudioError as error:
-            group.append(error)
-        if samples >= most:
+        group.append(waveform)
+        # Else it would be held with the next group.
+        del waveform
+        if samples >= most * sample_rate:
             yield group
             group, samples = [], 0
     if group:

@@ -252,7 +252,7 @@ class SpeechLM(nn.Module):
         self,
         wav: list[Any],
         alignment: Sequence[Alignment | None] | None = None,
-        batch_seconds: float = 60.0,
+        batch_seconds: float | None = None,
         lm_fusion: bool = False,
     ) -> list[Speech]: ...
 
@@ -261,7 +261,7 @@ class SpeechLM(nn.Module):
         self,
         wav: Recording | Speech,
         alignment: Alignment | None = None,
-        batch_seconds: float = 60.0,
+        batch_seconds: float | None = None,
         lm_fusion: bool = False,
     ) -> Speech: ...
 
@@ -269,7 +269,7 @@ class SpeechLM(nn.Module):
         self,
         wav: Any,
         alignment: Any = None,
-        batch_seconds: float = 60.0,
+        batch_seconds: float | None = None,
         lm_fusion: bool = False,
     ) -> Any:
         """Speech as vectors in the LLM's embedding space.
@@ -281,8 +281,9 @@ class SpeechLM(nn.Module):
         wav : speech, or list of speech
         alignment : ssr_plugin.alignment.record.Alignment, list of them, or None
             With one, segments are forced; without, found in the audio alone.
-        batch_seconds : float
-            Audio that goes through together, padding included.
+        batch_seconds : float or None
+            Audio that goes through together, padding included, s. None takes what suits
+            the device.
         lm_fusion : bool
             Whether what the LLM expects is multiplied into what the connector hears.
 
@@ -295,7 +296,7 @@ class SpeechLM(nn.Module):
     def embed_each(
         self,
         wavs: Iterable[Recording],
-        batch_seconds: float = 60.0,
+        batch_seconds: float | None = None,
         lm_fusion: bool = False,
     ) -> Iterator[Speech | AudioError]:
         """Speech as vectors, one recording after another, whatever others are like.
@@ -308,10 +309,10 @@ class SpeechLM(nn.Module):
         self,
         wavs: Sequence[Recording],
         alignments: Sequence[Sequence[Alignment | None]],
-        batch_seconds: float = 60.0,
-        lm_fusion: bool = False,
+        batch_seconds: float | None = None,
+        lm_fusion: bool | Sequence[bool] = False,
     ) -> list[list[Speech]]:
-        """Speech cut in several ways, of one pass of each recording's encoding.
+        """Speech read in several ways, each recording encoded once.
 
         See :meth:`ssr_plugin.inference.embedder.Embedder.embed_cuts`.
         """

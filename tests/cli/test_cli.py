@@ -18,6 +18,7 @@ from ssr_plugin import SpeechLM, __version__
 from ssr_plugin.alignment.formats import read_file
 from ssr_plugin.cli import main
 from ssr_plugin.cli.parser import COMMANDS
+from ssr_plugin.data import read_ahead
 from ssr_plugin.inference.speech_files import load_speech
 
 
@@ -499,6 +500,36 @@ def test_vectors_that_embed_writes_are_read_again(ssr, lm, talks, tmp_path):
     for name, speech in speeches.items():
         assert torch.allclose(speech.vectors, lm.embed(name).vectors, atol=1e-4)
     assert list(speeches) == [str(talks / "a.wav"), str(talks / "more" / "b.flac")]
+
+
+def test_embed_tells_how_much_audio_went_through_in_a_second(
+    ssr, talks, tmp_path, capsys, tiny_speech_lm_folder
+):
+    line = ["embed", str(talks), "--model", str(tiny_speech_lm_folder)]
+    main([*line, "--output", str(tmp_path / "x.safetensors"), "--device", "cpu"])
+    told = capsys.readouterr().err
+    assert " x real time" in told
+    found = re.search(
+        r"^3\.0 s of audio in (\d+\.\d) s: (\d+) times real time$", told, re.MULTILINE
+    )
+    elapsed, rate = float(found[1]), int(found[2])
+    assert elapsed - 0.06 < 3 / rate < elapsed + 0.06
+
+
+def test_files_that_processes_read_are_written_as_ever(
+    ssr, write_audio, tmp_path, monkeypatch
+):
+    for number in range(20):
+        write_audio(tmp_path / "many" / f"{number:02}.wav", 0.5, seed=number)
+    started, start = [], read_ahead.ReadAhead._start
+    monkeypatch.setattr(
+        read_ahead.ReadAhead,
+        "_start",
+        lambda self: started.append(self._processes) or start(self),
+    )
+    found = [ssr("transcribe", tmp_path / "many", "--num-workers", n) for n in (0, 2)]
+    assert found[0] == found[1] and len(found[0][1]) == 20
+    assert max(started) == 2
 
 
 def test_embed_and_export_write_nothing_if_no_recording_can_be_read(

@@ -1,5 +1,6 @@
 """Answers: conditions differ in what stands for speech alone; kept item by item."""
 
+import dataclasses
 import json
 
 import pytest
@@ -22,6 +23,7 @@ from ssr_plugin.problems import TooManyProblems
 from ssr_plugin.registry import Registry
 
 CONDITIONS = make_conditions(["none", "text", "predicted", "forced"])
+FUSED = ["predicted", "forced", "predicted_lm_fusion", "forced_lm_fusion"]
 ALL = ["none", "written", "text", "cascade", "predicted", "forced", "base"]
 
 
@@ -147,11 +149,26 @@ def test_a_recording_of_several_conditions_and_items_is_encoded_once(
     monkeypatch.setattr(
         lm.encoder, "forward", lambda x, n: encoded.extend(n) or forward(x, n)
     )
-    conditions = make_conditions(["cascade", "predicted", "forced"])
+    conditions = make_conditions(["cascade", "predicted", "forced", *FUSED])
     records, _ = answer_items(
         lm, items, conditions, lambda rows: aligned.extend(rows) or align(rows)
     )
     assert len(records) == len(encoded) == len(aligned) == 6
+
+
+def test_audio_that_processes_read_ahead_is_answered_as_ever(lm, items, monkeypatch):
+    conditions = make_conditions(FUSED)
+    broken = dataclasses.replace(items[2].context[1], wav=__file__)
+    items[2] = dataclasses.replace(items[2], context=(broken,))
+    expected, _ = answer_items(lm, items, conditions, align, max_skipped_share=0.2)
+    monkeypatch.setattr(answering, "_BATCH", 2)
+    monkeypatch.setattr(lm.embedder, "num_workers", 2)
+    found, problems = answer_items(lm, items, conditions, align, max_skipped_share=0.2)
+    assert [record["id"] for record in found] == ["0", "1", "3", "4", "5"]
+    assert problems.reasons.keys() == {"2"} and __file__ in problems.reasons["2"]
+    for record, other in zip(found, expected, strict=True):
+        for name, values in likelihoods(other).items():
+            assert likelihoods(record)[name] == pytest.approx(values, abs=1e-4)
 
 
 def test_only_so_much_of_the_audio_is_heard(lm, tmp_path, write_audio):
@@ -240,9 +257,6 @@ def test_a_tuned_llm_is_shown_beside_the_base_model(lm, items):
             assert sums[same] != expected
 
 
-FUSED = ["predicted", "forced", "predicted_lm_fusion", "forced_lm_fusion"]
-
-
 def test_lm_fusion_is_a_condition_beside_what_the_connector_hears(
     lm, items, monkeypatch
 ):
@@ -256,10 +270,9 @@ def test_lm_fusion_is_a_condition_beside_what_the_connector_hears(
 
     monkeypatch.setattr(lm, "embed_cuts", listen)
     records, _ = answer_items(lm, items, make_conditions(FUSED), align)
-    # Each recording once for each, cut in both ways.
-    assert heard == [
-        [("predicted", fused), ("forced", fused)] * 6 for fused in (False, True)
-    ]
+    # All together, each recording in all ways.
+    ways = [(x, fused) for fused in (False, True) for x in ("predicted", "forced")]
+    assert heard == [ways * 6]
     sums = [likelihoods(record) for record in records]
     for name in ("predicted", "forced"):
         assert all(x[name] != x[f"{name}_lm_fusion"] for x in sums)

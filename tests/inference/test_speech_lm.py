@@ -1,5 +1,6 @@
 """SpeechLM: prompts of text and speech in, vectors, text and likelihoods out."""
 
+import itertools
 import subprocess
 import sys
 import weakref
@@ -12,6 +13,7 @@ import torch
 from ssr_plugin import SpeechLM
 from ssr_plugin.alignment.record import Alignment, Unit
 from ssr_plugin.data.audio import AudioError
+from ssr_plugin.inference import embedder
 from ssr_plugin.inference import speech as speech_module
 from ssr_plugin.inference.speech import Speech, read_waveform
 
@@ -94,32 +96,81 @@ def held(monkeypatch):
     return seconds
 
 
-def test_of_a_long_list_a_few_batches_are_in_memory(lm, write_audio, tmp_path, held):
-    paths = [write_audio(tmp_path / f"{i}.wav", 1.0, seed=i) for i in range(7)]
-    # Eight batches of a quarter of a second: two files.
+def test_of_a_long_list_a_few_batches_are_in_memory(
+    lm, write_audio, tmp_path, held, monkeypatch
+):
+    paths = [write_audio(tmp_path / f"{i}.wav", 1.0, seed=i) for i in range(30)]
+    # Eight batches of a quarter of a second are two files, and two are read meanwhile.
     spoken = lm.embed(paths, batch_seconds=0.25)
-    assert held == [0, 1, 0, 1, 0, 1, 0]
+    assert len(held) == 30 and 1 <= max(held) <= 2 + 2
     for path, speech in zip(paths, spoken, strict=True):
         assert close(lm.embed(path), speech)
+    monkeypatch.setitem(embedder._BATCH_SECONDS, "cpu", 5.0)
+    most = 2 * 8 * 5 + 5
     held.clear()
-    lm.transcribe(paths * 100)  # 700 s; a batch is of 60 s by default
-    assert max(held) == 8 * 60 - 1
+    lm.transcribe(paths * 10)
+    assert len(held) == 300 and max(held) <= most
     held.clear()
-    lm.generate([["the ", path] for path in paths * 100], max_new_tokens=1)
-    assert max(held) == 8 * 60 - 1
+    lm.generate([["the ", path] for path in paths * 10], max_new_tokens=1)
+    assert len(held) == 300 and max(held) <= most
 
 
-def test_what_cannot_be_read_keeps_no_other_from_being_heard(
-    lm, write_audio, tmp_path, held
-):
+def test_recordings_are_asked_for_as_they_are_needed(lm, write_audio, tmp_path):
+    path = write_audio(tmp_path / "a.wav", 1.0)
+    asked = []
+    recordings = (asked.append(path) or path for _ in itertools.count())
+    spoken = lm.embed_each(recordings, batch_seconds=1.0)
+    for number in range(20):
+        assert close(next(spoken), lm.embed(path))
+        # Eight batches of a second, as many that are read meanwhile, one that waits.
+        assert number < len(asked) <= (number // 8 + 2) * 8 + 2
+
+
+def test_what_cannot_be_read_keeps_no_other_from_being_heard(lm, write_audio, tmp_path):
     path = write_audio(tmp_path / "a.wav", 1.0)
     spoken = lm.embed_each(iter([path, tmp_path / "no.wav", path]), batch_seconds=0.125)
-    assert close(next(spoken), lm.embed(path)) and len(held) == 2
-    error, last = spoken
+    first, error, last = spoken
+    assert close(first, lm.embed(path)) and close(last, first)
     assert isinstance(error, AudioError) and "no.wav" in str(error)
-    assert close(last, lm.embed(path))
     with pytest.raises(AudioError, match="no.wav"):
         lm.embed([path, tmp_path / "no.wav", path])
+
+
+def test_files_that_processes_read_are_heard_as_ever(
+    lm, write_audio, tmp_path, monkeypatch
+):
+    paths = [
+        write_audio(tmp_path / f"{i}.wav", 0.3 + 0.1 * (i % 7), seed=i)
+        for i in range(40)
+    ]
+    mixed = [*paths[:35], noise(1.0), tmp_path / "no.wav", *paths[35:]]
+    monkeypatch.setattr(lm.embedder, "num_workers", 2)
+    found = list(lm.embed_each(mixed, batch_seconds=2.0))
+    assert "no.wav" in str(found[36])
+    monkeypatch.undo()
+    for recording, speech in zip(mixed, found, strict=True):
+        if isinstance(speech, Speech):
+            assert close(lm.embed(recording), speech)
+
+
+def test_a_batch_too_large_for_the_memory_goes_through_in_halves(lm, monkeypatch):
+    wavs = [noise(0.5 + 0.1 * i, i) for i in range(5)]
+    expected = lm.embed(wavs)
+    tried, encode = [], lm.encoder.forward
+
+    def small_memory(x, lengths):
+        tried.append(len(x))
+        if len(x) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return encode(x, lengths)
+
+    monkeypatch.setattr(lm.encoder, "forward", small_memory)
+    for one, other in zip(lm.embed(wavs), expected, strict=True):
+        assert close(one, other)
+    assert tried == [5, 2, 3, 1, 2]
+    monkeypatch.setattr(lm.encoder, "forward", lambda x, n: small_memory([0] * 3, n))
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        lm.embed(wavs)
 
 
 def test_frames_are_not_copied_on_their_way_to_the_connector(lm, monkeypatch):

@@ -1,13 +1,21 @@
 """Operators of a step are counted as a GPU would launch them."""
 
+import random
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
+from torch.autograd import DeviceType
 from torch.optim.optimizer import _global_optimizer_pre_hooks
 
-from ssr_plugin.training.profiling import count_by_phase, count_operators, union_length
+from ssr_plugin.training.profiling import (
+    DeviceWatch,
+    DeviceWork,
+    count_by_phase,
+    count_operators,
+    union_length,
+)
 
 
 def test_count_operators_leaves_out_views_and_allocations():
@@ -68,8 +76,38 @@ def test_count_by_phase_leaves_no_hook_behind_when_the_step_fails():
     assert dict(_global_optimizer_pre_hooks) == before
 
 
-@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9)), max_size=8))
-def test_union_length_counts_each_moment_once(spans):
-    spans = [(start, start + length) for start, length in spans]
-    moments = {moment for start, end in spans for moment in range(start, end)}
-    assert union_length(spans) == len(moments)
+def test_union_length_counts_each_moment_once():
+    chance = random.Random(0)
+    for count in range(50):
+        starts = [chance.randrange(40) for _ in range(count // 5)]
+        spans = [(start, start + chance.randrange(10)) for start in starts]
+        moments = {moment for start, end in spans for moment in range(start, end)}
+        assert union_length(spans) == len(moments)
+
+
+def test_device_watch_counts_kernels_and_copies_and_leaves_the_host_out():
+    def event(name, start, end, device=DeviceType.CUDA, annotation=False):
+        span = SimpleNamespace(start=start, end=end)
+        return SimpleNamespace(
+            name=name,
+            device_type=device,
+            is_user_annotation=annotation,
+            time_range=span,
+        )
+
+    trace = SimpleNamespace(
+        start=lambda: None,
+        stop=lambda: None,
+        events=lambda: [
+            event("gemm", 0, 30),
+            event("Memcpy HtoD (Pinned -> Device)", 20, 40),
+            event("Memset (Device)", 90, 91),
+            event("softmax", 95, 100),
+            event("step", 0, 100, annotation=True),
+            event("aten::mm", 0, 100, DeviceType.CPU),
+        ],
+    )
+    watch = DeviceWatch()
+    watch._trace = trace
+    watch.start()
+    assert watch.stop() == DeviceWork(busy_seconds=46e-6, kernels=2, copies=2)

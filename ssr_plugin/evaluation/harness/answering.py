@@ -102,9 +102,10 @@ def answer_items(
         if keys[item.id] not in kept and item.id not in problems.reasons
     ]
     with tqdm(total=len(to_do), desc=title, unit="item", delay=1) as bar:
-        for first in range(0, len(to_do), _BATCH):
-            batch = to_do[first : first + _BATCH]
-            records = _answer(lm, batch, conditions, alignments, problems, answer)
+        batches = [to_do[i : i + _BATCH] for i in range(0, len(to_do), _BATCH)]
+        heard = embed_recordings(lm, batches, conditions, alignments, problems)
+        for batch, inputs in zip(batches, heard, strict=True):
+            records = _answer(lm, batch, conditions, inputs, problems, answer)
             kept.add([{"key": keys[record["id"]], **record} for record in records])
             bar.update(len(batch))
     problems.check(len(items))
@@ -124,9 +125,8 @@ def _key(item, conditions, identity):
     return digest(_FORMAT, identity, names, dataclasses.asdict(item), files)
 
 
-def _answer(lm, items, conditions, alignments, problems, answer):
+def _answer(lm, items, conditions, inputs, problems, answer):
     """The records of some items, without those that turn out to be problems."""
-    inputs = embed_recordings(lm, items, conditions, alignments, problems)
     items = [item for item in items if item.id not in problems.reasons]
     records = {
         item.id: {

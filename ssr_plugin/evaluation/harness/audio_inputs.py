@@ -1,10 +1,11 @@
 """What is heard in the recordings of items.
 
-Each is encoded once for all conditions, and once more where some have LM fusion.
+Each is encoded once for all conditions. While items are answered, the audio of those
+after them is read.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +13,7 @@ import torch
 from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.alignment.record import Alignment
 from ssr_plugin.data.audio import read_audio
+from ssr_plugin.data.read_ahead import ReadAhead, file_seconds
 from ssr_plugin.evaluation.harness.items import Item, SpokenText
 from ssr_plugin.inference.speech import Speech
 from ssr_plugin.inference.speech_lm import SpeechLM
@@ -107,52 +109,90 @@ def align_recordings(
 
 
 def embed_recordings(
-    lm: SpeechLM,
-    items: Sequence[Item],
+    lm: SpeechLM | None,
+    batches: Sequence[Sequence[Item]],
     conditions: Sequence["Condition"],
     alignments: Mapping[SpokenText, Alignment],
     problems: Problems,
-) -> SpeechInputs:
-    """What a model hears in the recordings of some items.
+) -> Iterator[SpeechInputs]:
+    """What a model hears in the recordings of items, batch by batch.
 
     Arguments
     ---------
-    lm : ssr_plugin.inference.speech_lm.SpeechLM
-    items : list of Item
+    lm : ssr_plugin.inference.speech_lm.SpeechLM or None
+        None where no condition listens.
+    batches : list of list of Item
     conditions : list of ssr_plugin.evaluation.harness.condition.Condition
         For which it is heard.
     alignments : dict
         Of :func:`align_recordings`; used where a condition is forced.
     problems : ssr_plugin.problems.Problems
-        Where items are noted of which a recording cannot be heard.
+        Where items are noted of which a recording cannot be heard, once their batch is
+        asked for.
 
-    Returns
-    -------
+    Yields
+    ------
     SpeechInputs
-        As the conditions need them.
+        Of each batch, as the conditions need them.
     """
-    cuts = dict.fromkeys((c.segmentation, c.lm_fusion) for c in conditions if c.listens)
-    sounds = list(dict.fromkeys(_sound(x) for item in items for x in item.recordings()))
-    by_cut: dict[Cut, dict[str, list[Speech]]] = {cut: {} for cut in cuts}
-    for lm_fusion in dict.fromkeys(fusion for _, fusion in cuts):
-        segmentations = [x for x, fusion in cuts if fusion == lm_fusion]
+    cuts: list[Cut] = list(
+        dict.fromkeys((c.segmentation, c.lm_fusion) for c in conditions if c.listens)
+    )
+    sounds = [
+        list(dict.fromkeys(_sound(x) for item in items for x in item.recordings()))
+        for items in batches
+    ]
+    if not cuts or not any(sounds):
+        for items in batches:
+            yield _inputs(items, cuts, {}, problems)
+        return
+    assert lm is not None, "only a model listens"
+    reader: ReadAhead[_Part] = ReadAhead(
+        lm.encoder.sample_rate,
+        _read_part,
+        seconds=_part_seconds,
+        num_workers=lm.embedder.num_workers,
+    )
+    audio = reader(
+        {index: (str(x.wav), x.seconds) for index, x in enumerate(batch)}
+        for batch in sounds
+    )
+    fusions = [fusion for _, fusion in cuts]
+    for items, batch, (waveforms, errors) in zip(batches, sounds, audio, strict=True):
+        speech: dict[SpokenText, list[Speech] | ValueError] = {
+            batch[index]: error for index, error in errors.items()
+        }
+        good = [batch[index] for index in waveforms]
         wanted = [
-            [alignments[sound] if x == "forced" else None for x in segmentations]
-            for sound in sounds
+            [alignments[sound] if way == "forced" else None for way, _ in cuts]
+            for sound in good
         ]
-        embedded = _embed(lm, sounds, wanted, lm_fusion) if sounds else []
-        speech = dict(zip(sounds, embedded, strict=True))
-        for item in items:
-            speeches = [speech[_sound(content)] for content in item.recordings()]
-            errors = [x for x in speeches if isinstance(x, ValueError)]
-            if errors:
-                if item.id not in problems.reasons:
-                    problems.add(item.id, errors[0])
-                continue
-            heard = [x for x in speeches if not isinstance(x, ValueError)]
-            for index, segmentation in enumerate(segmentations):
-                by_item = by_cut[segmentation, lm_fusion]
-                by_item[item.id] = [x[index] for x in heard]
+        embedded = _embed(lm, [*waveforms.values()], wanted, fusions)
+        speech |= zip(good, embedded, strict=True)
+        # Else it would be held while the next is read.
+        waveforms.clear()
+        yield _inputs(items, cuts, speech, problems)
+
+
+def _inputs(
+    items: Sequence[Item],
+    cuts: Sequence[Cut],
+    speech: Mapping[SpokenText, list[Speech] | ValueError],
+    problems: Problems,
+) -> SpeechInputs:
+    """What is heard of some items, without those of which something is not."""
+    by_cut: dict[Cut, dict[str, list[Speech]]] = {cut: {} for cut in cuts}
+    for item in items if cuts else []:
+        heard = []
+        for content in item.recordings():
+            found = speech[_sound(content)]
+            if isinstance(found, ValueError):
+                problems.add(item.id, found)
+                break
+            heard.append(found)
+        else:
+            for index, cut in enumerate(cuts):
+                by_cut[cut][item.id] = [found[index] for found in heard]
     return SpeechInputs(by_cut)
 
 
@@ -163,22 +203,39 @@ def _sound(content: SpokenText) -> SpokenText:
 
 def _embed(
     lm: SpeechLM,
-    sounds: Sequence[SpokenText],
+    waveforms: Sequence[torch.Tensor],
     alignments: Sequence[Sequence[Alignment | None]],
-    lm_fusion: bool,
+    lm_fusion: Sequence[bool],
 ) -> Sequence[list[Speech] | ValueError]:
     """Of each recording all of its cuts, or the error that there was."""
+    if not waveforms:
+        return []
+    rate = lm.encoder.sample_rate
     try:
-        waveforms = [read_recording(lm, sound) for sound in sounds]
-        return lm.embed_cuts(waveforms, alignments, lm_fusion=lm_fusion)
+        recordings = [(samples, rate) for samples in waveforms]
+        return lm.embed_cuts(recordings, alignments, lm_fusion=lm_fusion)
     except ValueError as error:
-        if len(sounds) == 1:
+        if len(waveforms) == 1:
             return [error]
     # One bad recording never breaks the others.
     return [
-        _embed(lm, [sound], [cuts], lm_fusion)[0]
-        for sound, cuts in zip(sounds, alignments, strict=True)
+        _embed(lm, [samples], [cuts], lm_fusion)[0]
+        for samples, cuts in zip(waveforms, alignments, strict=True)
     ]
+
+
+#: A file, and how much of it is heard, s; None for all.
+_Part = tuple[str, float | None]
+
+
+def _read_part(part: _Part, sample_rate: int) -> torch.Tensor:
+    path, seconds = part
+    samples: torch.Tensor = read_audio(path, sample_rate)
+    return samples if seconds is None else samples[: round(seconds * sample_rate)]
+
+
+def _part_seconds(part: _Part) -> float:
+    return file_seconds(part[0])
 
 
 def read_recording(lm: SpeechLM, content: SpokenText) -> tuple[torch.Tensor, int]:
@@ -197,7 +254,4 @@ def read_recording(lm: SpeechLM, content: SpokenText) -> tuple[torch.Tensor, int
         That of the encoder, Hz.
     """
     rate = lm.encoder.sample_rate
-    samples = read_audio(content.wav, rate)
-    if content.seconds is not None:
-        samples = samples[: round(content.seconds * rate)]
-    return samples, rate
+    return _read_part((str(content.wav), content.seconds), rate), rate
