@@ -1,6 +1,7 @@
 """The pretrained network of a speech encoder: its encoder part, up to one layer."""
 
 import contextlib
+import functools
 import inspect
 import os
 from collections.abc import Iterator, Mapping
@@ -12,10 +13,13 @@ from torch import Tensor, nn
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as hf_logging
 
+from ssr_plugin.nnet.device_memory import encoder_memory
 from ssr_plugin.sources import address
 
 # Of no use outside pretraining, so published checkpoints may lack it.
 _PRETRAINING_ONLY = "masked_spec_embed"
+# Frames a second inside the layers, Hz.
+_USUAL_RATE = 50.0
 
 
 def load_backbone(
@@ -189,30 +193,61 @@ class HiddenLayer(nn.Module):
             config.max_source_positions = length
             self.network.embed_positions = whole
 
-    def output_lengths(self, steps: Tensor) -> Tensor:
+    @functools.lru_cache(maxsize=1 << 16)  # noqa: B019 one network lives all along
+    def output_length(self, steps: int) -> int:
         """Frames that the network makes of so many steps of its input.
 
         Arguments
         ---------
-        steps : torch.LongTensor
-            [B] samples or spectrum frames.
+        steps : int
+            Samples or spectrum frames.
 
         Returns
         -------
-        torch.LongTensor
-            [B]
+        int
         """
         for name in (
             "_get_feat_extract_output_lengths",
             "_get_subsampling_output_length",
         ):
             if hasattr(self.network, name):
-                # One by one: some of them take no batch.
-                lengths = [getattr(self.network, name)(n) for n in steps.cpu()]
+                # One alone: some of them take no batch.
+                length = getattr(self.network, name)(torch.tensor(steps))
                 # Some tell the length after their convolutions first.
-                lengths = [n[-1] if isinstance(n, tuple) else n for n in lengths]
-                return torch.tensor([max(int(n), 0) for n in lengths])
-        return steps.cpu()
+                length = length[-1] if isinstance(length, tuple) else length
+                return max(int(length), 0)
+        return steps
+
+    def memory(self, steps_per_second: float, window: float) -> float:
+        """What a pass without gradient keeps alive at once, by a second of audio.
+
+        Arguments
+        ---------
+        steps_per_second : float
+            Of its input.
+        window : float
+            Audio that attends to itself, s.
+
+        Returns
+        -------
+        float
+            Bytes; see :func:`ssr_plugin.nnet.device_memory.encoder_memory`.
+        """
+        config, modules = self.network.config, list(self.network.modules())
+        frame_rate = self.output_length(round(steps_per_second * window)) / window
+        # An adapter behind the layers lowers it.
+        frame_rate = max(frame_rate, _USUAL_RATE)
+        first = next((m for m in modules if isinstance(m, nn.Conv1d)), None)
+        channels, stride = (first.out_channels, first.stride[0]) if first else (0, 1)
+        widths = [m.out_features for m in modules if isinstance(m, nn.Linear)]
+        return encoder_memory(
+            frame_rate,
+            config.hidden_size,
+            max(widths, default=config.hidden_size),
+            config.num_attention_heads,
+            round(window * frame_rate),
+            channels * steps_per_second / stride,
+        )
 
 
 def _find_layers(network: PreTrainedModel) -> nn.ModuleList:

@@ -2,11 +2,12 @@
 
 import contextlib
 import functools
+import itertools
 import logging
 import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,10 +18,12 @@ from ssr_plugin.encoders.backbone import HiddenLayer, load_backbone
 from ssr_plugin.encoders.frontends import Extracted, FrontEnd
 from ssr_plugin.encoders.padding import PaddingGuard
 from ssr_plugin.files import digest
+from ssr_plugin.nnet.device_memory import free_memory, seconds_per_pass
 from ssr_plugin.nnet.dtypes import parse_dtype
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.lengths import absolute_lengths
 from ssr_plugin.nnet.precision import resolve_precision
+from ssr_plugin.nnet.stopwatch import Stopwatch
 from ssr_plugin.nnet.windows import Window, split_windows
 
 logger = logging.getLogger(__name__)
@@ -32,8 +35,9 @@ LONGEST_WINDOW = 40.0
 CONTEXT = 2.0
 # Least silence behind an utterance in a short window, s.
 _SILENCE = 2.0
-# Most audio of one forward pass, padding included, s, by type of device. A CPU is up to
-# four times faster with one utterance at a time, unpadded and unmasked.
+# Most audio of one forward pass, padding included, s, by type of device; a CUDA
+# device's follows its free memory. A CPU is up to four times faster with one utterance
+# at a time, unpadded and unmasked.
 _PASS = {"cpu": 0.0}
 _PASS_ELSEWHERE = 120.0
 # Largest difference that padding may make, in standard deviations of the frames: more
@@ -49,7 +53,10 @@ class SpeechEncoder(nn.Module):
     What it gives is what the Hugging Face model gives for that utterance alone and
     unpadded. Audio longer than a window (the encoder's own, or 40 s) is encoded in
     windows with 2 s of context on both sides. Threads may share it: batches go through
-    one after another.
+    one after another. As much goes through a GPU at once as it has memory for. It is
+    asked for nothing, if the lengths are on the host and the front end is one of those
+    that run on a GPU (wav2vec 2.0, HuBERT, WavLM, Whisper and their like); transformers
+    itself asks once a pass whether wav2vec 2.0 and HuBERT have padding to mask.
 
     Arguments
     ---------
@@ -127,6 +134,9 @@ class SpeechEncoder(nn.Module):
             self.requires_grad_(False)
         self.eval()
         self._pads_exactly: bool | None = None  # found out when it is first needed
+        # What was too much for the device's memory is not tried again, s.
+        self._most_per_pass = math.inf
+        self._stopwatch: Stopwatch | None = None
         # The guard and the cut-off layer keep something of the batch that goes through.
         self._lock = threading.Lock()
         self._try_reading()
@@ -184,14 +194,15 @@ class SpeechEncoder(nn.Module):
         if self.frontend.window:
             return num_samples // self.stride
         if self._takes_waveform:
-            return int(self.backbone.output_lengths(torch.tensor([num_samples]))[0])
+            return self.backbone.output_length(num_samples)
         return self._spectrum_frames(num_samples)
 
     @functools.lru_cache(maxsize=1 << 16)  # noqa: B019 one encoder lives all along
     def _spectrum_frames(self, num_samples: int) -> int:
         # Not silence, whose spectrum some extractors divide by its deviation, 0.
         _, steps = self.frontend.extract(torch.linspace(-1, 1, num_samples))
-        frames = int(self.backbone.output_lengths(torch.tensor([steps]))[0])
+        assert steps is not None
+        frames = self.backbone.output_length(steps)
         # Silence is added to very short audio.
         return min(frames, num_samples // self.stride)
 
@@ -199,8 +210,8 @@ class SpeechEncoder(nn.Module):
         """Samples from one frame to the next."""
         if self.frontend.window:
             inputs, _ = self.frontend.extract(torch.zeros(1))
-            steps = torch.tensor([self.frontend.steps(inputs)])
-            return self.frontend.window // int(self.backbone.output_lengths(steps)[0])
+            steps = self.frontend.steps(inputs)
+            return self.frontend.window // self.backbone.output_length(steps)
         self.stride = 1
         few, many = 4 * self.sample_rate, 36 * self.sample_rate
         return round((many - few) / (self.num_frames(many) - self.num_frames(few)))
@@ -238,6 +249,7 @@ class SpeechEncoder(nn.Module):
             looked at.
         wav_lengths : torch.Tensor
             [B] int, samples; or, as SpeechBrain has it, floats: shares of S, 0 to 1.
+            Lengths on a GPU are fetched from there, which waits for it.
 
         Returns
         -------
@@ -252,30 +264,32 @@ class SpeechEncoder(nn.Module):
             If lengths are floats above 1.
         """
         wav_lengths = absolute_lengths(wav_lengths, wavs.shape[1])
-        frames = [self.num_frames(int(n)) for n in wav_lengths]
+        samples: list[int] = wav_lengths.tolist()
+        frames = [self.num_frames(n) for n in samples]
         runs = [
             (i, window)
             for i, length in enumerate(frames)
             for window in split_windows(length, self._window_frames, self._context)
         ]
-        utterances = [
-            wav[: int(n)].detach().float().cpu()
-            for wav, n in zip(wavs, wav_lengths, strict=True)
-        ]
-        if self._takes_waveform:
-            # Normalised over the utterance, not over each of its windows.
-            utterances = [
-                self.frontend.extract(wav)[0] if length else wav
-                for wav, length in zip(utterances, frames, strict=True)
-            ]
-        features = wavs.new_zeros(
-            len(frames), max(frames, default=0), self.width, dtype=torch.float32
+        features = torch.zeros(
+            len(frames), max(frames, default=0), self.width, device=self._device
         )
-        inputs = [self._cut(utterances[i], window, frames[i]) for i, window in runs]
+        with torch.no_grad():
+            on_device = wavs.detach().to(self._device, torch.float32, non_blocking=True)
+            with self._part("front_end"):
+                whole = self.frontend.prepare(on_device, samples)
+        inputs = [self._cut(whole[i, : samples[i]], w, frames[i]) for i, w in runs]
         grad = torch.is_grad_enabled() and not self.freeze
         with self._lock, torch.set_grad_enabled(grad):
-            for group in self._group([len(x) for x in inputs]):
-                encoded = self._encode([inputs[j] for j in group])
+            sizes = [self._padded(len(x)) for x in inputs]
+            waiting = self._group(sizes, range(len(inputs)))
+            while waiting:
+                group = waiting.pop(0)
+                encoded = self._try_pass([inputs[j] for j in group])
+                if encoded is None:
+                    rest = itertools.chain(group, *waiting)
+                    waiting = self._group(sizes, rest)
+                    continue
                 for j, x in zip(group, encoded, strict=True):
                     i, window = runs[j]
                     kept = slice(
@@ -283,7 +297,95 @@ class SpeechEncoder(nn.Module):
                         window.keep_stop - window.start,
                     )
                     features[i, window.keep_start : window.keep_stop] = x[kept]
-        return features, torch.tensor(frames, device=wav_lengths.device)
+        return features.to(wavs.device), torch.tensor(frames).to(
+            wav_lengths.device, non_blocking=True
+        )
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[Stopwatch]:
+        """Times front end and network, apart, of what is encoded in the block.
+
+        Yields
+        ------
+        ssr_plugin.nnet.stopwatch.Stopwatch
+            With the parts "front_end" and "encoder".
+
+        Example
+        -------
+        >>> encoder = SpeechEncoder(getfixture("tiny_encoder_folder"))
+        >>> with encoder.timed() as stopwatch:
+        ...     _ = encoder(torch.randn(1, 16000), [16000])
+        >>> sorted(stopwatch.seconds())
+        ['encoder', 'front_end']
+        """
+        self._stopwatch = Stopwatch(self._device)
+        try:
+            yield self._stopwatch
+        finally:
+            self._stopwatch = None
+
+    def _part(self, name: str) -> contextlib.AbstractContextManager[None]:
+        stopwatch = self._stopwatch
+        return contextlib.nullcontext() if stopwatch is None else stopwatch(name)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.backbone.parameters()).device
+
+    def pass_seconds(self) -> float:
+        """Audio that goes through the network at once, padding included, s.
+
+        Returns
+        -------
+        float
+            0: one utterance after the other. On a CUDA device it follows the free
+            memory, but is less than what was too much once.
+
+        Example
+        -------
+        >>> SpeechEncoder(getfixture("tiny_encoder_folder")).pass_seconds()
+        0.0
+        """
+        device = self._device
+        # Tensors without numbers may say that they are on a device that is not there.
+        if device.type != "cuda" or not torch.cuda.is_available():
+            return min(_PASS.get(device.type, _PASS_ELSEWHERE), self._most_per_pass)
+        fitting = seconds_per_pass(free_memory(device), self._memory_per_second)
+        return min(fitting, self._most_per_pass)
+
+    @functools.cached_property
+    def _memory_per_second(self) -> float:
+        """What the network keeps alive at once, by a second of audio, bytes."""
+        inputs, _ = self.frontend.extract(torch.linspace(-1, 1, self.sample_rate))
+        steps = self.frontend.steps(inputs)
+        length = self._window_frames / self.frame_rate
+        if self.frontend.window:
+            steps = round(steps / (self.frontend.window / self.sample_rate))
+        return self.backbone.memory(steps, length)
+
+    def _try_pass(self, wavs: Sequence[torch.Tensor]) -> list[torch.Tensor] | None:
+        """As :meth:`_encode`; None if that is too much for the device's memory.
+
+        Passes are half as long from then on.
+        """
+        try:
+            return self._encode(wavs)
+        except torch.cuda.OutOfMemoryError:
+            # What the graph of a trained encoder keeps, shorter passes keep as well.
+            if len(wavs) == 1 or torch.is_grad_enabled():
+                raise
+        # Not inside the handler: the error holds what the pass had made.
+        torch.cuda.empty_cache()
+        padded = max(self._padded(len(wav)) for wav in wavs) * len(wavs)
+        first = math.isinf(self._most_per_pass)
+        self._most_per_pass = padded / self.sample_rate / 2
+        logger.log(
+            logging.WARNING if first else logging.DEBUG,
+            "the device's memory is too small for %.0f s of audio in one pass of the "
+            "encoder: from now on a pass is shorter",
+            padded / self.sample_rate,
+        )
+        return None
 
     def _cut(self, wav: torch.Tensor, window: Window, frames: int) -> torch.Tensor:
         """The samples that a window's frames are made of."""
@@ -299,63 +401,72 @@ class SpeechEncoder(nn.Module):
         seconds = math.ceil(length / self.sample_rate + _SILENCE)
         return min(seconds * self.sample_rate, self.frontend.window)
 
-    def _group(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Indices of runs to encode together: of like length, within one pass."""
-        device = next(self.backbone.parameters()).device.type
-        most = _PASS.get(device, _PASS_ELSEWHERE) * self.sample_rate
-        order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-        return split_groups(
-            order, lambda i: self._padded(lengths[i]), most, padded=True
+    def _group(self, sizes: Sequence[int], runs: Iterable[int]) -> list[list[int]]:
+        """Indices of runs to encode together: of like size, within one pass."""
+        most = self.pass_seconds() * self.sample_rate
+        order = sorted(runs, key=lambda i: -sizes[i])
+        # An encoder of fixed length is shortened for a whole pass.
+        alike = (
+            [list(same) for _, same in itertools.groupby(order, sizes.__getitem__)]
+            if self._shortens
+            else [order]
         )
+        return [
+            group
+            for members in alike
+            for group in split_groups(members, sizes.__getitem__, most, padded=True)
+        ]
 
     def _encode(self, wavs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Encodes runs of samples that fit one pass; returns frames [T, D] of each."""
-        extracted = [self._extract(wav) for wav in wavs]
+        with self._part("front_end"):
+            extracted = self._extract(wavs)
         lengths = [self.frontend.steps(inputs) for inputs, _ in extracted]
-        if len(set(lengths)) > 1 and (self._shortens or not self._padding_is_exact()):
+        if len(set(lengths)) > 1 and not self._padding_is_exact():
             alike = [[i for i, n in enumerate(lengths) if n == m] for m in set(lengths)]
         else:
             alike = [list(range(len(extracted)))]
         encoded: dict[int, torch.Tensor] = {}
         for group in alike:
-            frames = self._run([extracted[i] for i in group])
+            with self._part("encoder"):
+                frames = self._run([extracted[i] for i in group])
             for i, x in zip(group, frames, strict=True):
                 encoded[i] = x
         return [encoded[i] for i in range(len(wavs))]
 
-    def _extract(self, wav: torch.Tensor) -> Extracted:
-        """What the network reads of a run of samples, and how many of its steps."""
-        if self._takes_waveform:
-            # It was converted as a whole, before it was cut into runs.
-            return wav, len(wav)
-        window = self._padded(len(wav)) if self._shortens else None
-        return self.frontend.extract(wav, window)
+    @torch.no_grad()
+    def _extract(self, wavs: Sequence[torch.Tensor]) -> list[Extracted]:
+        """What the network reads of runs of samples, and how many steps of each."""
+        window = self._padded(max(map(len, wavs))) if self._shortens else None
+        return self.frontend.convert(wavs, window)
 
     def _run(self, extracted: Sequence[Extracted]) -> list[torch.Tensor]:
         """One forward pass of the network over what the front end gave."""
-        device = next(self.backbone.parameters()).device
-        batch = self.frontend.collate([inputs for inputs, _ in extracted]).to(device)
-        steps = torch.tensor([steps for _, steps in extracted], device=device)
+        device = self._device
+        batch = self.frontend.collate([inputs for inputs, _ in extracted])
+        batch = batch.to(device, non_blocking=True)
+        length = self.frontend.steps(batch[0])
+        # They stay on the host: a device that is asked for them keeps it waiting.
+        steps = [length if steps is None else steps for _, steps in extracted]
         arguments = {self.frontend.input_name: batch}
-        padded = self._takes_waveform and bool((steps < batch.shape[-1]).any())
+        padded = self._takes_waveform and min(steps) < length
         needs_mask = padded or not (self._takes_waveform or self.frontend.window)
         if needs_mask and self.backbone.takes_mask:
-            length = self.frontend.steps(batch[0])
             positions = torch.arange(length, device=device)
-            arguments["attention_mask"] = (positions < steps[:, None]).long()
+            ends = torch.tensor(steps).to(device, non_blocking=True)
+            arguments["attention_mask"] = (positions < ends[:, None]).long()
         half = self.dtype != torch.float32
         with contextlib.ExitStack() as stack:
             if padded and self._guard is not None:
-                stack.enter_context(self._guard.lengths(steps))
+                stack.enter_context(self._guard.lengths(torch.tensor(steps)))
             if self._shortens:
-                length = self.frontend.steps(batch[0])
-                count = int(self.backbone.output_lengths(torch.tensor([length]))[0])
+                count = self.backbone.output_length(length)
                 stack.enter_context(self.backbone.first_positions(count))
             stack.enter_context(torch.autocast(device.type, self.dtype, enabled=half))
             frames = self.backbone(arguments).float()
         if self.frontend.window:
             return list(frames)
-        lengths = self.backbone.output_lengths(steps).tolist()
+        lengths = [self.backbone.output_length(n) for n in steps]
         if max(lengths) > frames.shape[1]:
             raise ValueError(
                 f"layer {self.backbone.layer} of '{self.source}' gives "
@@ -370,7 +481,7 @@ class SpeechEncoder(nn.Module):
         if self.frontend.window:
             return  # as long as any other run: left to the first
         try:
-            self._run([self._extract(torch.linspace(-1, 1, self.sample_rate // 2))])
+            self._run(self._extract([torch.linspace(-1, 1, self.sample_rate // 2)]))
         except (RuntimeError, TypeError, IndexError) as error:
             raise ValueError(
                 f"'{self.source}' ({type(self.backbone.network).__name__}) does not "
@@ -389,10 +500,9 @@ class SpeechEncoder(nn.Module):
         self.eval()
         self.dtype = torch.float32
         noise = torch.Generator().manual_seed(0)
-        extracted = [
-            self._extract(torch.randn(round(s * self.sample_rate), generator=noise))
-            for s in _TRIED
-        ]
+        extracted = self._extract(
+            [torch.randn(round(s * self.sample_rate), generator=noise) for s in _TRIED]
+        )
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             alone = torch.cat([self._run([one])[0] for one in extracted])
             padded = torch.cat(self._run(extracted))

@@ -7,20 +7,24 @@ name, so nothing stale is ever read. A thousand hours take about 180 GB for each
 dimensions, at 50 Hz in float16.
 """
 
+import collections
 import concurrent.futures
+import contextlib
 import json
 import logging
 import pathlib
+import time
 import uuid
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from ssr_plugin.alignment.cache import parse_shard
-from ssr_plugin.data.audio import AudioError, read_row, row_speed
+from ssr_plugin.data.audio import row_speed
+from ssr_plugin.data.read_ahead import ReadAhead
 from ssr_plugin.files import atomic_path, digest, file_identity
 from ssr_plugin.hub import safetensors_header
 from ssr_plugin.nnet.groups import split_groups
@@ -30,6 +34,12 @@ logger = logging.getLogger(__name__)
 
 # Audio in one file, s: what a killed process loses at most.
 _FILE_SECONDS = 1200.0
+# Audio of one batch, s, by type of device. That of a GPU does not follow its memory: a
+# build that was killed goes on with the same batches on any.
+_BATCH_SECONDS = {"cpu": 120.0}
+_BATCH_SECONDS_ELSEWHERE = 960.0
+# Batches that are encoded or written while the next one is prepared.
+_UNDER_WAY = 2
 
 
 class FeatureCache:
@@ -42,6 +52,13 @@ class FeatureCache:
     encoder : ssr_plugin.encoders.encoder.SpeechEncoder
     dtype : torch.dtype
         Of the numbers on disk.
+
+    Attributes
+    ----------
+    rates : dict
+        Of the last build that encoded something: seconds of audio a second of "reading"
+        (all processes together, if nobody held them up), "front_end", "encoder" and
+        "writing", each alone, and of the "build" as a whole.
 
     Example
     -------
@@ -72,25 +89,29 @@ class FeatureCache:
         self._locations = {}
         self._indexed = set()
         self._open_files = {}
+        self.rates = {}
 
     def build(
         self,
         rows,
-        batch_seconds=120.0,
+        batch_seconds=None,
         shard="1/1",
         max_skipped_share=0.01,
     ):
         """Encodes what the cache lacks; afterwards the rows' ids can be asked for.
 
-        Killed, it goes on from its last whole file.
+        Processes read the audio ahead, and files are written while the next batches
+        are encoded. Killed, it goes on from its last whole file.
 
         Arguments
         ---------
         rows : dict
             Utterance id -> {"wav": path, "duration": seconds, and "speed" where the
             audio is to be played at another than its own}.
-        batch_seconds : float
-            Audio of one batch, padding included, s. More is faster on a GPU.
+        batch_seconds : float or None
+            Audio of one batch, padding included, s; None for 120 on a CPU and 960
+            elsewhere. How much of it goes through the encoder at once depends on the
+            memory (:class:`ssr_plugin.encoders.encoder.SpeechEncoder`).
         shard : str
             "k/n": only the k-th of n shards (k from 1), so that n processes or machines
             share the work. A last call without it makes all shards known.
@@ -120,6 +141,9 @@ class FeatureCache:
         }
         self._keys |= keys
         self._index()
+        if batch_seconds is None:
+            device = next(self.encoder.parameters()).device.type
+            batch_seconds = _BATCH_SECONDS.get(device, _BATCH_SECONDS_ELSEWHERE)
 
         def seconds(name):
             return float(rows[name]["duration"])
@@ -147,62 +171,87 @@ class FeatureCache:
         return problems
 
     def _encode(self, rows, batches, problems):
-        """Encodes and writes; a thread reads the next batch meanwhile."""
+        """Encodes and writes, each beside the other; processes read ahead meanwhile."""
         total = sum(
             float(rows[name]["duration"]) for batch in batches for name in batch
         )
-        done, held, held_seconds = 0.0, {}, 0.0
+        reader = ReadAhead(self.encoder.sample_rate)
+        files = _FileWriter(self._write)
+        begin = time.perf_counter()
+        waited = 0.0
         with (
-            concurrent.futures.ThreadPoolExecutor(1) as reader,
+            concurrent.futures.ThreadPoolExecutor(1) as writer,
+            contextlib.closing(
+                reader({name: rows[name] for name in batch} for batch in batches)
+            ) as reading,
+            self.encoder.timed() as stopwatch,
             tqdm(
                 total=round(total), unit=" s", desc="encoding audio", unit_scale=True
             ) as bar,
         ):
-            upcoming = reader.submit(self._read, rows, batches[0])
-            for number in range(len(batches)):
-                wavs, reasons = upcoming.result()
-                if number + 1 < len(batches):
-                    upcoming = reader.submit(self._read, rows, batches[number + 1])
-                for name, reason in reasons.items():
-                    problems.add(name, reason)
-                held |= self._encode_batch(wavs)
-                seconds = sum(float(rows[name]["duration"]) for name in batches[number])
-                done += seconds
-                held_seconds += seconds
-                if held_seconds >= _FILE_SECONDS or number + 1 == len(batches):
-                    self._write(held)
-                    held, held_seconds = {}, 0.0
-                elapsed = max(bar.format_dict["elapsed"], 1e-9)
-                bar.set_postfix_str(f"{done / elapsed:.0f} x real time", refresh=False)
-                bar.update(seconds)
+            running = collections.deque()
 
-    def _read(self, rows, names):
-        wavs, reasons = {}, {}
-        for name in names:
-            try:
-                wavs[name] = read_row(rows[name], self.encoder.sample_rate)
-            except AudioError as error:
-                reasons[name] = str(error)
-        return wavs, reasons
+            def finish():
+                seconds, written = running.popleft()
+                written.result()
+                bar.update(seconds)
+                speed = bar.n / max(bar.format_dict["elapsed"], 1e-9)
+                bar.set_postfix_str(f"{speed:.0f} x real time", refresh=False)
+
+            for batch in batches:
+                asked = time.perf_counter()
+                audio = next(reading)
+                waited += time.perf_counter() - asked
+                for name, error in audio.errors.items():
+                    problems.add(name, str(error))
+                encoded = self._encode_batch(audio.waveforms)
+                seconds = sum(float(rows[name]["duration"]) for name in batch)
+                running.append((seconds, writer.submit(files.add, encoded, seconds)))
+                while len(running) > _UNDER_WAY:
+                    finish()
+            while running:
+                finish()
+            writer.submit(files.finish).result()
+            seconds = {"writing": files.busy_seconds, **stopwatch.seconds()}
+        seconds["build"] = time.perf_counter() - begin
+        self.rates = {"reading": reader.rate} | {
+            name: reader.audio_seconds / max(seconds.get(name, 0.0), 1e-9)
+            for name in ("front_end", "encoder", "writing", "build")
+        }
+        logger.info(
+            "Encoded %.0f s of audio. Seconds of audio a second: %s. The encoder "
+            "waited for audio %.0f %% of the time.",
+            reader.audio_seconds,
+            ", ".join(f"{name} {rate:.0f}" for name, rate in self.rates.items()),
+            100 * waited / seconds["build"],
+        )
 
     @torch.no_grad()
     def _encode_batch(self, wavs):
+        """Encodes waveforms by id. A CUDA device may still be at it afterwards."""
         if not wavs:
-            return {}
+            return _Encoded([], torch.empty(0), [])
         device = next(self.encoder.parameters()).device
+        on_cuda = device.type == "cuda"
+        samples = [len(wav) for wav in wavs.values()]
+        # Only from memory that is pinned does a GPU copy while the host goes on.
+        batch = torch.zeros(len(wavs), max(samples), pin_memory=on_cuda)
+        for row, wav in zip(batch, wavs.values(), strict=True):
+            row[: len(wav)] = wav
         features, lengths = self.encoder(
-            pad_sequence(list(wavs.values()), batch_first=True).to(device),
-            torch.tensor([len(wav) for wav in wavs.values()]),
+            batch.to(device, non_blocking=True), torch.tensor(samples)
         )
-        stored = features.to("cpu", self.dtype)
-        return {
-            self._keys[name]: frames[:length].clone()
-            for name, frames, length in zip(wavs, stored, lengths.tolist(), strict=True)
-        }
+        stored = features.to(self.dtype)
+        keys = [self._keys[name] for name in wavs]
+        if not on_cuda:
+            return _Encoded(keys, stored.cpu(), lengths.tolist())
+        frames = torch.empty(stored.shape, dtype=self.dtype, pin_memory=True)
+        frames.copy_(stored, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record(torch.cuda.current_stream(device))
+        return _Encoded(keys, frames, lengths.tolist(), arrived)
 
     def _write(self, tensors):
-        if not tensors:
-            return
         name = f"features-{uuid.uuid4().hex}.safetensors"
         with atomic_path(self.folder / name) as path:
             save_file(tensors, path)
@@ -233,18 +282,21 @@ class FeatureCache:
         """Number of frames of an utterance, without reading them."""
         return self._location(name)[1]
 
-    def get(self, name):
+    def get(self, name, dtype=torch.float32):
         """An utterance's frames.
 
         Arguments
         ---------
         name : str
             Its id, as in the rows that the cache was built for.
+        dtype : torch.dtype or None
+            Of the numbers; None for the one they are stored in, which is half as much
+            to send to a GPU.
 
         Returns
         -------
         torch.Tensor
-            [T, D] float32
+            [T, D]
 
         Raises
         ------
@@ -255,17 +307,60 @@ class FeatureCache:
         try:
             if file not in self._open_files:
                 self._open_files[file] = safe_open(self.folder / file, "pt")
-            return self._open_files[file].get_tensor(self._keys[name]).float()
+            frames = self._open_files[file].get_tensor(self._keys[name])
         except (SafetensorError, OSError) as error:
             raise ValueError(
                 f"{self.folder / file} is damaged ({error}): delete it and run again, "
                 f"and its utterances are encoded anew"
             ) from error
+        return frames if dtype is None else frames.to(dtype)
 
     def __getstate__(self):
         # Workers of a data loader read frames: they open files of their own, and need
         # no encoder.
         return {**self.__dict__, "_open_files": {}, "encoder": None}
+
+
+class _Encoded(NamedTuple):
+    """Frames of a batch, on the host or on their way there."""
+
+    keys: list[str]
+    frames: torch.Tensor  # [B, T, D]
+    lengths: list[int]
+    arrived: torch.cuda.Event | None = None
+
+
+class _FileWriter:
+    """Gathers frames of batches and writes them, a file's worth at a time."""
+
+    def __init__(self, write):
+        self._write = write
+        self._held = {}
+        self._held_seconds = 0.0
+        self.busy_seconds = 0.0
+
+    def add(self, encoded, seconds):
+        """Takes a batch; writes a file if there is enough for one."""
+        if encoded.arrived is not None:
+            encoded.arrived.synchronize()
+        begin = time.perf_counter()
+        for key, frames, length in zip(
+            encoded.keys, encoded.frames, encoded.lengths, strict=True
+        ):
+            # A copy, so that the batch need not be held.
+            self._held[key] = frames[:length].clone()
+        self._held_seconds += seconds
+        self.busy_seconds += time.perf_counter() - begin
+        if self._held_seconds >= _FILE_SECONDS:
+            self.finish()
+
+    def finish(self):
+        """Writes what is held."""
+        begin = time.perf_counter()
+        if self._held:
+            self._write(self._held)
+        self._held, self._held_seconds = {}, 0.0
+        self.busy_seconds += time.perf_counter() - begin
 
 
 def _key(row):

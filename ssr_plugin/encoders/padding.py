@@ -18,7 +18,8 @@ class PaddingGuard:
 
     Group norms take their statistics from the utterance alone, and convolutions that
     pad their input read zeros beyond its end, as they do beyond the end of a batch of
-    one. The end is followed through strided convolutions in the order they run.
+    one. The end is followed through strided convolutions in the order they run, on the
+    host, which asks the device nothing.
 
     Arguments
     ---------
@@ -55,7 +56,7 @@ class PaddingGuard:
         Arguments
         ---------
         lengths : torch.LongTensor
-            Length of each utterance in the encoder's input, [B] samples.
+            Length of each utterance in the encoder's input, [B] samples, on the CPU.
         """
         self._lengths = lengths
         try:
@@ -68,7 +69,8 @@ class PaddingGuard:
         if self._lengths is None or bool((self._lengths >= x.shape[-1]).all()):
             return None
         steps = torch.arange(x.shape[-1], device=x.device)
-        return (steps < self._lengths[:, None])[:, None]
+        lengths = self._lengths.to(x.device, non_blocking=True)
+        return (steps < lengths[:, None])[:, None]
 
     def _before_conv(
         self, conv: nn.Conv1d, args: tuple[Any, ...]

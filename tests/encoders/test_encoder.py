@@ -1,6 +1,7 @@
 """Any Hugging Face speech encoder gives an utterance its own frames, in any batch."""
 
 import concurrent.futures
+import contextlib
 import copy
 import pathlib
 import time
@@ -402,6 +403,87 @@ def test_a_damaged_weight_file_is_named(tmp_path):
         SpeechEncoder(tmp_path)
 
 
+# --- The device --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "family, lengths",
+    [
+        ("whisper", [10 * 16000, 12000, 8000]),
+        ("wavlm, group norm", [16000, 12000, 8000]),
+        ("wavlm, layer norm", [16000, 12000, 8000]),
+        ("sew", [16000, 12000, 8000]),
+        # Where there is padding, transformers asks whether there is.
+        ("hubert, group norm", [16000, 16000]),
+        ("wav2vec2, layer norm", [16000, 16000]),
+    ],
+)
+def test_encoding_a_batch_asks_the_device_nothing(
+    folders, family, lengths, monkeypatch
+):
+    encoder = SpeechEncoder(folders(family)[0])
+    encoder._padding_is_exact()  # tried once
+    # Tensors on "meta" have shapes, but no numbers: whoever asks for one fails.
+    encoder.to("meta")
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    assert encoder.pass_seconds() == 120  # in one pass, as on a device of its own
+    features, frames = encoder(
+        torch.empty(len(lengths), max(lengths), device="meta"), lengths
+    )
+    counts = [encoder.num_frames(n) for n in lengths]
+    assert frames.tolist() == counts and frames.device.type == "cpu"
+    assert features.shape == (len(lengths), max(counts), 32)
+    assert features.device.type == "meta"
+
+
+def test_a_pass_that_the_memory_is_too_small_for_is_halved(
+    folders, monkeypatch, caplog
+):
+    monkeypatch.setitem(encoder_module._PASS, "cpu", 120.0)
+    encoder = SpeechEncoder(folders("whisper")[0])
+    wavs, lengths = noise(*range(4000, 16000, 1000))
+    expected, _ = encoder(wavs, lengths)
+    passes, run = [], encoder._run
+
+    def run_out_of_memory(extracted):
+        passes.append(len(extracted))
+        if len(extracted) > 4:
+            raise torch.cuda.OutOfMemoryError(
+                "CUDA out of memory. Tried to allocate ..."
+            )
+        return run(extracted)
+
+    monkeypatch.setattr(encoder, "_run", run_out_of_memory)
+    features, _ = encoder(wavs, lengths)
+    torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-4)
+    assert passes == [12, 6, 3, 3, 3, 3]
+    encoder(wavs, lengths)
+    assert passes[6:] == [3, 3, 3, 3]  # it has learnt
+    (warning,) = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert "too small for 36 s of audio in one pass" in warning.getMessage()
+
+
+def test_an_utterance_that_the_memory_is_too_small_for_is_an_error(
+    folders, monkeypatch
+):
+    encoder = SpeechEncoder(folders("whisper")[0])
+
+    def run_out_of_memory(extracted):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
+
+    monkeypatch.setattr(encoder, "_run", run_out_of_memory)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        encoder(*noise(8000, 9000))
+
+
+def test_a_network_that_reads_samples_takes_more_memory_than_one_that_reads_spectra():
+    # The first layers of the former run at thousands of steps a second.
+    sample = SpeechEncoder(PROJECT / "recipes" / "sample" / "encoder")
+    config = sample.backbone.network.config
+    first = config.conv_dim[0] * 16000 / config.conv_stride[0]
+    assert sample._memory_per_second > 4 * 8 * first
+
+
 # --- Lengths and threads -----------------------------------------------------------
 
 
@@ -445,3 +527,27 @@ def test_an_encoder_can_be_copied(tiny_encoder_folder):
     wav = torch.randn(1, 4000)
     expected = encoder(wav, [4000])[0]
     assert torch.equal(copy.deepcopy(encoder)(wav, [4000])[0], expected)
+
+
+# --- Where there is a GPU ----------------------------------------------------------
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("family", ["whisper", "wavlm, layer norm", "w2v-bert"])
+def test_a_gpu_gives_the_frames_of_a_cpu(folders, family, monkeypatch):
+    # cuDNN's convolutions round to ten bits by default.
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    encoder = SpeechEncoder(folders(family)[0])
+    wavs, lengths = noise(16000, 9000, 23456, 401)
+    expected, frames = encoder(wavs, lengths)
+    on_gpu, counts = encoder.to("cuda")(wavs.cuda(), lengths)
+    assert on_gpu.is_cuda and torch.equal(counts, frames)
+    torch.testing.assert_close(on_gpu.cpu(), expected, atol=1e-4, rtol=1e-3)
+    assert encoder.pass_seconds() >= 30
+    if family != "w2v-bert":  # whose extractor runs on the CPU
+        batch = wavs.cuda()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            encoder(batch, lengths)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")

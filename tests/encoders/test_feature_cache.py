@@ -3,11 +3,13 @@
 import contextlib
 import os
 import pickle
+import threading
 
 import pytest
 import torch
 
 from ssr_plugin.data.audio import read_row
+from ssr_plugin.encoders import encoder as encoder_module
 from ssr_plugin.encoders import feature_cache
 from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.encoders.feature_cache import FeatureCache
@@ -51,6 +53,8 @@ def test_the_cache_gives_what_the_encoder_gives(tmp_path, encoder, rows):
         assert name in cache
         assert cache.num_frames(name) == lengths[0]
         assert cache.get(name).dtype == torch.float32
+        assert cache.get(name, dtype=None).dtype == torch.float16
+        assert torch.equal(cache.get(name, dtype=None).float(), cache.get(name))
         torch.testing.assert_close(cache.get(name), frames[0], atol=2e-3, rtol=1e-3)
 
 
@@ -113,6 +117,68 @@ def test_a_bad_file_does_not_change_the_batches_of_a_restart(
     broken = batches("broken", die_at=1) + batches("broken")
     # The restart tries the bad file once more, now alone.
     assert len(whole) == 3 and [batch for batch in broken if batch] == whole
+
+
+def test_a_restart_gives_the_bits_of_an_unbroken_build(
+    tmp_path, encoder, rows, monkeypatch
+):
+    monkeypatch.setattr(feature_cache, "_FILE_SECONDS", 0.1)
+    # On a padded pass the frames' last bits depend on the others of the batch.
+    monkeypatch.setitem(encoder_module._PASS, "cpu", 120.0)
+    whole = FeatureCache(tmp_path / "whole", encoder)
+    whole.build(rows, batch_seconds=1.7)
+    encode, calls = FeatureCache._encode_batch, []
+
+    def die_at_the_second(self, wavs):
+        calls.append(wavs)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return encode(self, wavs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(FeatureCache, "_encode_batch", die_at_the_second)
+        FeatureCache(tmp_path / "broken", encoder).build(rows, batch_seconds=1.7)
+    broken = FeatureCache(tmp_path / "broken", encoder)
+    seen = count_encoded(monkeypatch)
+    broken.build(rows, batch_seconds=1.7)
+    assert 0 < sum(seen) < len(rows)
+    for name in rows:
+        assert torch.equal(broken.get(name), whole.get(name))
+
+
+def test_a_build_writes_beside_encoding_and_says_how_fast_each_part_was(
+    tmp_path, encoder, rows, monkeypatch, caplog
+):
+    monkeypatch.setattr(feature_cache, "_FILE_SECONDS", 0.1)
+    write, threads = FeatureCache._write, set()
+
+    def watched(self, tensors):
+        threads.add(threading.current_thread())
+        write(self, tensors)
+
+    monkeypatch.setattr(FeatureCache, "_write", watched)
+    cache = FeatureCache(tmp_path / "cache", encoder)
+    assert cache.rates == {}
+    caplog.set_level("INFO", logger="ssr_plugin")
+    cache.build(rows, batch_seconds=1.0)
+    assert threads and threading.main_thread() not in threads
+    parts = ["reading", "front_end", "encoder", "writing", "build"]
+    assert list(cache.rates) == parts
+    # No part is slower alone than all together.
+    assert all(rate >= cache.rates["build"] > 0 for rate in cache.rates.values())
+    (line,) = [m for m in caplog.messages if m.startswith("Encoded ")]
+    assert line.startswith("Encoded 3 s of audio.")
+    assert all(part in line for part in parts)
+
+
+def test_what_cannot_be_written_stops_the_build(tmp_path, encoder, rows, monkeypatch):
+    def full(self, tensors):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(feature_cache, "_FILE_SECONDS", 0.1)
+    monkeypatch.setattr(FeatureCache, "_write", full)
+    with pytest.raises(OSError, match="No space left"):
+        FeatureCache(tmp_path / "cache", encoder).build(rows, batch_seconds=0.5)
 
 
 def test_shards_share_the_work_and_a_last_call_knows_them_all(
@@ -212,3 +278,21 @@ def test_a_file_damaged_under_way_is_named_with_the_mend(tmp_path, encoder, rows
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="is damaged.*delete it and run again"):
         cache.get("utt-0")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_cache_built_on_a_gpu_holds_the_frames_of_a_cpu(
+    tmp_path, tiny_encoder_folder, rows
+):
+    expected = FeatureCache(tmp_path / "cpu", SpeechEncoder(tiny_encoder_folder))
+    expected.build(rows)
+    cache = FeatureCache(
+        tmp_path / "gpu", SpeechEncoder(tiny_encoder_folder).to("cuda")
+    )
+    cache.build(rows, batch_seconds=1.0)
+    assert all(rate > 0 for rate in cache.rates.values())
+    for name in rows:
+        # cuDNN's convolutions round to ten bits by default.
+        torch.testing.assert_close(
+            cache.get(name), expected.get(name), atol=2e-2, rtol=2e-2
+        )
