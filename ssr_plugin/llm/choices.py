@@ -1,21 +1,20 @@
 """Log-likelihoods of several texts after one context, which the LLM reads once."""
 
 import copy
+import itertools
+import math
 
 import torch
 from transformers import DynamicCache
 
-from ssr_plugin.llm.scoring import cache_argument, logits_at, pad_rows
-
-# Positions, padding included, whose keys and values are in memory at once: an 8B model
-# of grouped heads keeps 130 kB for each.
-_POSITIONS = 8192
-# Tokens whose logits are: over 128k tokens they take 260 MB.
-_TOKENS = 512
+from ssr_plugin.llm.memory import positions_at_once
+from ssr_plugin.llm.next_token import chosen_log_probs
+from ssr_plugin.llm.packing import send
+from ssr_plugin.llm.scoring import cache_argument, pad_rows, states_at
 
 
 @torch.no_grad()
-def score_choices(model, embed, contexts, choices, vectors=None, batch_size=64):
+def score_choices(model, embed, contexts, choices, vectors=None, batch_size=None):
     """Log-likelihoods of some texts after each context.
 
     A context goes through the model once, however many texts follow it, and many
@@ -37,9 +36,10 @@ def score_choices(model, embed, contexts, choices, vectors=None, batch_size=64):
         [K, H] for each text of K tokens: what the model reads in place of the
         embeddings of its tokens. Each token is then scored given those before it as
         vectors.
-    batch_size : int
+    batch_size : int or None
         Texts that are scored together, unless one context has more. Those of one token
-        each count as one, since one position tells of them all.
+        each count as one, since one position tells of them all. None: as many as the
+        memory of the device takes.
 
     Returns
     -------
@@ -57,6 +57,8 @@ def score_choices(model, embed, contexts, choices, vectors=None, batch_size=64):
     >>> abs(two - alone) < 1e-4
     True
     """
+    most = positions_at_once(model)
+    batch_size = batch_size or most
     # More texts than a batch takes are as those of several contexts.
     pieces = [
         (i, slice(first, first + batch_size))
@@ -74,7 +76,7 @@ def score_choices(model, embed, contexts, choices, vectors=None, batch_size=64):
 
     def score(indices, head=0, past=None, share=False):
         """Scores of the texts of some contexts, whose head was read before."""
-        for group in _groups(indices, widths, lengths, texts, batch_size):
+        for group in _groups(indices, widths, lengths, batch_size, most):
             group_scores = _score(
                 model,
                 embed,
@@ -114,14 +116,12 @@ def _runs(contexts, widths):
 
     What is left of each is read once for each text, so the head must be more than that.
     """
-    runs = []
+    runs, common = [], _common_lengths(contexts)
     for i, context in enumerate(contexts):
         if runs:
             run, head = runs[-1]
-            first = contexts[run[0]]
-            most = min(head, len(context) - 1)
-            same = (context[:most] == first[:most]).all(1).long().cumprod(0)
-            head = int(same.sum())
+            # What all of a run have in common, the last of it has.
+            head = min(head, common[i - 1], len(context) - 1)
             if all(widths[j] * (len(contexts[j]) - head) <= head for j in (run[0], i)):
                 runs[-1] = ([*run, i], head)
                 continue
@@ -129,22 +129,28 @@ def _runs(contexts, widths):
     return runs
 
 
-def _groups(indices, widths, lengths, texts, batch_size):
+def _common_lengths(contexts):
+    """How many positions each context has in common with the next, at its beginning."""
+    counts = []
+    for one, two in itertools.pairwise(contexts):
+        most = min(len(one), len(two))
+        same = (one[:most] == two[:most]).all(1)
+        counts.append(same.long().cumprod(0).sum())
+    return torch.stack(counts).tolist() if counts else []
+
+
+def _groups(indices, widths, lengths, batch_size, most):
     """Runs of contexts that go through together, in bounded memory."""
-    group, count, tokens = [], 0, 0
+    group, count = [], 0
     for i in indices:
         more = widths[i]
-        asked = 1 if _is_single(texts[i]) else sum(map(len, texts[i]))
-        if group and (
-            count + more > batch_size
-            or tokens + asked > _TOKENS
-            # The last is the longest.
-            or (count + more) * lengths[i] > _POSITIONS
-        ):
+        # The last is the longest.
+        full = count + more > batch_size or (count + more) * lengths[i] > most
+        if group and full:
             yield group
-            group, count, tokens = [], 0, 0
+            group, count = [], 0
         group.append(i)
-        count, tokens = count + more, tokens + asked
+        count += more
     if group:
         yield group
 
@@ -153,7 +159,8 @@ def _read(contexts, model):
     """Keys and values of contexts, and where they are no padding, on the left."""
     past = DynamicCache()
     embeds, mask = pad_rows(contexts, "left")
-    logits_at(model, embeds, mask, torch.zeros_like(mask), past, mask[:, :0])
+    nothing = torch.zeros(0, dtype=torch.long, device=mask.device)
+    states_at(model, embeds, mask, nothing, past, mask[:, :0])
     return past, mask
 
 
@@ -196,12 +203,16 @@ def _score(model, embed, contexts, choices, vectors, before, share):
         past.batch_select_indices(kept)
         past_mask = past_mask[kept]
     embeds, mask = pad_rows(rows, "right")
-    wanted = torch.zeros_like(mask)
-    for row, owner in enumerate(owners):
-        wanted[row, len(contexts[owner]) - 1 : len(rows[row])] = True
-    logits = logits_at(model, embeds, mask, wanted, past, past_mask)
-    flat = torch.tensor([i for row in positions for i in row], device=device)
-    tokens = torch.tensor([token for row in ids for token in row], device=device)
-    log_probs = logits.log_softmax(-1)[flat, tokens].double()
-    sums = iter(x.sum().item() for x in log_probs.split([len(row) for row in ids]))
+    width = mask.shape[1]
+    places = [
+        row * width + position
+        for row, owner in enumerate(owners)
+        for position in range(len(contexts[owner]) - 1, len(rows[row]))
+    ]
+    places = send(torch.tensor(places), device)
+    states = states_at(model, embeds, mask, places, past, past_mask)
+    flat = [i for row in positions for i in row]
+    tokens = [token for row in ids for token in row]
+    scores = iter(chosen_log_probs(model, states, flat, tokens).double().tolist())
+    sums = (math.fsum(itertools.islice(scores, len(row))) for row in ids)
     return [[next(sums) for _ in row] for row in choices]

@@ -1,22 +1,12 @@
 """Losses through the frozen LLM whose gradient reaches the vectors."""
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 from torch import nn
-from torch.nn.utils.rnn import pad_sequence
-from torch.utils.checkpoint import checkpoint
 
-from ssr_plugin.llm.generation import (
-    end_id,
-    replaced_attribute,
-    transcription_prompts,
-)
-from ssr_plugin.llm.scoring import logits_at, pad_rows
-from ssr_plugin.nnet.groups import split_groups
-
-# Logits in memory at once: 256 MB in float32, a few times over in the backward pass.
-# One sequence is never split.
-_LOGITS = 2**26
+from ssr_plugin.llm.generation import end_id, replaced_attribute
+from ssr_plugin.llm.next_token import next_token_loss
+from ssr_plugin.llm.packing import can_pack, make_pack, read_states
+from ssr_plugin.llm.tokens import tokenize_inside
 
 
 def first_layers_kl(llm, z, h, mask, num_layers):
@@ -24,8 +14,7 @@ def first_layers_kl(llm, z, h, mask, num_layers):
 
     Both go through the first layers alone, then the LLM's last norm and output layer:
     ``mean_i KL(p(h_<=i) || p(z_<=i))`` between the distributions of the next token.
-    The LLM's start token comes first. Memory is bounded: a few utterances go through
-    at a time, once more in the backward pass.
+    The LLM's start token comes first. Few logits are in memory at once.
 
     Arguments
     ---------
@@ -47,10 +36,11 @@ def first_layers_kl(llm, z, h, mask, num_layers):
     Raises
     ------
     ValueError
-        If the LLM has no such number of layers.
+        If the LLM has no such number of layers, or the shapes differ.
 
     Example
     -------
+    >>> import torch
     >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
     >>> h = llm.embed(torch.tensor([[4, 5, 6]]))
@@ -68,25 +58,31 @@ def first_layers_kl(llm, z, h, mask, num_layers):
             f"the LLM '{llm.source}' has {len(layers)} layers: num_layers can be 1 to "
             f"{len(layers)}, not {num_layers}"
         )
-    start = llm.embed(torch.full((len(z), 1), llm.start_id, device=z.device))
-    z, h = (torch.cat([start, x.to(start.dtype)], 1) for x in (z, h))  # [B, 1 + N, H]
-    wanted = F.pad(mask, (1, 0), value=False)
-    seen = F.pad(mask, (1, 0), value=True)
+    if z.shape != h.shape:
+        raise ValueError(
+            f"vectors of shape {list(z.shape)} are no match for embeddings of shape "
+            f"{list(h.shape)}"
+        )
+    counts, width = mask.sum(1).tolist(), z.shape[1]
+    inputs = [
+        np.append(llm.start_id, _vectors(i * width, n)) for i, n in enumerate(counts)
+    ]
+    # All predictions are compared but that after the start token alone.
+    asked = [np.where(x < 0, 0, -1) for x in inputs]
+    pack = make_pack(inputs, asked, can_pack(model)).to(z.device)
+    arguments = (pack.layout, pack.wanted, pack.packed)
+    with replaced_attribute(holder, name, layers[:num_layers]):
+        states, base_states = (
+            read_states(model, pack.embed(llm, x.flatten(0, 1)), *arguments)
+            for x in (z, h.detach())
+        )
+    base = (model, base_states.detach())
+    return next_token_loss(model, states, None, 0.0, base, 1.0)
 
-    def divergence(z, h, seen, wanted):
-        # The layers are put aside in here, since the backward pass calls it again.
-        with replaced_attribute(holder, name, layers[:num_layers]):
-            predicted = logits_at(model, z, seen, wanted).log_softmax(-1)
-            with torch.no_grad():
-                truth = logits_at(model, h, seen, wanted).log_softmax(-1)
-        return F.kl_div(predicted, truth, reduction="sum", log_target=True)
 
-    total = 0.0
-    counts, most = mask.sum(1).tolist(), _LOGITS // llm.vocab_size
-    for rows in split_groups(range(len(counts)), counts.__getitem__, most):
-        group = (x[rows] for x in (z, h, seen, wanted))
-        total = total + checkpoint(divergence, *group, use_reentrant=False)
-    return total / mask.sum().clamp_min(1)
+def _vectors(first, count):
+    """Some vectors as :func:`ssr_plugin.llm.packing.make_pack` takes them."""
+    return -1 - np.arange(first, first + count)
 
 
 def transcription_loss(llm, vectors, counts, tokens, prompt="\n"):
@@ -101,7 +97,8 @@ def transcription_loss(llm, vectors, counts, tokens, prompt="\n"):
     vectors : torch.Tensor
         [B, M, H], padded on the right.
     counts : torch.LongTensor
-        [B], how many vectors an utterance has; 0 is allowed.
+        [B], how many vectors an utterance has; 0 is allowed. On the host, as the
+        tokens: else the device is asked for it.
     tokens : torch.LongTensor
         The transcript's tokens, [B, N], -1 at padding.
     prompt : str
@@ -119,6 +116,7 @@ def transcription_loss(llm, vectors, counts, tokens, prompt="\n"):
 
     Example
     -------
+    >>> import torch
     >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
     >>> vectors = torch.zeros(2, 5, 16, requires_grad=True)
@@ -128,20 +126,21 @@ def transcription_loss(llm, vectors, counts, tokens, prompt="\n"):
     >>> vectors.grad.abs().sum(-1).bool().sum(1)
     tensor([5, 2])
     """
-    end = tokens.new_tensor([end_id(llm)])
-    rows, targets = [], []
-    for question, row in zip(
-        transcription_prompts(llm, vectors, counts, prompt), tokens, strict=True
-    ):
-        answer = row[row >= 0]
-        rows.append(torch.cat([question, llm.embed(answer)]))
+    end, start = end_id(llm), llm.start_id
+    between = tokenize_inside(llm.tokenizer, prompt)
+    inputs, targets = [], []
+    for i, (count, row) in enumerate(zip(counts.tolist(), tokens.cpu(), strict=True)):
+        answer = row[row >= 0].numpy()
+        read = _vectors(i * vectors.shape[1], count)
+        inputs.append(np.concatenate([[start], read, between, answer]))
         # The question's last position asks for the first token.
-        unasked = answer.new_full((len(question) - 1,), -1)
-        targets.append(torch.cat([unasked, answer, end]))
-    targets = pad_sequence(targets, batch_first=True, padding_value=-1)
-    wanted = targets >= 0
-    logits = logits_at(llm.load_model(), *pad_rows(rows, "right"), wanted)
-    return F.cross_entropy(logits, targets[wanted])
+        unasked = np.full(count + len(between), -1)
+        targets.append(np.concatenate([unasked, answer, [end]]))
+    model = llm.load_model()
+    pack = make_pack(inputs, targets, can_pack(model)).to(vectors.device)
+    embeds = pack.embed(llm, vectors.flatten(0, 1))
+    states = read_states(model, embeds, pack.layout, pack.wanted, pack.packed)
+    return next_token_loss(model, states, pack.targets)
 
 
 def _find_layers(model):

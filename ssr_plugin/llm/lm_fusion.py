@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Callable
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
-from ssr_plugin.llm.scoring import logits_at
+from ssr_plugin.llm.next_token import read_logits
+from ssr_plugin.llm.packing import can_pack, plan_layout, read_states, send
+from ssr_plugin.llm.scoring import place_tokens
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.nnet.groups import split_groups
 
@@ -95,16 +96,19 @@ def _fuse_group(
     settings: LMFusion,
 ) -> list[torch.Tensor]:
     """The vectors [N, H] of each utterance of a group, given what was heard."""
-    start = llm.embed(torch.tensor([llm.start_id], device=table.device))
     counts = [len(x) for x in log_probs]
     scores = log_probs
+    if settings.steps and any(counts):
+        device, model = table.device, llm.load_model()
+        start = llm.embed(send(torch.tensor([llm.start_id]), device))
+        packed = can_pack(model)
+        layout = plan_layout([n for n in counts if n], packed).to(device)
     for _ in range(settings.steps if any(counts) else 0):
         vectors = [x.softmax(-1).to(table.dtype) @ table for x in scores]
         inputs = [torch.cat([start, x[:-1]])[: len(x)] for x in vectors]
-        mask = pad_sequence([x.new_ones(len(x)).bool() for x in inputs], True)
-        expected = logits_at(
-            llm.load_model(), pad_sequence(inputs, batch_first=True), mask, mask
-        ).log_softmax(-1)
+        embeds = place_tokens(torch.cat(inputs), layout)
+        states = read_states(model, embeds, layout, layout.slots, packed)
+        expected = read_logits(model, states).log_softmax(-1)
         scores = [
             x + settings.weight * prior
             for x, prior in zip(log_probs, expected.split(counts), strict=True)

@@ -9,6 +9,10 @@ from tqdm import tqdm
 from transformers import GenerationConfig
 
 from ssr_plugin.files import atomic_path
+from ssr_plugin.llm.generation import cache_settings
+
+# From so many steps on, a model that can be compiled is.
+_MANY_STEPS = 2000
 
 
 def sample_documents(llm, num_tokens, longest, seed, batch_size=256, folder=None):
@@ -52,6 +56,7 @@ def sample_documents(llm, num_tokens, longest, seed, batch_size=256, folder=None
     """
     model = llm.load_model()
     end = llm.tokenizer.eos_token_id
+    many = _MANY_STEPS * batch_size
     config = GenerationConfig(
         max_new_tokens=longest,
         do_sample=True,
@@ -66,6 +71,7 @@ def sample_documents(llm, num_tokens, longest, seed, batch_size=256, folder=None
         no_repeat_ngram_size=0,
         eos_token_id=end,
         pad_token_id=llm.start_id if end is None else end,
+        **(cache_settings(model, 1 + longest) if num_tokens > many else {}),
     )
     device = llm.embedding.weight.device
     start = torch.full((batch_size, 1), llm.start_id, device=device)

@@ -1,16 +1,22 @@
 """Log-likelihoods of tokens under a causal LM, whatever the padding."""
 
 import inspect
-import threading
 
+import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from ssr_plugin.llm.memory import positions_at_once
+from ssr_plugin.llm.next_token import next_token_log_probs, read_logits
+from ssr_plugin.llm.packing import (
+    can_pack,
+    capture_states,
+    plan_layout,
+    read_states,
+    send,
+    takes_positions,
+)
 from ssr_plugin.nnet.groups import split_groups
-
-# Positions whose logits are in memory at once: over 128k tokens they take 260 MB.
-# One sequence is never split.
-_POSITIONS = 512
 
 
 @torch.no_grad()
@@ -45,24 +51,53 @@ def token_log_probs(model, embeds, mask, targets):
     >>> (scores[0, :2] < 0).all(), scores[0, 2]
     (tensor(True), tensor(0.))
     """
-    wanted = mask & (targets >= 0)
     scores = torch.zeros(targets.shape, device=embeds.device)
-    counts = wanted.sum(1).tolist()
-    asked = [row for row, count in enumerate(counts) if count]
-    for rows in split_groups(asked, counts.__getitem__, _POSITIONS):
-        scores[rows] = _score(model, embeds[rows], mask[rows], targets[rows])
+    # What is asked of the device, once.
+    seen, wanted = torch.stack([mask, mask & (targets >= 0)]).cpu().numpy()
+    packed = can_pack(model)
+    asked = np.flatnonzero(wanted.any(1)).tolist()
+    lengths = seen.sum(1)
+    most = positions_at_once(model)
+    for rows in split_groups(asked, lengths.__getitem__, most, padded=not packed):
+        layout = plan_layout(lengths[rows], packed)
+        # Places in the batch of the group's tokens, one after another.
+        places = np.array(rows).repeat(lengths[rows]) * seen.shape[1]
+        places += np.flatnonzero(seen[rows]) % seen.shape[1]
+        chosen = wanted.reshape(-1)[places]
+        places, there, slots = (
+            send(torch.from_numpy(x), embeds.device)
+            for x in (places, places[chosen], layout.slots.numpy()[chosen])
+        )
+        layout = layout.to(embeds.device)
+        rows_embeds = place_tokens(embeds.flatten(0, 1)[places], layout)
+        states = read_states(model, rows_embeds, layout, slots, packed)
+        found = next_token_log_probs(model, states, targets.flatten()[there])
+        scores.view(-1).index_copy_(0, there, found)
     return scores
 
 
-def _score(model, embeds, mask, targets):
-    """What :func:`token_log_probs` gives, for few enough positions."""
-    wanted = mask & (targets >= 0)
-    logits = logits_at(model, embeds, mask, wanted)
-    scores = torch.zeros(targets.shape, device=embeds.device)
-    scores[wanted] = -torch.nn.functional.cross_entropy(
-        logits, targets[wanted], reduction="none"
-    )
-    return scores
+def place_tokens(embeds, layout):
+    """Puts the embeddings of sequences into their slots.
+
+    Arguments
+    ---------
+    embeds : torch.Tensor
+        [P, H], of the sequences one after another.
+    layout : ssr_plugin.llm.packing.Layout
+
+    Returns
+    -------
+    torch.Tensor
+        [R, L, H]; zeros in empty slots.
+
+    Example
+    -------
+    >>> place_tokens(torch.ones(5, 4), plan_layout([2, 3])).sum()
+    tensor(20.)
+    """
+    rows = embeds.new_zeros(layout.positions.numel(), embeds.shape[1])
+    rows = rows.index_copy(0, layout.slots, embeds)
+    return rows.view(*layout.positions.shape, -1)
 
 
 def logits_at(model, embeds, mask, wanted, past=None, past_mask=None):
@@ -96,25 +131,32 @@ def logits_at(model, embeds, mask, wanted, past=None, past_mask=None):
     >>> logits_at(llm.load_model(), embeds, torch.ones(1, 3).bool(), wanted).shape
     torch.Size([2, 32])
     """
+    places = wanted.flatten().nonzero().squeeze(1)
+    return read_logits(model, states_at(model, embeds, mask, places, past, past_mask))
+
+
+def states_at(model, embeds, mask, places, past=None, past_mask=None):
+    """What a causal LM's output layer reads at chosen places of padded rows.
+
+    Arguments
+    ---------
+    model, embeds, mask, past, past_mask
+        Of :func:`logits_at`.
+    places : torch.LongTensor
+        [P], places among the B * L.
+
+    Returns
+    -------
+    torch.Tensor
+        [P, K]
+    """
     seen = mask if past is None else torch.cat([past_mask, mask], 1)
     arguments = {"attention_mask": seen.long(), "use_cache": past is not None}
     if past is not None:
         arguments[cache_argument(model)] = past
-    if "position_ids" in inspect.signature(model.forward).parameters:
+    if takes_positions(model):
         arguments["position_ids"] = position_ids(seen)[:, -mask.shape[1] :]
-
-    thread = threading.get_ident()
-
-    # What the model does to its logits (scaling, capping) stays the model's. Another
-    # thread may have the same model write meanwhile, and needs all of its own.
-    def choose(layer, args):
-        return (args[0][wanted][None],) if threading.get_ident() == thread else None
-
-    hook = model.get_output_embeddings().register_forward_pre_hook(choose)
-    try:
-        return model(inputs_embeds=embeds, **arguments).logits[0].float()
-    finally:
-        hook.remove()
+    return capture_states(model, places, inputs_embeds=embeds, **arguments)
 
 
 def cache_argument(model):

@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ssr_plugin import hub
 from ssr_plugin.files import atomic_path
-from ssr_plugin.llm.scoring import logits_at
+from ssr_plugin.llm.packing import read_states
 from ssr_plugin.llm.text_llm import is_base_model
 
 KINDS = ("none", "lora", "full")
@@ -145,22 +145,25 @@ class TunedLLM(nn.Module):
         """As the original's."""
         return self.llm.table()
 
-    def forward(self, embeds, mask, wanted):
-        """The tuned model's logits, as :func:`ssr_plugin.llm.scoring.logits_at`.
+    def forward(self, embeds, layout, wanted, packed):
+        """The tuned model's states, as :func:`ssr_plugin.llm.packing.read_states`.
 
         Arguments
         ---------
         embeds : torch.Tensor
-            [B, L, H]
-        mask, wanted : torch.BoolTensor
-            [B, L]: what is no padding, and the P positions that are asked.
+            [R, L, H]
+        layout : ssr_plugin.llm.packing.Layout
+        wanted : torch.LongTensor
+            [Q], slots.
+        packed : bool
+            Whether sequences share rows.
 
         Returns
         -------
         torch.Tensor
-            [P, V] float32
+            [Q, K]
         """
-        return logits_at(self.model, embeds, mask, wanted)
+        return read_states(self.model, embeds, layout, wanted, packed)
 
     def train(self, mode=True):
         """As usual for the tuned model; the original stays in eval mode."""

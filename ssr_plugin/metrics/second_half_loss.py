@@ -36,7 +36,7 @@ class SecondHalfLoss:
     True
     """
 
-    def __init__(self, llm, batch_size=24):
+    def __init__(self, llm, batch_size=96):
         self.llm = llm
         self.model = llm.load_model()
         self.batch_size = batch_size

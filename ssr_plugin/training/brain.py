@@ -216,7 +216,7 @@ class StageBrain(sb.Brain, abc.ABC):
             if self._graphs is not None and batch.cached:
                 loss, norm = self._graphs.run(batch)
             else:
-                loss, norm = self._take_step(batch.to(self.device), should_step)
+                loss, norm = self._take_step(batch, should_step)
         if should_step:
             self.optimizer_step += 1
         self._results.add(self.step, batch.ids, sum(batch.seconds), loss, norm)

@@ -4,12 +4,13 @@ import dataclasses
 import functools
 import math
 
+import numpy as np
 import speechbrain as sb
 import torch
-import torch.nn.functional as F
-from torch.nn.utils.rnn import pad_sequence
 
-from ssr_plugin.llm.scoring import logits_at, pad_rows
+from ssr_plugin.connectors.base import VocabularyConnector
+from ssr_plugin.llm.next_token import next_token_loss
+from ssr_plugin.llm.packing import can_pack, make_pack, read_states, send
 from ssr_plugin.metrics.perplexity import document_loss
 from ssr_plugin.metrics.second_half_loss import first_half
 from ssr_plugin.nnet.segments import pad_segments
@@ -20,45 +21,70 @@ from ssr_plugin.training.templates import sequence, transcription_template
 
 @dataclasses.dataclass
 class SpokenUtterance:
-    """An utterance as vectors.
+    """An utterance as vectors. All of it is on the host.
 
     Arguments
     ---------
-    vectors : torch.Tensor
-        [M, H]
-    first : torch.Tensor
+    vectors : numpy.ndarray
+        [M] int, which of a batch's vectors are its own.
+    first : numpy.ndarray
         [M] bool: which belong to the first half of the transcript.
-    tokens : torch.Tensor
+    tokens : numpy.ndarray
         [N] int, the transcript's.
     """
 
-    vectors: torch.Tensor
-    first: torch.Tensor
-    tokens: torch.Tensor
+    vectors: np.ndarray
+    first: np.ndarray
+    tokens: np.ndarray
 
 
 @dataclasses.dataclass
 class FinetunePredictions:
-    """What the LLM predicts of a batch.
+    """What the LLM makes of a batch.
 
     Arguments
     ---------
-    speech : list of (torch.Tensor, torch.Tensor)
-        Logits [P, V] and targets [P].
+    model : transformers.PreTrainedModel
+        The tuned one.
+    states : list of torch.Tensor
+        [Q, K] each, of speech, from which it predicts the next token.
+    targets : list of torch.Tensor
+        [Q] each, those tokens.
     weights : list of float
         Of each of those.
-    text : tuple of torch.Tensor or None
-        Of text alone: logits, base logits and targets of :func:`text_loss`.
+    text : TextPredictions or None
     """
 
-    speech: list
+    model: torch.nn.Module
+    states: list
+    targets: list
     weights: list
-    text: tuple | None = None
+    text: "TextPredictions | None" = None
 
     @functools.cached_property
     def speech_losses(self):
-        """Nats per token of each prediction of ``speech``, computed once."""
-        return [F.cross_entropy(logits, targets) for logits, targets in self.speech]
+        """Nats per token of each prediction of speech, computed once."""
+        return [
+            next_token_loss(self.model, states, targets)
+            for states, targets in zip(self.states, self.targets, strict=True)
+        ]
+
+
+@dataclasses.dataclass
+class TextPredictions:
+    """What the LLM makes of text alone.
+
+    Arguments
+    ---------
+    states, targets : torch.Tensor
+        [Q, K] and [Q], as of speech.
+    base : tuple of (transformers.PreTrainedModel, torch.Tensor) or None
+        The base model and its states; None if there is no KL.
+    """
+
+    states: torch.Tensor
+    targets: torch.Tensor
+    base: tuple | None
 
 
 class FinetuneBrain(StageBrain):
@@ -98,45 +124,71 @@ class FinetuneBrain(StageBrain):
         """
         lm_fusion = self.hparams.lm_fusion
         if stage == sb.Stage.VALID:
-            utterances = self.read(batch, ReadOptions(lm_fusion=lm_fusion))
-            predictions = [
-                self._predict([(template, x) for x in utterances])
-                for template in self.templates
+            options = ReadOptions(lm_fusion=lm_fusion)
+            vectors, utterances = self.read(batch, options)
+            requests = [
+                [(template, x) for x in utterances] for template in self.templates
             ]
-            return FinetunePredictions(
-                predictions, [template.share for template in self.templates]
-            )
-        batch = batch.to(self.device)
-        features, lengths = self.frames(batch)
-        reference = (batch.tokens, batch.starts)
-        features = self.augment(features, batch)
-        jittered = tuple(
-            batch.tensors[key] for key in ("jittered_boundaries", "jittered_starts")
-        )
+            weights = [template.share for template in self.templates]
+            return self._predict(requests, weights, vectors)
+        on_device = batch.to(self.device)
+        features, lengths = self.frames(on_device)
+        features = self.augment(features, on_device)
         templates = torch.multinomial(self.shares, len(features), replacement=True)
         templates = [self.templates[index] for index in templates.tolist()]
-        utterances = self._embed(features, jittered, reference, lm_fusion)
         # Predicted segments fit only templates with text: without it, the loss needs
         # one vector for each token.
         share = self.hparams.predicted_share if self.segmenter is not None else 0.0
         chosen = (torch.rand(len(templates)) < share).tolist()
         rows = [i for i, x in enumerate(templates) if x.has_text and chosen[i]]
-        if rows:
-            options = ReadOptions(predicted=True, use_lm=False, lm_fusion=lm_fusion)
-            predicted = self._embed_predicted(
-                features[rows], lengths[rows], [x[rows] for x in reference], options
+        vectors, utterances = self._embed_training(batch, features, lengths, rows)
+        requests = list(zip(templates, utterances, strict=True))
+        return self._predict([requests], [1.0], vectors, with_text=True)
+
+    def _embed_training(self, batch, features, lengths, predicted_rows):
+        """Vectors of jittered forced segments, and of predicted ones in some rows."""
+        names = ("jittered_boundaries", "jittered_starts")
+        jittered = tuple(batch.tensors[name] for name in names)
+        lm_fusion = self.hparams.lm_fusion
+        reference = (batch.tokens, batch.starts)
+        if not predicted_rows:
+            return self._embed(features, jittered, reference, lm_fusion)
+        rows = [i for i in range(len(features)) if i not in set(predicted_rows)]
+        options = ReadOptions(predicted=True, use_lm=False, lm_fusion=lm_fusion)
+        utterances, vectors, count = [None] * len(features), [], 0
+        for predicted, chosen in ((False, rows), (True, predicted_rows)):
+            if not chosen:
+                continue
+            index = torch.tensor(chosen)
+            there = send(index, self.device)
+            frames, known = (
+                features.index_select(0, there),
+                [x[index] for x in reference],
             )
-            for row, utterance in zip(rows, predicted, strict=True):
+            if predicted:
+                found, embedded = self._embed_predicted(
+                    frames, lengths.index_select(0, there), known, options
+                )
+            else:
+                segments = [x[index] for x in jittered]
+                found, embedded = self._embed(frames, segments, known, lm_fusion)
+            for row, utterance in zip(chosen, embedded, strict=True):
+                utterance.vectors += count
                 utterances[row] = utterance
-        logits, targets = self._predict(list(zip(templates, utterances, strict=True)))
-        return FinetunePredictions(
-            [(logits, targets)], [1.0], self._read_text(len(targets))
-        )
+            vectors.append(found)
+            count += len(found)
+        return torch.cat(vectors), utterances
 
     @torch.no_grad()
     def read(self, batch, options):
-        """See :meth:`StageBrain.read`: a list of :class:`SpokenUtterance`."""
-        batch = batch.to(self.device)
+        """See :meth:`StageBrain.read`: vectors [K, H], and whose each is.
+
+        Returns
+        -------
+        torch.Tensor
+            [K, H]
+        list of SpokenUtterance
+        """
         features, lengths = self.frames(batch)
         reference = (batch.tokens, batch.starts)
         if options.predicted:
@@ -153,9 +205,9 @@ class FinetuneBrain(StageBrain):
         features : torch.Tensor
             [B, T, D]
         segments : tuple of torch.Tensor
-            Boundaries and starts, [B, N] int each, padded with -1.
+            Boundaries and starts, [B, N] int each, padded with -1, on the host.
         reference : tuple of torch.Tensor
-            Tokens and starts of the forced segments, [B, M] int each.
+            Tokens and starts of the forced segments, [B, M] int each, on the host.
         lm_fusion : bool
             Whether the base model helps.
         predicted : bool
@@ -163,70 +215,114 @@ class FinetuneBrain(StageBrain):
 
         Returns
         -------
-        list of SpokenUtterance
+        vectors : torch.Tensor
+            [K, H]
+        utterances : list of SpokenUtterance
         """
         vectors, kept = self.lm.embedder.read(
-            features, *segments, predicted=predicted, lm_fusion=lm_fusion
+            features,
+            *(send(x, self.device) for x in segments),
+            predicted=predicted,
+            lm_fusion=lm_fusion,
         )
+        boundaries, starts, tokens, first_frames = (
+            x.numpy() for x in (*segments, *reference)
+        )
+        if predicted or not isinstance(self.lm.connector, VocabularyConnector):
+            # Only the device knows.
+            kept = kept.cpu().numpy()
+        else:
+            kept = boundaries >= 0
         utterances = []
         for row, keep in enumerate(kept):
-            boundaries, starts = (x[row] for x in segments)
-            tokens, first_frames = (x[row] for x in reference)
-            valid = tokens >= 0
-            first = first_half(starts, boundaries, first_frames[valid])
+            valid = tokens[row] >= 0
+            first = first_half(starts[row], boundaries[row], first_frames[row][valid])
             utterances.append(
-                SpokenUtterance(vectors[row][keep], first[keep], tokens[valid])
+                SpokenUtterance(
+                    row * kept.shape[1] + np.flatnonzero(keep),
+                    first[keep],
+                    tokens[row][valid],
+                )
             )
-        return utterances
+        return vectors.flatten(0, 1), utterances
 
     def _embed_predicted(self, features, lengths, reference, options):
         """Utterances as vectors of segments predicted from the audio alone."""
         predicted = self.lm.embedder.segment(features, lengths, use_lm=options.use_lm)
         segments = [segmentation.segments for segmentation in predicted]
-        boundaries, starts, _ = pad_segments(segments, self.device)
+        boundaries, starts, _ = pad_segments(segments)
         return self._embed(
             features, (boundaries, starts), reference, options.lm_fusion, True
         )
 
-    def _predict(self, requests):
-        """Logits and targets where there is a target: [P, V], [P].
+    def _predict(self, requests, weights, vectors, with_text=False):
+        """States where there is a target, of one pass of the tuned LLM.
 
         Arguments
         ---------
-        requests : list of (Template, SpokenUtterance)
-        """
-        rows, targets = [], []
-        for template, utterance in requests:
-            vectors, tokens = utterance.vectors, utterance.tokens
-            if template.halves:
-                vectors, tokens = vectors[utterance.first], tokens[len(tokens) // 2 :]
-            embeds, row_targets = sequence(template, self.llm, vectors, tokens)
-            rows.append(embeds)
-            targets.append(row_targets)
-        targets = pad_sequence(targets, batch_first=True, padding_value=-1)
-        embeds, mask = pad_rows(rows, "right")
-        logits = self.modules.tuned(embeds, mask, targets >= 0)
-        return logits, targets[targets >= 0]
+        requests : list of list of (Template, SpokenUtterance)
+            Groups of which each has a loss of its own.
+        weights : list of float
+            Of each group.
+        vectors : torch.Tensor
+            [K, H]
+        with_text : bool
+            Whether text is read as well.
 
-    def _read_text(self, count):
-        """Predictions of text alone, about ``text_ratio`` times ``count`` tokens."""
+        Returns
+        -------
+        FinetunePredictions
+        """
+        sequences, counts = [], []
+        for group in requests:
+            pairs = [self._sequence(*request) for request in group]
+            sequences += pairs
+            counts.append(sum(int((targets >= 0).sum()) for _, targets in pairs))
+        chunks = self._draw_text(sum(counts)) if with_text else []
+        tuned = self.unwrapped("tuned")
+        pack = self._pack(sequences + chunks, tuned.model)
+        states = self.modules.tuned(
+            pack.embed(self.llm, vectors), pack.layout, pack.wanted, pack.packed
+        )
+        sizes = [*counts, len(states) - sum(counts)]
+        *states, text_states = states.split(sizes)
+        *targets, text_targets = pack.targets.split(sizes)
+        text = base = None
+        if chunks:
+            if self.hparams.text_kl_weight:
+                base = self._read_base(chunks)
+            text = TextPredictions(text_states, text_targets, base)
+        return FinetunePredictions(tuned.model, states, targets, weights, text)
+
+    def _sequence(self, template, utterance):
+        vectors, tokens = utterance.vectors, utterance.tokens
+        if template.halves:
+            vectors, tokens = vectors[utterance.first], tokens[len(tokens) // 2 :]
+        return sequence(template, self.llm, vectors, tokens)
+
+    def _draw_text(self, count):
+        """Text alone, about ``text_ratio`` times ``count`` tokens: inputs, targets."""
         hparams = self.hparams
         weighs = hparams.text_weight or hparams.text_kl_weight
         if not (self.text.chunks and weighs):
-            return None
+            return []
         chunks = self.text.draw(round(hparams.text_ratio * count))
-        inputs, targets = (
-            pad_sequence(rows, batch_first=True, padding_value=-1).to(self.device)
-            for rows in ([x[:-1] for x in chunks], [x[1:] for x in chunks])
-        )
-        is_target = targets >= 0
-        embeds, mask = self.llm.embed(inputs.clamp_min(0)), inputs >= 0
-        logits = self.modules.tuned(embeds, mask, is_target)
-        base_logits = None
-        if hparams.text_kl_weight:
-            with self.unwrapped("tuned").base_model() as llm, torch.no_grad():
-                base_logits = logits_at(llm.load_model(), embeds, mask, is_target)
-        return logits, base_logits, targets[is_target]
+        return [(x[:-1].numpy(), x[1:].numpy()) for x in chunks]
+
+    def _pack(self, sequences, model):
+        inputs, targets = zip(*sequences, strict=True)
+        return make_pack(inputs, targets, can_pack(model)).to(self.device)
+
+    @torch.no_grad()
+    def _read_base(self, sequences):
+        """The base model, and its states where a sequence has targets."""
+        with self.unwrapped("tuned").base_model() as llm:
+            model = llm.load_model()
+            pack = self._pack(sequences, model)
+            states = read_states(
+                model, pack.embed(llm), pack.layout, pack.wanted, pack.packed
+            )
+        return model, states
 
     # --- What is learnt --------------------------------------------------------------
 
@@ -234,9 +330,16 @@ class FinetuneBrain(StageBrain):
         """Loss of the templates; in training also that of text."""
         losses, weights = predictions.speech_losses, predictions.weights
         loss = sum(w * x for w, x in zip(weights, losses, strict=True)) / sum(weights)
-        if predictions.text is not None:
-            weights = (self.hparams.text_weight, self.hparams.text_kl_weight)
-            loss = loss + text_loss(*predictions.text, *weights)
+        text = predictions.text
+        if text is not None:
+            loss = loss + next_token_loss(
+                predictions.model,
+                text.states,
+                text.targets,
+                self.hparams.text_weight,
+                text.base,
+                self.hparams.text_kl_weight,
+            )
         return loss
 
     # --- Before the first step -------------------------------------------------------
@@ -289,40 +392,3 @@ class FinetuneBrain(StageBrain):
         """
         tuned = self.unwrapped("tuned")
         return TunedScorer(tuned, self.transcription, forced=not options.predicted)
-
-
-def text_loss(logits, base_logits, targets, weight, kl_weight):
-    """The loss of text alone: cross-entropy, and KL from the base model.
-
-    Arguments
-    ---------
-    logits : torch.Tensor
-        [Q, V], of the tuned LLM.
-    base_logits : torch.Tensor or None
-        [Q, V], of the base model; None if there is no KL.
-    targets : torch.Tensor
-        [Q] int
-    weight : float
-        Of the cross-entropy.
-    kl_weight : float
-        Of KL(base || tuned).
-
-    Returns
-    -------
-    torch.Tensor
-        Nats per token, weighted, a scalar.
-
-    Example
-    -------
-    >>> logits, targets = torch.zeros(3, 8), torch.tensor([0, 1, 2])
-    >>> text_loss(logits, logits, targets, weight=0.0, kl_weight=1.0)
-    tensor(0.)
-    >>> text_loss(logits, logits, targets, weight=1.0, kl_weight=1.0)  # log 8
-    tensor(2.0794)
-    """
-    loss = weight * F.cross_entropy(logits, targets)
-    if base_logits is None:
-        return loss
-    tuned, base_logits = logits.log_softmax(-1), base_logits.log_softmax(-1)
-    divergence = F.kl_div(tuned, base_logits, reduction="batchmean", log_target=True)
-    return loss + kl_weight * divergence

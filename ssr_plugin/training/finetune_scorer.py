@@ -1,5 +1,7 @@
 """The metrics of stage 2: of each template, and of the LLM before and after."""
 
+import torch
+
 from ssr_plugin.metrics.speech_lm_metrics import SpeechLMMetrics
 from ssr_plugin.training.brain import Scorer
 from ssr_plugin.training.templates import prompt_embeds
@@ -19,12 +21,10 @@ class TemplateScorer(Scorer):
 
     def add(self, batch, reading):
         """See :meth:`Scorer.add`; takes a batch's ``FinetunePredictions``."""
-        counts = [len(targets) for _, targets in reading.speech]
-        for sums, loss, count in zip(
-            self.sums, reading.speech_losses, counts, strict=True
-        ):
-            sums[0] += loss.item() * count
-            sums[1] += count
+        losses = torch.stack(reading.speech_losses).tolist()
+        for sums, loss, targets in zip(self.sums, losses, reading.targets, strict=True):
+            sums[0] += loss * len(targets)
+            sums[1] += len(targets)
 
     def summary(self):
         """See :meth:`Scorer.summary`: "<template>_loss", nats per token."""
@@ -56,9 +56,15 @@ class TunedScorer(Scorer):
         self.after = SpeechLMMetrics(tuned, ask, forced)
 
     def add(self, batch, reading):
-        """See :meth:`Scorer.add`; takes a batch's ``SpokenUtterance``."""
-        vectors, firsts = [x.vectors for x in reading], [x.first for x in reading]
-        tokens = [x.tokens for x in reading]
+        """See :meth:`Scorer.add`; takes a batch's vectors and ``SpokenUtterance``."""
+        embedded, utterances = reading
+
+        def on_device(arrays):
+            return [torch.from_numpy(x).to(embedded.device) for x in arrays]
+
+        vectors = [embedded[x] for x in on_device(x.vectors for x in utterances)]
+        firsts = on_device(x.first for x in utterances)
+        tokens = on_device(x.tokens for x in utterances)
         with self.tuned.base_model():
             self.before.add(batch.ids, vectors, firsts, tokens)
         self.after.add(batch.ids, vectors, firsts, tokens)

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+import numpy as np
 import torch
 
 from ssr_plugin.llm.generation import end_id
@@ -145,41 +146,47 @@ def prompt_embeds(template, llm, vectors):
 
 
 def sequence(template, llm, vectors, tokens):
-    """One utterance as the LLM reads it, and its targets.
+    """One utterance as the LLM reads it, and its targets. No embedding is looked up.
 
     Arguments
     ---------
     template : Template
     llm : ssr_plugin.llm.text_llm.TextLLM
-    vectors : torch.Tensor
-        [M, H]; where the template asks for no text, one for each token.
-    tokens : torch.Tensor
-        [N] int, of the text that is asked for, or of the speech.
+    vectors : sequence of int
+        [M], which vectors are read; where the template asks for no text, one for each
+        token.
+    tokens : sequence of int
+        [N], of the text that is asked for, or of the speech.
 
     Returns
     -------
-    embeds : torch.Tensor
-        [L, H]
-    targets : torch.Tensor
+    inputs : numpy.ndarray
+        [L] int: a token's id, or ``-1 - i`` for vector ``i``, as
+        :func:`ssr_plugin.llm.packing.make_pack` takes them.
+    targets : numpy.ndarray
         [L] int; -1 where there is no target.
 
     Example
     -------
     >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
-    >>> vectors, tokens = torch.rand(3, 16), torch.tensor([29, 30, 31])
-    >>> sequence(Template("listen", 1.0), llm, vectors, tokens)[1].tolist()
-    [29, 30, 31]
+    >>> tokens = [29, 30, 31]
+    >>> sequence(Template("listen", 1.0), llm, [0, 1, 2], tokens)  # <s> is 1
+    (array([ 1, -1, -2]), array([29, 30, 31]))
     >>> template = Template("write", 1.0, between=(7,), has_text=True)
-    >>> sequence(template, llm, vectors, tokens)[1].tolist()  # </s> is 2
-    [-1, -1, -1, -1, 29, 30, 31, 2]
+    >>> inputs, targets = sequence(template, llm, [0, 1, 2], tokens)
+    >>> inputs.tolist(), targets.tolist()  # </s> is 2
+    ([1, -1, -2, -3, 7, 29, 30, 31], [-1, -1, -1, -1, 29, 30, 31, 2])
     """
-    start = llm.embed(tokens.new_tensor(start_tokens(template, llm)))
-    prompt = prompt_embeds(template, llm, vectors)
+    vectors, tokens = -1 - np.asarray(vectors, dtype=int), np.asarray(tokens, dtype=int)
+    start = start_tokens(template, llm)
+    inputs = [start, template.before, vectors, template.between]
     if template.has_text:
-        embeds = torch.cat([start, prompt, llm.embed(tokens)])
-        tokens = torch.cat([tokens, tokens.new_tensor([end_id(llm)])])
-    else:
-        embeds = torch.cat([start, prompt])[:-1]
-    ignored = tokens.new_full((len(embeds) - len(tokens),), -1)
-    return embeds, torch.cat([ignored, tokens])
+        inputs.append(tokens)
+        tokens = np.append(tokens, end_id(llm))
+    inputs = np.concatenate([np.asarray(x, dtype=int) for x in inputs])
+    if not template.has_text:
+        inputs = inputs[:-1]
+    targets = np.full(len(inputs), -1)
+    targets[len(inputs) - len(tokens) :] = tokens
+    return inputs, targets

@@ -4,7 +4,7 @@ import pytest
 import torch
 import transformers as hf
 
-from ssr_plugin.llm import scoring
+from ssr_plugin.llm import next_token, scoring
 from ssr_plugin.llm.scoring import cache_argument, token_log_probs
 
 TINY = {
@@ -86,17 +86,36 @@ def test_scores_are_the_plain_models_on_either_side_of_padding(model, side):
 
 def test_a_few_positions_at_a_time_give_the_same(model, monkeypatch):
     at_once = score(model, sentences(), "right")
-    monkeypatch.setattr(scoring, "_POSITIONS", 6)
-    seen = []
-    hook = model.get_output_embeddings().register_forward_hook(
-        lambda layer, args, logits: seen.append(logits.shape[1])
-    )
+    monkeypatch.setattr(scoring, "positions_at_once", lambda model: 10)
+    monkeypatch.setattr(next_token, "_LOGITS", 40 * 3)
+    passes, logits = [], []
+    hooks = [
+        model.get_decoder().register_forward_pre_hook(lambda *_: passes.append(1)),
+        model.get_output_embeddings().register_forward_hook(
+            lambda layer, args, logits_: logits.append(logits_.shape[1])
+        ),
+    ]
     in_parts = score(model, sentences(), "right")
-    hook.remove()
-    # Of 8, 3 and 5 wanted positions, no two may share a pass of 6.
-    assert seen == [8, 3, 5]
+    for hook in hooks:
+        hook.remove()
+    # Of 9, 4 and 6 positions, the last two share a pass of 10.
+    assert len(passes) == 2
+    assert max(logits) == 3 and sum(logits) == 8 + 3 + 5
     for a, b in zip(at_once, in_parts, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_scoring_has_little_more_than_the_sequences_in_a_pass(model):
+    slots = []
+    hook = model.get_decoder().register_forward_pre_hook(
+        lambda _, args, kwargs: slots.append(kwargs["inputs_embeds"][..., 0].numel()),
+        with_kwargs=True,
+    )
+    ids = [torch.full((n,), 5) for n in (20, 2, 2, 2, 2, 2, 2, 2, 2)]
+    score(model, ids, "left")
+    hook.remove()
+    # Rows padded to the longest would be 180.
+    assert slots == [64]
 
 
 def test_nothing_asked_for_gives_nothing(model):

@@ -11,6 +11,8 @@ from safetensors.torch import load, load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from ssr_plugin.llm.generation import transcribe
+from ssr_plugin.llm.next_token import next_token_loss
+from ssr_plugin.llm.packing import make_pack
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.llm.tuning import TunedLLM
 from ssr_plugin.training.checkpoints import AtomicCheckpointer
@@ -45,10 +47,11 @@ def fit(tuned, steps=3):
     tuned.train()
     trained = [p for p in tuned.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.5)
-    mask = torch.ones_like(IDS).bool()
+    ids = IDS[0].numpy()
+    pack = make_pack([ids[:-1]], [ids[1:]])
     for _ in range(steps):
-        found = tuned(tuned.embed(IDS), mask, mask)
-        torch.nn.functional.cross_entropy(found[:-1], IDS[0, 1:]).backward()
+        states = tuned(pack.embed(tuned), pack.layout, pack.wanted, pack.packed)
+        next_token_loss(tuned.model, states, pack.targets).backward()
         optimizer.step()
         optimizer.zero_grad()
     return tuned.eval()

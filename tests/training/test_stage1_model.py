@@ -3,11 +3,14 @@
 import logging
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
 from ssr_plugin.data.manifest import write_manifest
 from ssr_plugin.data.prepare import Manifests
+from ssr_plugin.llm.next_token import next_token_loss
+from ssr_plugin.llm.packing import can_pack, make_pack
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.llm.tuning import TunedLLM
 from ssr_plugin.training.checkpoints import AtomicCheckpointer
@@ -124,11 +127,12 @@ def test_gradient_checkpointing_gives_the_same_gradients(tiny_llm_folder, kind):
     for saves in (False, True):
         options = settings(tuning=kind, gradient_checkpointing=saves)
         tuned = tune(TextLLM(tiny_llm_folder), options).train()
+        ids = np.array([4, 5, 6, 7])
+        pack = make_pack([ids], [ids], can_pack(tuned.model))
         layers, calls = tuned.model.get_decoder().layers, []
         layers[0].self_attn.register_forward_hook(lambda *_, c=calls: c.append(1))
-        mask = torch.ones(1, 4).bool()
-        ids = torch.tensor([[4, 5, 6, 7]])
-        tuned(tuned.embed(ids), mask, mask).square().sum().backward()
+        states = tuned(pack.embed(tuned), pack.layout, pack.wanted, pack.packed)
+        next_token_loss(tuned.model, states, pack.targets).backward()
         # The layers run once more in the backward pass.
         assert len(calls) == 1 + saves
         gradients.append([p.grad for p in tuned.parameters() if p.grad is not None])

@@ -1,13 +1,15 @@
 """Templates of speech and text: what the LLM reads, and where the loss falls."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.inference.prompts import embed_prompt
 from ssr_plugin.inference.speech import Speech
 from ssr_plugin.llm.llm_losses import transcription_loss
+from ssr_plugin.llm.next_token import next_token_loss
+from ssr_plugin.llm.packing import make_pack
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.llm.tuning import TunedLLM
 from ssr_plugin.metrics.speech_lm_metrics import SpeechLMMetrics
@@ -17,7 +19,7 @@ from ssr_plugin.training.templates import (
     transcription_template,
 )
 
-TOKENS = torch.tensor([29, 30, 31])  # the cat sat
+TOKENS = [29, 30, 31]  # the cat sat
 LISTEN = {"format": "{speech}", "share": 1}
 WRITE = {"format": "{speech} b c{text}", "share": 1}
 ASK = {"format": "a {speech} b{text}", "share": 1}
@@ -37,20 +39,16 @@ def parse(llm, settings):
 
 
 def test_a_template_without_text_predicts_each_token_from_the_vectors_before_it(llm):
-    vectors = torch.randn(3, 16)
-    embeds, targets = sequence(parse(llm, LISTEN), llm, vectors, TOKENS)
-    start = llm.embed(torch.tensor([1]))
-    assert torch.equal(embeds, torch.cat([start, vectors[:2]]))
-    assert torch.equal(targets, TOKENS)
+    inputs, targets = sequence(parse(llm, LISTEN), llm, range(3), TOKENS)
+    assert inputs.tolist() == [1, -1, -2]  # <s>, then vectors 0 and 1
+    assert targets.tolist() == TOKENS
 
 
 @pytest.mark.parametrize("count", [0, 5])
 def test_a_template_with_text_predicts_the_text_and_its_end_alone(llm, count):
-    vectors = torch.randn(count, 16)
-    embeds, targets = sequence(parse(llm, ASK), llm, vectors, TOKENS)
-    words = llm.embed(torch.tensor([1, 3, 4, 29, 30, 31]))  # <s> a [speech] b the cat..
-    expected = torch.cat([words[:2], vectors, words[2:]])
-    assert torch.equal(embeds, expected)
+    inputs, targets = sequence(parse(llm, ASK), llm, range(count), TOKENS)
+    vectors = [-1 - i for i in range(count)]
+    assert inputs.tolist() == [1, 3, *vectors, 4, 29, 30, 31]  # <s> a [speech] b the..
     assert targets.tolist() == [-1] * (2 + count) + [29, 30, 31, 2]
 
 
@@ -59,35 +57,37 @@ def test_a_transcription_template_has_the_transcription_loss_of_stage_1(llm):
     tokens = torch.tensor([[4, 5, 6], [7, -1, -1]])
     expected = transcription_loss(llm, vectors, counts, tokens, prompt="b c")
     sequences = [
-        sequence(parse(llm, WRITE), llm, vectors[i, : counts[i]], ids[ids >= 0])
+        sequence(
+            parse(llm, WRITE),
+            llm,
+            5 * i + np.arange(counts[i].item()),
+            ids[ids >= 0].tolist(),
+        )
         for i, ids in enumerate(tokens)
     ]
-    logits, targets = predict(TunedLLM(llm, "none"), sequences)
-    assert F.cross_entropy(logits, targets).item() == pytest.approx(
-        expected.item(), abs=1e-5
-    )
-
-
-def predict(tuned, sequences):
-    """Logits and targets of sequences in one batch."""
-    embeds, targets = zip(*sequences, strict=True)
-    ones = [torch.ones(len(x), dtype=torch.bool) for x in embeds]
-    targets = pad_sequence(targets, True, padding_value=-1)
-    mask = pad_sequence(ones, True)
-    logits = tuned(pad_sequence(embeds, True), mask, targets >= 0)
-    return logits, targets[targets >= 0]
-
-
-def test_templates_in_one_batch_are_read_as_alone(llm):
     tuned = TunedLLM(llm, "none")
+    states, targets = read(tuned, sequences, vectors.flatten(0, 1))
+    loss = next_token_loss(tuned.model, states, targets)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def read(tuned, sequences, vectors):
+    """States and targets of sequences in one pass."""
+    pack = make_pack(*zip(*sequences, strict=True))
+    embeds = pack.embed(tuned.llm, vectors)
+    return tuned(embeds, pack.layout, pack.wanted, pack.packed), pack.targets
+
+
+def test_templates_in_one_pass_are_read_as_alone(llm):
+    tuned, vectors = TunedLLM(llm, "none"), torch.randn(9, 16)
     sequences = [
-        sequence(parse(llm, settings), llm, torch.randn(3, 16), TOKENS)
-        for settings in (LISTEN, ASK, WRITE)
+        sequence(parse(llm, settings), llm, range(3 * i, 3 * i + 3), TOKENS)
+        for i, settings in enumerate((LISTEN, ASK, WRITE))
     ]
-    together, targets = predict(tuned, sequences)
-    alone = [predict(tuned, [one]) for one in sequences]
+    together, targets = read(tuned, sequences, vectors)
+    alone = [read(tuned, [one], vectors) for one in sequences]
     assert torch.equal(targets, torch.cat([x for _, x in alone]))
-    assert torch.allclose(together, torch.cat([x for x, _ in alone]), atol=1e-4)
+    torch.testing.assert_close(together, torch.cat([x for x, _ in alone]))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,8 @@ def test_a_template_before_its_text_equals_the_prompt_of_a_user(llm, template, p
     speech = Speech(vectors, [], "", [], [], "forced", None, 1.0)
     prompt_embeds = embed_prompt(llm, [speech if x == "speech" else x for x in prompt])
     parsed = parse(llm, {"format": template, "share": 1})
-    embeds, targets = sequence(parsed, llm, vectors, TOKENS)
+    inputs, targets = sequence(parsed, llm, range(3), TOKENS)
+    embeds = make_pack([inputs], [targets]).embed(llm, vectors)[0]
     last = len(prompt_embeds) - 1
     assert torch.equal(embeds[: last + 1], prompt_embeds)
     assert targets[last] == 29 and (targets[:last] == -1).all()
