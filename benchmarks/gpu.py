@@ -47,15 +47,15 @@ from gpu_parts import ON_CPU, ON_GPU, PARTS, PROGRAM, Setting, make_quick, reaso
 from ssr_plugin.files import atomic_path, digest
 from ssr_plugin.hparams import parse_command_line
 
-# Figures of other systems, as their authors give them: audio s/s of one GPU.
-# Then what it is, and the parts that are compared to it.
+# Figures of other systems, not measured here: audio s/s of one GPU, what that is, and
+# the parts that are compared to it.
 ANCHORS = {
     "ACIF": (1750, "trains on cached features, A100; at most", ["loop"]),
     "DirectSpeech2LLM 1": (1111, "its stage 1, trains the encoder; at most", ["loop"]),
     "Granite-NAR": (564, "trains", ["loop", "stage2"]),
     "DirectSpeech2LLM 2": (556, "its stage 2, an LLM of 4B; at most", ["stage2"]),
-    "embedding, low": (1820, "RTFx, the slowest of those compared", ["embed"]),
-    "embedding, high": (3935, "RTFx, the fastest of those compared", ["embed"]),
+    "embedding, low": (1820, "RTFx of embedding speech, from", ["embed"]),
+    "embedding, high": (3935, "RTFx of embedding speech, to", ["embed"]),
 }
 # What "steps" are compared to.
 RIVALS = {"stack 10 + MLP, LLM": "stack 10", "stack 5 + MLP, LLM": "stack 5"}

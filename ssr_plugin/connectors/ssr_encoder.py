@@ -287,6 +287,9 @@ class SSREncoder(nn.Module):
         torch.Tensor
             [B, N, H]; of no meaning at padding.
         """
+        if not features.shape[1]:
+            # Audio shorter than a frame: a place for indices of padding to point to.
+            features = F.pad(features, (0, 0, 0, 1))
         if plan is None:
             starts = contiguous_starts(boundaries) if starts is None else starts
             boundaries, starts = boundaries.cpu(), starts.cpu()

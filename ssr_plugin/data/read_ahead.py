@@ -209,13 +209,12 @@ class ReadAhead(Generic[Item]):
         for done, ends_batch in self._read(batch.items() for batch in batches):
             waveforms |= done.waveforms
             errors |= done.errors
-            # Else samples would be held while the batch is used.
-            del done
+            # Samples that are not used any more are not held here.
+            done.waveforms.clear()
             if ends_batch:
-                batch = AudioBatch(waveforms, errors)
+                batches_read = [AudioBatch(waveforms, errors)]
                 waveforms, errors = {}, {}
-                yield batch
-                del batch
+                yield batches_read.pop()
 
     def each(self, items: Iterable[Item]) -> Iterator[torch.Tensor | AudioError]:
         """Reads one item after the other.
@@ -237,10 +236,11 @@ class ReadAhead(Generic[Item]):
         ['there is no audio file no.wav']
         """
         for done, _ in self._read([enumerate(items)]):
-            waveforms, errors = done.waveforms, done.errors
-            del done
-            for index in sorted([*waveforms, *errors]):
-                yield errors[index] if index in errors else waveforms.pop(index)
+            for index in sorted([*done.waveforms, *done.errors]):
+                if index in done.errors:
+                    yield done.errors[index]
+                else:
+                    yield done.waveforms.pop(index)
 
     def _read(
         self, batches: Iterable[Iterable[tuple[Any, Item]]]

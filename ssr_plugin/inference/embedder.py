@@ -337,12 +337,9 @@ class Embedder(nn.Module):
         alignments: list[Sequence[Alignment | None]],
         lm_fusion: bool | Sequence[bool],
     ) -> list[list[Speech]]:
-        samples = torch.tensor([len(x) for x in waveforms])
-        wavs = pad_sequence(waveforms, batch_first=True)
-        if self.device.type == "cuda":
-            wavs = wavs.pin_memory()
         features, lengths = self.encoder(
-            wavs.to(self.device, non_blocking=True), samples
+            self._on_device(pad_sequence(waveforms, batch_first=True)),
+            torch.tensor([len(x) for x in waveforms]),
         )
         results: list[list[Any]] = [[None] * len(cuts) for cuts in alignments]
         found: dict[int, Segmentation] = {}
@@ -357,7 +354,7 @@ class Embedder(nn.Module):
                 continue
             rows = [i for i, _ in chosen]
             # An hour's frames are not copied, where all are read in one way.
-            frames = features if rows == [*range(len(samples))] else features[rows]
+            frames = features if rows == [*range(len(waveforms))] else features[rows]
             if forced:
                 forced_segmenter: Any = self.segmenters["forced"]
                 cut = forced_segmenter.segment
@@ -375,6 +372,12 @@ class Embedder(nn.Module):
                 speech.seconds = len(waveforms[i]) / self.encoder.sample_rate
                 results[i][j] = speech
         return results
+
+    def _on_device(self, wavs: torch.Tensor) -> torch.Tensor:
+        """Samples on their way to the device: a GPU fetches them by itself."""
+        if self.device.type == "cuda":
+            wavs = wavs.pin_memory()
+        return wavs.to(self.device, non_blocking=True)
 
     def _read_all(
         self,

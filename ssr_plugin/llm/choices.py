@@ -209,7 +209,7 @@ def _score(model, embed, contexts, choices, vectors, before, share):
         for row, owner in enumerate(owners)
         for position in range(len(contexts[owner]) - 1, len(rows[row]))
     ]
-    places = send(torch.tensor(places), device)
+    (places,) = send(device, torch.tensor(places))
     states = states_at(model, embeds, mask, places, past, past_mask)
     flat = [i for row in positions for i in row]
     tokens = [token for row in ids for token in row]

@@ -100,7 +100,7 @@ def _fuse_group(
     scores = log_probs
     if settings.steps and any(counts):
         device, model = table.device, llm.load_model()
-        start = llm.embed(send(torch.tensor([llm.start_id]), device))
+        start = llm.embed(*send(device, torch.tensor([llm.start_id])))
         packed = can_pack(model)
         layout = plan_layout([n for n in counts if n], packed).to(device)
     for _ in range(settings.steps if any(counts) else 0):

@@ -20,9 +20,9 @@ from ssr_plugin.llm.packing import send
 # Logits in memory at once: 256 MB in float32, a few times over.
 _LOGITS = 2**26
 # By model, the names that lead to its layers.
-_PATHS = weakref.WeakKeyDictionary()
+_PATHS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 # By model, whether it leaves the logits as its output layer gives them.
-_PLAIN = weakref.WeakKeyDictionary()
+_PLAIN: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def next_token_loss(model, states, targets, weight=1.0, base=None, kl_weight=0.0):
@@ -146,7 +146,7 @@ def chosen_log_probs(model, states, rows, tokens):
     scores = []
     for first in range(0, len(states), size):
         some = slice(bisect_left(rows, first), bisect_left(rows, first + size))
-        pairs = send(torch.tensor([rows[some], tokens[some]]), states.device)
+        (pairs,) = send(states.device, torch.tensor([rows[some], tokens[some]]))
         log_probs = read_logits(model, states[first : first + size]).log_softmax(-1)
         scores.append(log_probs[pairs[0] - first, pairs[1]])
     return torch.cat(scores)

@@ -29,7 +29,7 @@ _MULTIPLE = 32
 # How a model is told which tokens of a row belong together.
 _MASK, _POSITIONS = "mask", "positions"
 # By model, how it reads packed rows; None if it cannot.
-_WAYS = weakref.WeakKeyDictionary()
+_WAYS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 # Lengths of the sequences that a model is tried on.
 _TRIED = (5, 3, 1, 6)
 
@@ -68,15 +68,34 @@ class Layout:
         -------
         Layout
         """
-        return Layout(*(send(x, device) for x in vars(self).values()))
+        return Layout(*send(device, self.slots, self.positions, self.sequences))
 
 
-def send(x, device):
-    """A tensor of the host on a device, for which the host does not wait."""
-    device = torch.device(device)
-    if device.type == "cuda" and x.device.type == "cpu":
-        return x.pin_memory().to(device, non_blocking=True)
-    return x.to(device)
+def send(device, *tensors):
+    """Tensors of the host on a device, in one transfer that the host does not wait for.
+
+    Arguments
+    ---------
+    device : torch.device
+    *tensors : torch.LongTensor
+
+    Returns
+    -------
+    list of torch.Tensor
+
+    Example
+    -------
+    >>> one, two = torch.arange(3), torch.zeros(2, 2, dtype=torch.long)
+    >>> [x.shape for x in send(torch.device("cpu"), one, two)]
+    [torch.Size([3]), torch.Size([2, 2])]
+    """
+    if torch.device(device).type == "cpu":
+        return list(tensors)
+    flat = torch.cat([x.flatten() for x in tensors])
+    if torch.device(device).type == "cuda":
+        flat = flat.pin_memory()
+    parts = flat.to(device, non_blocking=True).split([x.numel() for x in tensors])
+    return [part.view(x.shape) for part, x in zip(parts, tensors, strict=True)]
 
 
 def plan_layout(lengths, packed=True):
@@ -190,9 +209,11 @@ class Pack:
         -------
         Pack
         """
-        tensors = ("ids", "vector_slots", "vectors", "wanted", "targets")
-        moved = {name: send(getattr(self, name), device) for name in tensors}
-        return dataclasses.replace(self, layout=self.layout.to(device), **moved)
+        layout = self.layout
+        tensors = (layout.slots, layout.positions, layout.sequences, self.ids)
+        tensors += (self.vector_slots, self.vectors, self.wanted, self.targets)
+        slots, positions, sequences, *others = send(device, *tensors)
+        return Pack(Layout(slots, positions, sequences), *others, self.packed)
 
     def embed(self, llm, vectors=None):
         """What the LLM reads.

@@ -3,7 +3,9 @@
 import torch
 from transformers import DynamicCache
 
-from ssr_plugin.llm.scoring import cache_argument, logits_at
+from ssr_plugin.llm.next_token import read_logits
+from ssr_plugin.llm.packing import send
+from ssr_plugin.llm.scoring import cache_argument, states_at
 
 
 class GrowingTexts:
@@ -59,10 +61,12 @@ class GrowingTexts:
 
     @torch.no_grad()
     def _read(self, tokens):
-        grows = torch.tensor([token is not None for token in tokens])
-        grows = grows.unsqueeze(1).to(self.mask.device)
-        ids = torch.tensor([token or 0 for token in tokens], device=self.mask.device)
-        embeds = self.llm.embed(ids).unsqueeze(1)
-        logits = logits_at(self.model, embeds, grows, grows, self.cache, self.mask)
+        grows = torch.tensor([[token is not None] for token in tokens])
+        (index,) = torch.nonzero(grows[:, 0], as_tuple=True)
+        ids = torch.tensor([token or 0 for token in tokens])
+        index, ids, grows = send(self.mask.device, index, ids, grows.long())
+        embeds, grows = self.llm.embed(ids).unsqueeze(1), grows.bool()
+        states = states_at(self.model, embeds, grows, index, self.cache, self.mask)
         self.mask = torch.cat([self.mask, grows], 1)
-        self.log_probs[grows.squeeze(1)] = logits.log_softmax(-1)
+        log_probs = read_logits(self.model, states).log_softmax(-1)
+        self.log_probs = self.log_probs.index_copy(0, index, log_probs)

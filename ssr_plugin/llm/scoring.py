@@ -7,8 +7,9 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.llm.memory import positions_at_once
-from ssr_plugin.llm.next_token import next_token_log_probs, read_logits
+from ssr_plugin.llm.next_token import next_token_log_probs
 from ssr_plugin.llm.packing import (
+    Layout,
     can_pack,
     capture_states,
     plan_layout,
@@ -64,11 +65,13 @@ def token_log_probs(model, embeds, mask, targets):
         places = np.array(rows).repeat(lengths[rows]) * seen.shape[1]
         places += np.flatnonzero(seen[rows]) % seen.shape[1]
         chosen = wanted.reshape(-1)[places]
-        places, there, slots = (
-            send(torch.from_numpy(x), embeds.device)
-            for x in (places, places[chosen], layout.slots.numpy()[chosen])
+        places, there, slots, *layout = send(
+            embeds.device,
+            *map(torch.from_numpy, (places, places[chosen])),
+            layout.slots[torch.from_numpy(chosen)],
+            *vars(layout).values(),
         )
-        layout = layout.to(embeds.device)
+        layout = Layout(*layout)
         rows_embeds = place_tokens(embeds.flatten(0, 1)[places], layout)
         states = read_states(model, rows_embeds, layout, slots, packed)
         found = next_token_log_probs(model, states, targets.flatten()[there])
@@ -100,8 +103,8 @@ def place_tokens(embeds, layout):
     return rows.view(*layout.positions.shape, -1)
 
 
-def logits_at(model, embeds, mask, wanted, past=None, past_mask=None):
-    """A causal LM's logits at chosen positions; no others are computed.
+def states_at(model, embeds, mask, places, past=None, past_mask=None):
+    """What a causal LM's output layer reads at chosen places of padded rows.
 
     Arguments
     ---------
@@ -110,8 +113,8 @@ def logits_at(model, embeds, mask, wanted, past=None, past_mask=None):
         [B, L, H]
     mask : torch.BoolTensor
         [B, L], False where a sequence is padded, on either side.
-    wanted : torch.BoolTensor
-        [B, L], True at P positions.
+    places : torch.LongTensor
+        [P], places among the B * L.
     past : transformers.Cache or None
         What the model has read before; it gets what is read now.
     past_mask : torch.BoolTensor
@@ -120,35 +123,16 @@ def logits_at(model, embeds, mask, wanted, past=None, past_mask=None):
     Returns
     -------
     torch.Tensor
-        [P, V] float32, row by row.
+        [P, K], for :func:`ssr_plugin.llm.next_token.read_logits`.
 
     Example
     -------
     >>> from ssr_plugin.llm.text_llm import TextLLM
     >>> llm = TextLLM(getfixture("tiny_llm_folder"))
-    >>> wanted = torch.tensor([[False, True, True]])
-    >>> embeds = llm.embed(torch.tensor([[4, 5, 6]]))
-    >>> logits_at(llm.load_model(), embeds, torch.ones(1, 3).bool(), wanted).shape
-    torch.Size([2, 32])
-    """
-    places = wanted.flatten().nonzero().squeeze(1)
-    return read_logits(model, states_at(model, embeds, mask, places, past, past_mask))
-
-
-def states_at(model, embeds, mask, places, past=None, past_mask=None):
-    """What a causal LM's output layer reads at chosen places of padded rows.
-
-    Arguments
-    ---------
-    model, embeds, mask, past, past_mask
-        Of :func:`logits_at`.
-    places : torch.LongTensor
-        [P], places among the B * L.
-
-    Returns
-    -------
-    torch.Tensor
-        [P, K]
+    >>> model, embeds = llm.load_model(), llm.embed(torch.tensor([[4, 5, 6]]))
+    >>> mask, places = torch.ones(1, 3).bool(), torch.tensor([1, 2])
+    >>> states_at(model, embeds, mask, places).shape
+    torch.Size([2, 16])
     """
     seen = mask if past is None else torch.cat([past_mask, mask], 1)
     arguments = {"attention_mask": seen.long(), "use_cache": past is not None}

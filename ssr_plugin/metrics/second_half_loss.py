@@ -97,9 +97,9 @@ class SecondHalfLoss:
             mask.to(device),
             padded.to(device),
         )
-        for context, row in zip(contexts, scores, strict=True):
-            losses = self.losses.setdefault(context, [])
-            losses.append(-row.double().sum().item())
+        sums = scores.double().sum(1).tolist()
+        for context, total in zip(contexts, sums, strict=True):
+            self.losses.setdefault(context, []).append(-total)
 
     def summary(self):
         """The losses over all utterances so far.

@@ -19,7 +19,7 @@ from ssr_plugin.nnet.lengths import bucketed_length
 from ssr_plugin.nnet.segments import pad_segments
 from ssr_plugin.problems import Problems
 from ssr_plugin.segmenters.base import SegmentationError
-from ssr_plugin.training.packing import PackedTensors
+from ssr_plugin.training.packed_tensors import PackedTensors
 
 
 @dataclasses.dataclass
@@ -38,7 +38,7 @@ class Batch:
         Frames, or samples, of each.
     num_frames : int
         T, frames of a row of the features, padding included.
-    tensors : ssr_plugin.training.packing.PackedTensors
+    tensors : ssr_plugin.training.packed_tensors.PackedTensors
         ``inputs``: features [B, T, D] where they were cached, in the type they are
         stored in, else waveforms [B, S]; zeros at padding. ``lengths`` [B] int, frames
         of each. ``boundaries``, ``starts``, ``tokens`` [B, N] int, padded with -1: the

@@ -23,7 +23,7 @@ from ssr_plugin.training.losses import (
     relative_squared_error,
     squared_error,
 )
-from ssr_plugin.training.packing import PackedTensors
+from ssr_plugin.training.packed_tensors import PackedTensors
 from ssr_plugin.training.planning import CONNECTOR, DistillCollate, plan_targets
 
 

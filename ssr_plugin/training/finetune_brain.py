@@ -160,7 +160,7 @@ class FinetuneBrain(StageBrain):
             if not chosen:
                 continue
             index = torch.tensor(chosen)
-            there = send(index, self.device)
+            (there,) = send(self.device, index)
             frames, known = (
                 features.index_select(0, there),
                 [x[index] for x in reference],
@@ -221,7 +221,7 @@ class FinetuneBrain(StageBrain):
         """
         vectors, kept = self.lm.embedder.read(
             features,
-            *(send(x, self.device) for x in segments),
+            *send(self.device, *segments),
             predicted=predicted,
             lm_fusion=lm_fusion,
         )

@@ -3,9 +3,11 @@
 import logging
 import time
 
+import torch
 from speechbrain.utils.distributed import if_main_process
 
 from ssr_plugin.inference.pretrained import save_speech_lm
+from ssr_plugin.nnet.precision import resolve_precision
 from ssr_plugin.training import run_report
 from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.data_pipeline import make_splits
@@ -40,6 +42,7 @@ def run(hparams, run_opts, manifests):
         What is in ``metrics.json``.
     """
     started = time.time()
+    hparams["llm_dtype"] = resolve_llm_dtype(hparams, run_opts.get("device"))
     lm = load_stage1(
         hparams["stage1"],
         run_opts.get("device"),
@@ -104,6 +107,41 @@ def run(hparams, run_opts, manifests):
         show_before_and_after(metrics)
         logger.info("The model, metrics, log and pictures are in %s", folder)
     return metrics
+
+
+def resolve_llm_dtype(hparams, device=None):
+    """The number type of the LLM's weights, where the user leaves it to the machine.
+
+    Where bfloat16 is what is computed in, frozen weights in float32 would be rounded to
+    it at each use. Weights that are tuned as a whole stay in float32, in which small
+    steps are not lost.
+
+    Arguments
+    ---------
+    hparams : dict
+        ``llm_dtype``, ``tuning`` and ``precision``.
+    device : str or None
+        None for the one that SpeechBrain picks.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> settings = {"llm_dtype": "auto", "tuning": "lora", "precision": "bf16"}
+    >>> resolve_llm_dtype(settings, "cuda:0"), resolve_llm_dtype(settings, "cpu")
+    ('bfloat16', 'float32')
+    """
+    if hparams["llm_dtype"] != "auto":
+        return hparams["llm_dtype"]
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    on_gpu = str(device).startswith("cuda")
+    if not on_gpu or hparams["tuning"] == "full":
+        return "float32"
+    precision = resolve_precision(hparams["precision"], device)
+    return "bfloat16" if precision == "bf16" else "float32"
 
 
 def show_before_and_after(metrics):

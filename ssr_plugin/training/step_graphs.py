@@ -42,7 +42,7 @@ class StepGraphs:
 
     Example
     -------
-    >>> from ssr_plugin.training.packing import PackedTensors
+    >>> from ssr_plugin.training.packed_tensors import PackedTensors
     >>> def batch_of(value):
     ...     tensors = PackedTensors.of({"inputs": torch.tensor([value])})
     ...     return Batch(["a"], [1.0], True, [], [1], 1, tensors)

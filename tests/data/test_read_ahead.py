@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 import torch
@@ -214,6 +215,15 @@ def test_what_shared_memory_does_not_hold_is_read_by_this_process(monkeypatch):
 def test_samples_do_not_stay_in_shared_memory(rows):
     (batch,) = ReadAhead(RATE, num_workers=1)([rows])
     assert not any(wav.is_shared() for wav in batch.waveforms.values())
+
+
+@HERE_AND_IN_PROCESSES
+def test_samples_that_are_not_used_any_more_are_not_held(rows, num_workers):
+    reader = ReadAhead(RATE, num_workers=num_workers)
+    reading, batches = reader.each(rows.values()), reader([rows, rows])
+    held = [weakref.ref(next(reading))]
+    held += map(weakref.ref, next(batches).waveforms.values())
+    assert len(held) == 31 and not any(wav() is not None for wav in held)
 
 
 def test_a_few_files_are_worth_no_process(rows):

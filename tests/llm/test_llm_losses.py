@@ -11,7 +11,8 @@ from ssr_plugin.llm.generation import (
     transcription_prompts,
 )
 from ssr_plugin.llm.llm_losses import first_layers_kl, transcription_loss
-from ssr_plugin.llm.scoring import logits_at, pad_rows
+from ssr_plugin.llm.next_token import read_logits
+from ssr_plugin.llm.scoring import pad_rows, states_at
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.llm.tuning import TunedLLM
 
@@ -118,7 +119,9 @@ def test_logits_are_the_plain_models_on_either_side_of_padding(llm, batch, side)
     rows = [row[valid] for row, valid in zip(h, mask, strict=True)]
     plain = [llm.load_model()(inputs_embeds=row[None]).logits[0] for row in rows]
     embeds, mask = pad_rows(rows, side)
-    logits = logits_at(llm.load_model(), embeds, mask, mask)
+    places = mask.flatten().nonzero().squeeze(1)
+    states = states_at(llm.load_model(), embeds, mask, places)
+    logits = read_logits(llm.load_model(), states)
     torch.testing.assert_close(logits, torch.cat(plain), **CLOSE)
 
 

@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
     FakeTensorMode,
 )
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssr_plugin.llm import next_token, packing
 from ssr_plugin.llm.next_token import next_token_loss, read_logits
@@ -23,7 +24,6 @@ from ssr_plugin.llm.packing import (
     plan_layout,
     read_states,
 )
-from ssr_plugin.llm.scoring import logits_at
 from ssr_plugin.llm.text_llm import TextLLM
 
 TINY = {
@@ -219,8 +219,7 @@ def test_positions_chosen_by_a_mask_would_ask_for_values():
     mode, pack = FakeTensorMode(), make_pack(sequences(), sequences())
     model, there = fake_model(mode, "mask"), fake_pack(mode, pack)
     with mode, pytest.raises(DynamicOutputShapeException):
-        embeds, mask = model.get_input_embeddings()(there.ids), there.ids > 0
-        logits_at(model, embeds, mask, mask)
+        model.get_input_embeddings()(there.ids)[there.ids > 0]
 
 
 # --- Layouts -------------------------------------------------------------------------
@@ -257,6 +256,27 @@ def test_packed_rows_of_text_and_speech_have_less_padding_than_padded_ones():
     lengths = np.random.default_rng(0).integers(10, 130, 60)
     packed, padded = (plan_layout(lengths, x).positions.numel() for x in (True, False))
     assert sum(lengths) > 0.85 * packed and sum(lengths) < 0.6 * padded
+
+
+def test_a_pack_comes_to_another_device_in_one_transfer():
+    pack = make_pack([np.array([1, -1, -2]), np.array([7])], [np.zeros(3), np.ones(1)])
+    copies = []
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            copies.extend([function] if "_to_copy" in str(function) else [])
+            return function(*args, **(kwargs or {}))
+
+    with Count():
+        there = pack.to("meta")
+    assert len(copies) == 1
+    for name, value in vars(pack).items():
+        if isinstance(value, torch.Tensor):
+            assert getattr(there, name).shape == value.shape
+            assert getattr(there, name).is_meta
+    for name, value in vars(pack.layout).items():
+        assert getattr(there.layout, name).shape == value.shape
+        assert getattr(there.layout, name).is_meta
 
 
 def test_a_pack_reads_vectors_where_they_stand_and_tokens_elsewhere(tiny_llm_folder):

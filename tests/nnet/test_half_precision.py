@@ -12,10 +12,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import LlamaConfig
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from ssr_plugin.connectors import ssr_connector
 from ssr_plugin.connectors.ssr_encoder import SegmentPool, context_mask
+from ssr_plugin.llm.next_token import next_token_loss
 from ssr_plugin.nnet.candidates import distance_logits
 from ssr_plugin.nnet.firing import integrate, quantity_loss, scale_weights
 from ssr_plugin.nnet.frames import ConvolutionLayer, FrameNetwork
@@ -29,7 +30,6 @@ from ssr_plugin.nnet.pooling import gather_blocks, plan_pooling, pool_blocks
 from ssr_plugin.nnet.segments import segment_softmax
 from ssr_plugin.nnet.spelling import Spelling, SpellingKeys
 from ssr_plugin.training.augment import Strengths, change_frames, draw_changes
-from ssr_plugin.training.finetune_brain import text_loss
 from ssr_plugin.training.losses import (
     cosine_distance,
     relative_squared_error,
@@ -160,6 +160,22 @@ def fire_vectors():
     return None, read
 
 
+def learn_text():
+    config = LlamaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=H,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=24,
+    )
+    model, targets = LlamaForCausalLM(config), torch.tensor([0, 4])
+
+    def read(x, base):
+        return next_token_loss(model, x, targets, 1.0, (model, base), 1.0)
+
+    return model.get_output_embeddings(), read
+
+
 # Each gives its module, if it has one, and the function; then the inputs' shapes.
 OPERATIONS = {
     "attention": (lambda: attend(10), [(2, 2, 10, 8)] * 3),
@@ -199,10 +215,7 @@ OPERATIONS = {
         [(4, H)],
     ),
     "cross-entropy of distances": (token_loss, [(4, H)]),
-    "text_loss": (
-        lambda: (None, lambda x, y: text_loss(x, y, torch.tensor([0, 4]), 1.0, 1.0)),
-        [(2, 5), (2, 5)],
-    ),
+    "next_token_loss": (learn_text, [(2, H), (2, H)]),
     "integrate-and-fire": (fire_vectors, [(3, T, D), (3, T)]),
     "swapped means": (lambda: changed_frames(mean_swap=1.5), [(3, T, D)]),
     "noise": (lambda: changed_frames(noise=0.2), [(3, T, D)]),

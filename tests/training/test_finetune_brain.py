@@ -72,6 +72,7 @@ def make_batch(counts=(3, 5, 1)):
         segments = Segments(generator.integers(3, 32, count), ends - 3, ends)
         features = generator.standard_normal((4 * count, 32), dtype=np.float32)
         example = {"id": str(i), "duration": 0.1, "input": features}
+        example["num_frames"] = len(features)
         examples.append({**example, "segments": segments})
     return collate(examples)
 

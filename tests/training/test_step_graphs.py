@@ -3,7 +3,7 @@
 import torch
 
 from ssr_plugin.training.batches import Batch
-from ssr_plugin.training.packing import PackedTensors
+from ssr_plugin.training.packed_tensors import PackedTensors
 from ssr_plugin.training.step_graphs import CudaRecorder, StepGraphs
 
 

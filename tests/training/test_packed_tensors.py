@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from ssr_plugin.training.packing import PackedTensors
+from ssr_plugin.training.packed_tensors import PackedTensors
 
 TENSORS = {
     "half": torch.randn(3, 5).half(),
