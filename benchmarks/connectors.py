@@ -30,6 +30,7 @@ from ssr_plugin import build
 from ssr_plugin.connectors.ssr import PUBLISHED
 from ssr_plugin.hparams import parse_command_line
 from ssr_plugin.segmenters.fixed import FixedSegmenter
+from ssr_plugin.training.batch_size import resolve_batch
 from ssr_plugin.training.batches import training_sampler
 from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.data_pipeline import make_splits
@@ -140,6 +141,7 @@ def run(name, minutes, job):
     """
     contender = CONTENDERS[name]
     hparams = job.load()
+    hparams |= resolve_batch(hparams, 0.0, "cpu")
     dataset = job.dataset_class()(hparams["data_folder"])
     manifests = prepare_on_main(dataset, hparams)
     splits = make_splits(hparams, {}, manifests)

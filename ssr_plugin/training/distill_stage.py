@@ -5,7 +5,7 @@ import pathlib
 import time
 
 import torch
-from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.distributed import if_main_process, infer_device
 
 from ssr_plugin.connectors.check import check_connector
 from ssr_plugin.inference.pretrained import save_speech_lm
@@ -13,6 +13,7 @@ from ssr_plugin.inference.speech_lm import SpeechLM
 from ssr_plugin.segmenters.base import TrainableSegmenter
 from ssr_plugin.segmenters.trained import read_settings
 from ssr_plugin.training import run_report
+from ssr_plugin.training.batch_size import resolve_batch
 from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.distill_brain import DistillBrain
@@ -47,6 +48,12 @@ def run(hparams, run_opts, manifests):
         hparams["modules"]["connector"], hparams["encoder"].width, hparams["llm"]
     )
     splits = make_splits(hparams, run_opts, manifests)
+    train_data = splits["train"].dataset
+    audio_seconds = sum(
+        float(train_data.data[name]["duration"]) for name in train_data.data_ids
+    )
+    device = run_opts.get("device") or infer_device()
+    hparams |= resolve_batch(hparams, audio_seconds, device)
 
     seen_tokens = torch.zeros(hparams["llm"].vocab_size, dtype=torch.bool)
     for segments in splits["train"].segments.values():

@@ -1,0 +1,131 @@
+"""How much audio goes into a batch of stage 1, and the learning rate that suits it."""
+
+import logging
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+#: What ``batch_seconds: auto`` says in a YAML.
+AUTO = "auto"
+#: The batch that ``lr`` is meant for, s.
+REFERENCE = 40.0
+# No larger than this: there is nothing more to gain.
+_MOST = 1280.0
+# A training has at least so many steps: with fewer, the same audio teaches less.
+_LEAST_STEPS = 1500
+# Memory that a second of audio takes in training, bytes: 2 to 3 MB were measured with
+# LLMs of 135M to 8B; and the share of a GPU's memory that it may take.
+_PER_SECOND, _SHARE = 6e6, 0.5
+
+
+def choose_batch(audio_seconds, memory=None, num_processes=1):
+    """The largest batch that costs no quality and fits.
+
+    40 s on a CPU. On a GPU, twice as much, and again, as long as the training has 1,500
+    steps or more and half the GPU's memory takes it; up to 1,280 s.
+
+    Arguments
+    ---------
+    audio_seconds : float
+        That the whole training goes through, all epochs together, s.
+    memory : float or None
+        Of the GPU, bytes; None on a CPU.
+    num_processes : int
+        Each has batches of its own.
+
+    Returns
+    -------
+    float
+        Audio of a batch of one process, padding included, s.
+
+    Example
+    -------
+    >>> hour = 3600.0
+    >>> [choose_batch(x * hour, memory=80e9) for x in (1, 50, 10_000)]
+    [40.0, 80.0, 1280.0]
+    >>> choose_batch(10_000 * hour)
+    40.0
+    """
+    batch = REFERENCE
+    if memory is None:
+        return batch
+    while (
+        2 * batch <= _MOST
+        and audio_seconds / (2 * batch * num_processes) >= _LEAST_STEPS
+        and 2 * batch * _PER_SECOND <= _SHARE * memory
+    ):
+        batch *= 2
+    return batch
+
+
+def scale_learning_rate(lr, batch_seconds, num_processes=1):
+    """The learning rate for another batch than that of 40 s.
+
+    With the square root of the batch, as AdamW's steps want it (Malladi et al., "On the
+    SDEs and Scaling Rules for Adaptive Gradient Algorithms", arXiv 2205.10287).
+
+    Arguments
+    ---------
+    lr : float
+        For 40 s.
+    batch_seconds : float
+        Of one process.
+    num_processes : int
+
+    Returns
+    -------
+    float
+
+    Example
+    -------
+    >>> scale_learning_rate(0.001, 160.0)
+    0.002
+    """
+    return lr * (batch_seconds * num_processes / REFERENCE) ** 0.5
+
+
+def resolve_batch(hparams, audio_seconds, device):
+    """What ``batch_seconds`` and ``lr`` of a YAML come to.
+
+    With a number for ``batch_seconds`` both are taken as they are.
+
+    Arguments
+    ---------
+    hparams : dict
+        ``batch_seconds``, ``lr`` and ``number_of_epochs``.
+    audio_seconds : float
+        Of the training data, s.
+    device : torch.device or str
+
+    Returns
+    -------
+    dict
+        ``batch_seconds`` and ``lr``.
+
+    Example
+    -------
+    >>> hparams = {"batch_seconds": "auto", "lr": 0.001, "number_of_epochs": 10}
+    >>> resolve_batch(hparams, 360_000.0, "cpu")
+    {'batch_seconds': 40.0, 'lr': 0.001}
+    """
+    batch_seconds, lr = hparams["batch_seconds"], hparams["lr"]
+    if batch_seconds != AUTO:
+        return {"batch_seconds": batch_seconds, "lr": lr}
+    device, memory, num_processes = torch.device(device), None, 1
+    if device.type == "cuda":
+        # Not what is free: a run that is continued must choose the same.
+        memory = torch.cuda.get_device_properties(device).total_memory
+        if torch.distributed.is_initialized():
+            num_processes = torch.distributed.get_world_size()
+    total = audio_seconds * hparams["number_of_epochs"]
+    batch_seconds = choose_batch(total, memory, num_processes)
+    if memory is not None:
+        lr = scale_learning_rate(lr, batch_seconds, num_processes)
+        logger.info(
+            "Batches of %g s of audio, lr %.3g (of 40 s: %.3g)",
+            batch_seconds,
+            lr,
+            hparams["lr"],
+        )
+    return {"batch_seconds": batch_seconds, "lr": lr}
