@@ -25,11 +25,13 @@ ALLOWED = {
     "evaluation/harness/item_scoring.py": {"max_position_embeddings"},
     "inference/speech_lm.py": {"num_return_sequences"},
     "llm/embeddings.py": {"tie_word_embeddings"},
+    "llm/generation.py": {"_can_compile_fullgraph", "max_cache_len"},
+    "llm/packing.py": {"layer_types", "sliding_window"},
     "llm/scoring.py": {"_is_stateful"},
     "training/stage1_model.py": {"activation_checkpointing_enable"},
     "training/text_data.py": {"max_position_embeddings"},
     # What PyTorch and the operating system have on some machines alone.
-    "alignment/cache.py": {"sched_getaffinity"},
+    "processes.py": {"sched_getaffinity"},
     "nnet/precision.py": {"get_capabilities"},
     # Whether the embedding is read already, of the class's own.
     "llm/text_llm.py": {"embedding"},

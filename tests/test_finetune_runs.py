@@ -218,7 +218,7 @@ def test_vanilla_tuning_reads_no_text(finetune_run, tmp_path, monkeypatch):
 
 def test_text_of_ones_own_is_learnt(finetune_run, tmp_path):
     (tmp_path / "text.txt").write_text("the cat sat\na b c d e f g h\n" * 40)
-    learn = {"text_weight": 1, "text_kl_weight": 0, "lr": 0.02}
+    learn = {"text_weight": 1, "text_kl_weight": 0, "lr": 0.02, "number_of_epochs": 6}
     source = {"text_source": tmp_path / "text.txt", "text_ratio": 2}
     metrics = finetune(finetune_run(tmp_path, **source, **learn))
     found = metrics["text"]["perplexity"]

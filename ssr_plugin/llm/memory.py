@@ -2,6 +2,8 @@
 
 import torch
 
+from ssr_plugin.nnet.layers import layer_shape
+
 # Positions on a CPU: larger batches are no faster there.
 _ON_CPU = 4096
 # The most on a GPU, and the share of its memory that they may take.
@@ -57,11 +59,6 @@ def bytes_per_position(config, itemsize):
     >>> bytes_per_position(LlamaConfig(), 2) // 1024  # 7B, in kB
     640
     """
-    width = config.hidden_size
-    heads = config.num_attention_heads
-    head_width = getattr(config, "head_dim", None) or width // heads
-    key_heads = getattr(config, "num_key_value_heads", None) or heads
-    inner = getattr(config, "intermediate_size", None)
-    inner = inner if isinstance(inner, int) else 4 * width
-    kept = 2 * config.num_hidden_layers * key_heads * head_width
-    return itemsize * (kept + 8 * width + 3 * inner)
+    shape = layer_shape(config)
+    kept = 2 * config.num_hidden_layers * shape["num_kv_heads"] * shape["head_size"]
+    return itemsize * (kept + 8 * config.hidden_size + 3 * shape["hidden_size"])

@@ -112,6 +112,9 @@ class FinetuneBrain(StageBrain):
         self.shares = torch.tensor([template.share for template in templates])
         self.transcription = transcription_template(templates, self.llm.tokenizer)
         self.text = text
+        # Tried here, not amid the first step.
+        for model in (self.unwrapped("tuned").model, self.llm.load_model()):
+            can_pack(model)
 
     # --- What the LLM reads ----------------------------------------------------------
 
@@ -226,7 +229,7 @@ class FinetuneBrain(StageBrain):
             lm_fusion=lm_fusion,
         )
         boundaries, starts, tokens, first_frames = (
-            x.numpy() for x in (*segments, *reference)
+            x.cpu().numpy() for x in (*segments, *reference)
         )
         if predicted or not isinstance(self.lm.connector, VocabularyConnector):
             # Only the device knows.

@@ -11,9 +11,10 @@ from ssr_plugin import SpeechLM
 from ssr_plugin.llm import packing
 from ssr_plugin.llm.tuning import TunedLLM
 from ssr_plugin.segmenters.base import Segments
-from ssr_plugin.training.batches import collate
+from ssr_plugin.training.augment import Strengths
 from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.finetune_brain import FinetuneBrain
+from ssr_plugin.training.planning import TrainingCollate
 from ssr_plugin.training.templates import parse_templates
 from ssr_plugin.training.text_data import Text
 
@@ -34,6 +35,7 @@ PLAIN = {
     "text_kl_weight": 1.0,
     "text_block": 16,
     "precision": "fp32",
+    "seed": 0,
 }
 
 
@@ -74,7 +76,7 @@ def make_batch(counts=(3, 5, 1)):
         example = {"id": str(i), "duration": 0.1, "input": features}
         example["num_frames"] = len(features)
         examples.append({**example, "segments": segments})
-    return collate(examples)
+    return TrainingCollate(Strengths(), seed=0)(examples)
 
 
 def losses(brain, batch):
