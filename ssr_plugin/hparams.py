@@ -444,7 +444,9 @@ def _parse(key, words, defaults):
         problem = problem or _flat(error)
         raise ValueError(f"--{key}: '{text}' is no YAML: {problem}") from error
     # Where text is expected it stays text, even if YAML reads a number or a date.
-    if isinstance(default, str) and not isinstance(value, dict | list | None):
+    # In place of "auto" there may be a number.
+    is_text = isinstance(default, str) and default != "auto"
+    if is_text and not isinstance(value, dict | list | None):
         return value if isinstance(value, str) else text
     return value
 

@@ -30,6 +30,7 @@ _ALSO = {
     "text_source": (list, dict),
     "text_heldout": (list, dict, type(None)),
     "target_modules": (list,),
+    "batch_seconds": (float,),
 }
 # Dicts in which a user may add names.
 _OPEN = {"templates"}

@@ -85,6 +85,27 @@ def scale_learning_rate(lr, batch_seconds, num_processes=1):
     return lr * (batch_seconds * num_processes / REFERENCE) ** 0.5
 
 
+def check_batch_seconds(value):
+    """Refuses what is no size of a batch.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a number above 0 nor "auto".
+
+    Example
+    -------
+    >>> check_batch_seconds("large")
+    Traceback (most recent call last):
+        ...
+    ValueError: batch_seconds: 'large' is neither a number of seconds above 0 nor auto
+    """
+    if value != AUTO and not (isinstance(value, int | float) and value > 0):
+        raise ValueError(
+            f"batch_seconds: '{value}' is neither a number of seconds above 0 nor auto"
+        )
+
+
 def resolve_batch(hparams, audio_seconds, device):
     """What ``batch_seconds`` and ``lr`` of a YAML come to.
 
@@ -103,6 +124,11 @@ def resolve_batch(hparams, audio_seconds, device):
     dict
         ``batch_seconds`` and ``lr``.
 
+    Raises
+    ------
+    ValueError
+        If ``batch_seconds`` is neither a number nor "auto".
+
     Example
     -------
     >>> hparams = {"batch_seconds": "auto", "lr": 0.001, "number_of_epochs": 10}
@@ -110,6 +136,7 @@ def resolve_batch(hparams, audio_seconds, device):
     {'batch_seconds': 40.0, 'lr': 0.001}
     """
     batch_seconds, lr = hparams["batch_seconds"], hparams["lr"]
+    check_batch_seconds(batch_seconds)
     if batch_seconds != AUTO:
         return {"batch_seconds": batch_seconds, "lr": lr}
     device, memory, num_processes = torch.device(device), None, 1
