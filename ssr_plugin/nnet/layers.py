@@ -118,15 +118,12 @@ def attention(query, key, value, mask=None, causal=False):
     # Heads that share a key and a value are so many rows of one product.
     query = query.reshape(batch * kv_heads, -1, size)
     key, value = (x.reshape(batch * kv_heads, length, size) for x in (key, value))
-    if causal:
-        bias = _causal_bias(length, heads // kv_heads, query.dtype)
-    elif mask is not None:
-        bias = query.new_zeros(1).masked_fill(~mask, -torch.inf)
-        bias = bias.expand(batch, kv_heads, length, length)
-        bias = bias.repeat(1, 1, heads // kv_heads, 1).flatten(0, 1)
-    else:
-        bias = query.new_zeros(1)
+    none = query.new_zeros(1)
+    bias = _causal_bias(length, heads // kv_heads, query.dtype) if causal else none
     scores = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=size**-0.5)
+    if mask is not None:
+        rows = scores.view(batch, heads, length, length)
+        scores = rows.masked_fill(~mask, -torch.inf).view_as(scores)
     mixed = scores.float().softmax(-1).to(value.dtype) @ value
     return mixed.view(batch, heads, length, size)
 
