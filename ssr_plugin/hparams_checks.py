@@ -31,6 +31,7 @@ _ALSO = {
     "text_heldout": (list, dict, type(None)),
     "target_modules": (list,),
     "batch_seconds": (float,),
+    "num_workers": (int,),
 }
 # Dicts in which a user may add names.
 _OPEN = {"templates"}

@@ -3,6 +3,10 @@
 import multiprocessing.connection
 import os
 import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 #: Set to a number, it is how many processes read audio, whatever the machine has.
 NUM_WORKERS_VARIABLE = "SSR_NUM_WORKERS"
@@ -41,12 +45,19 @@ def can_fork() -> bool:
     )
 
 
-def num_readers() -> int:
+def num_readers(device: "torch.device | str" = "cuda") -> int:
     """How many processes read audio, unless the user says.
 
-    All cores but one, which feeds the device, and at most 12; ``torchrun``'s processes
-    share them. The environment variable ``SSR_NUM_WORKERS`` replaces that number. It is
-    0, this process itself, where none can be forked.
+    For a GPU all cores but one, which feeds it, and at most 12; ``torchrun``'s
+    processes share them. For a CPU only the cores that torch's threads leave free: its
+    threads wait for each other, and much longer where another process has their core.
+    The environment variable ``SSR_NUM_WORKERS`` replaces that number. It is 0, this
+    process itself, where none can be forked.
+
+    Arguments
+    ---------
+    device : torch.device or str
+        What works on the audio.
 
     Returns
     -------
@@ -74,8 +85,11 @@ def num_readers() -> int:
                 f"or more"
             )
         return int(given)
+    import torch
+
     sharing = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return max(min(usable_cores() // max(sharing, 1) - 1, _MOST_READERS), 0)
+    busy = torch.get_num_threads() if torch.device(device).type == "cpu" else 1
+    return max(min(usable_cores() // max(sharing, 1) - busy, _MOST_READERS), 0)
 
 
 def exit_with_parent() -> None:

@@ -26,6 +26,15 @@ def test_one_core_is_left_to_what_uses_the_audio(machine, cores, number):
     assert num_readers() == number
 
 
+@pytest.mark.parametrize("cores, threads, number", [(2, 1, 1), (2, 2, 0), (16, 4, 12)])
+def test_a_cpu_that_works_on_the_audio_keeps_its_cores(
+    machine, monkeypatch, cores, threads, number
+):
+    machine(cores)
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
+    assert num_readers("cpu") == number
+
+
 def test_processes_of_one_run_share_the_cores(machine, monkeypatch):
     machine(16)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")

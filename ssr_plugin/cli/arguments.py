@@ -72,8 +72,8 @@ def add_model(parser):
         "--num-workers",
         type=int,
         metavar="N",
-        help="processes that read files ahead; 0: none (default: all cores but one, at "
-        "most 12)",
+        help="processes that read files ahead; 0: none (default: all cores but one for "
+        "a GPU, those that are free for a CPU; at most 12)",
     )
 
 

@@ -105,9 +105,9 @@ class ReadAhead(Generic[Item]):
     """Reads batches of audio ahead of whoever uses them, in their order.
 
     Processes read, each some files at a time, and hand samples over in shared memory.
-    Without processes, and for a few files, a thread reads ahead. What cannot be read is
-    a value, and stops nothing. If a process dies over a file, that file cannot be read,
-    and others go on.
+    Without processes, and for a few files, this process reads when it is asked. What
+    cannot be read is a value, and stops nothing. If a process dies over a file, that
+    file cannot be read, and others go on.
 
     Arguments
     ---------
@@ -121,7 +121,7 @@ class ReadAhead(Generic[Item]):
         ``seconds(item)`` gives about how long an item is, s, without reading it: by it
         the memory is bounded.
     num_workers : int or None
-        Processes at most; 0 for none. None takes what the machine has
+        Processes at most; 0 for none. None takes what the machine has for a GPU
         (:func:`ssr_plugin.processes.num_readers`). None are started for a few files, or
         by a process that may start none.
     sendable : callable or None
@@ -263,7 +263,7 @@ class ReadAhead(Generic[Item]):
         waiting = itertools.chain(first, tasks)
         upcoming = next(waiting, None)
         running: collections.deque[_Task] = collections.deque()
-        del task, first
+        del first
         pool = self._start()
         try:
             upcoming = self._fill(pool, running, upcoming, waiting)
@@ -271,16 +271,19 @@ class ReadAhead(Generic[Item]):
                 try:
                     done = self._result(running[0])
                 except concurrent.futures.BrokenExecutor:
-                    pool.shutdown(wait=False)
                     pool = self._recover(running)
                     continue
-                ends_batch = running.popleft().ends_batch
+                task = running.popleft()
+                ends_batch = task.ends_batch
+                # Those that are not started yet hold it, and it what was read.
+                task.items, task.future = {}, None
                 upcoming = self._fill(pool, running, upcoming, waiting)
                 yield done, ends_batch
                 del done
         finally:
-            # What is being read is read to its end, and nobody waits for it.
-            pool.shutdown(wait=False, cancel_futures=True)
+            if pool is not None:
+                # What is being read is read to its end, and nobody waits for it.
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _split(
         self, batches: Iterable[Iterable[tuple[Any, Item]]]
@@ -309,14 +312,14 @@ class ReadAhead(Generic[Item]):
 
     def _fill(
         self,
-        pool: concurrent.futures.Executor,
+        pool: concurrent.futures.Executor | None,
         running: "collections.deque[_Task]",
         upcoming: "_Task | None",
         waiting: Iterator["_Task"],
     ) -> "_Task | None":
         """Starts as much as there is room for; returns the next that is not started."""
         ahead = sum(task.seconds for task in running)
-        most = _TASKS_AHEAD * max(self._processes, 1)
+        most = _TASKS_AHEAD * self._processes
         while upcoming is not None and (
             not running
             or (len(running) < most and ahead + upcoming.seconds <= self.ahead_seconds)
@@ -327,9 +330,9 @@ class ReadAhead(Generic[Item]):
             upcoming = next(waiting, None)
         return upcoming
 
-    def _start(self) -> concurrent.futures.Executor:
+    def _start(self) -> concurrent.futures.Executor | None:
         if not self._processes:
-            return concurrent.futures.ThreadPoolExecutor(1)
+            return None
         return concurrent.futures.ProcessPoolExecutor(
             self._processes,
             mp_context=multiprocessing.get_context("fork"),
@@ -337,16 +340,11 @@ class ReadAhead(Generic[Item]):
             initargs=(self.read, self.sample_rate),
         )
 
-    def _submit(self, pool: concurrent.futures.Executor, task: "_Task") -> None:
-        if task.here or not task.items:
+    def _submit(self, pool: concurrent.futures.Executor | None, task: "_Task") -> None:
+        if pool is None or task.here or not task.items:
             return
         try:
-            if self._processes:
-                task.future = pool.submit(_read_packed, task.items)
-            else:
-                task.future = pool.submit(
-                    _read_items, self.read, task.items, self.sample_rate
-                )
+            task.future = pool.submit(_read_packed, task.items)
         except concurrent.futures.BrokenExecutor as error:
             # A process died since; it is dealt with when this task's turn comes.
             task.future = concurrent.futures.Future()
@@ -377,7 +375,7 @@ class ReadAhead(Generic[Item]):
 
     def _recover(
         self, running: "collections.deque[_Task]"
-    ) -> concurrent.futures.Executor:
+    ) -> concurrent.futures.Executor | None:
         """Goes on after a process died: finds the files that kill, reads the others."""
         broken = [task for task in running if _is_broken(task)]
         # Besides what each process reads, an executor hands out one task beforehand.

@@ -29,6 +29,7 @@ from ssr_plugin.files import atomic_path, digest, file_identity
 from ssr_plugin.hub import safetensors_header
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.problems import Problems
+from ssr_plugin.processes import num_readers
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +176,9 @@ class FeatureCache:
         total = sum(
             float(rows[name]["duration"]) for batch in batches for name in batch
         )
-        reader = ReadAhead(self.encoder.sample_rate)
+        device = next(self.encoder.parameters()).device
+        workers = num_readers(device)
+        reader = ReadAhead(self.encoder.sample_rate, num_workers=workers)
         files = _FileWriter(self._write)
         begin = time.perf_counter()
         waited = 0.0

@@ -19,6 +19,7 @@ from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.nearest import nearest_tokens, squared_norms
 from ssr_plugin.nnet.segments import pad_segments
+from ssr_plugin.processes import num_readers
 from ssr_plugin.segmenters.base import Segmentation, Segmenter, Segments
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 # is busy with so much; where it is too much for its memory, batches are halved.
 _BATCH_SECONDS = {"cpu": 60.0}
 _BATCH_SECONDS_ELSEWHERE = 960.0
-# Batches whose recordings are read before they are sorted by length.
+# Batches whose recordings are read before they are sorted by length, at most.
 _AHEAD = 8
 
 
@@ -54,7 +55,7 @@ class Embedder(nn.Module):
     ----------
     num_workers : int or None
         Processes that read files ahead, at most; None takes what the machine has
-        (:func:`ssr_plugin.processes.num_readers`).
+        (:func:`ssr_plugin.processes.num_readers`). See :meth:`num_readers`.
 
     Example
     -------
@@ -91,6 +92,17 @@ class Embedder(nn.Module):
         """Where the model is."""
         device: torch.device = self.llm.embedding.weight.device
         return device
+
+    def num_readers(self) -> int:
+        """How many processes read files ahead, at most: as the user or the device says.
+
+        Returns
+        -------
+        int
+        """
+        if self.num_workers is not None:
+            return self.num_workers
+        return num_readers(self.device)
 
     # --- Recordings --------------------------------------------------------------
 
@@ -280,7 +292,7 @@ class Embedder(nn.Module):
             batch_seconds = self._batch_seconds
         rate = self.encoder.sample_rate
         for waveforms in read_groups(
-            wavs, rate, _AHEAD * batch_seconds, self.num_workers
+            wavs, rate, batch_seconds, _AHEAD * batch_seconds, self.num_readers()
         ):
             cuts = list(itertools.islice(alignments, len(waveforms)))
             audio = {

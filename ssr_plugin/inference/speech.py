@@ -226,10 +226,13 @@ def recording_seconds(speech: Recording) -> float:
 def read_groups(
     speeches: Iterable[Recording],
     sample_rate: int,
+    least: float,
     most: float,
     num_workers: int | None = None,
 ) -> Iterator[list[torch.Tensor | AudioError]]:
     """Audio in groups of about so many seconds; the next is read meanwhile.
+
+    Groups grow, so that whoever uses them soon has something to do.
 
     Arguments
     ---------
@@ -237,8 +240,9 @@ def read_groups(
         As :func:`read_waveform` takes them.
     sample_rate : int
         Wanted, Hz.
-    most : float
-        A group is complete with so much audio, s, or more. As much is read ahead.
+    least, most : float
+        The first group is complete with ``least``, s, or a little more; each after it
+        has twice as much, up to ``most``. That is how much is read ahead, too.
     num_workers : int or None
         Of :class:`ssr_plugin.data.read_ahead.ReadAhead`.
 
@@ -250,7 +254,7 @@ def read_groups(
     Example
     -------
     >>> speeches = [([0.0] * 60, 10), "no.wav", ([0.0] * 40, 10), ([0.0], 10)]
-    >>> for group in read_groups(speeches, 10, most=9):
+    >>> for group in read_groups(speeches, 10, least=9, most=9):
     ...     print([str(x) if isinstance(x, AudioError) else len(x) for x in group])
     [60, 'there is no audio file no.wav', 40]
     [1]
@@ -271,8 +275,9 @@ def read_groups(
         group.append(waveform)
         # Else it would be held with the next group.
         del waveform
-        if samples >= most * sample_rate:
+        if samples >= least * sample_rate:
             yield group
             group, samples = [], 0
+            least = min(2 * least, most)
     if group:
         yield group

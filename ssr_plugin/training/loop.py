@@ -3,6 +3,7 @@
 import speechbrain as sb
 import torch
 
+from ssr_plugin.processes import num_readers
 from ssr_plugin.training.batches import (
     collate,
     evaluation_batches,
@@ -36,6 +37,40 @@ def make_loaders(splits, batch_seconds):
     }
 
 
+def loader_workers(num_workers, device="cpu"):
+    """How many processes read and plan training batches.
+
+    Arguments
+    ---------
+    num_workers : int or str
+        "auto": 2 for a CPU; for a GPU all cores but one, at most 8, which feed it.
+    device : torch.device or str
+        What trains.
+
+    Raises
+    ------
+    ValueError
+        If it is another word, or below 0.
+
+    Example
+    -------
+    >>> loader_workers(3)
+    3
+    >>> loader_workers("many")
+    Traceback (most recent call last):
+        ...
+    ValueError: num_workers: 'many' is neither a whole number from 0 nor auto
+    """
+    if num_workers == "auto":
+        on_cpu = torch.device(device).type == "cpu"
+        return 2 if on_cpu else min(num_readers(device), 8)
+    if not isinstance(num_workers, int) or num_workers < 0:
+        raise ValueError(
+            f"num_workers: '{num_workers}' is neither a whole number from 0 nor auto"
+        )
+    return num_workers
+
+
 def train(brain, dataset, valid_loader, hparams):
     """Trains, or continues where an earlier run stopped.
 
@@ -58,7 +93,7 @@ def train(brain, dataset, valid_loader, hparams):
         sb.Stage.TRAIN,
         batch_sampler=sampler,
         collate_fn=brain.collate,
-        num_workers=hparams["num_workers"],
+        num_workers=loader_workers(hparams["num_workers"], brain.device),
         pin_memory=torch.device(brain.device).type == "cuda",
     )
     if brain.train_sampler is None:

@@ -1,5 +1,6 @@
 """Audio read ahead by processes is what reading it here gives, whatever happens."""
 
+import gc
 import itertools
 import multiprocessing
 import os
@@ -224,6 +225,23 @@ def test_samples_that_are_not_used_any_more_are_not_held(rows, num_workers):
     held = [weakref.ref(next(reading))]
     held += map(weakref.ref, next(batches).waveforms.values())
     assert len(held) == 31 and not any(wav() is not None for wav in held)
+
+
+def test_what_was_handed_over_is_not_held():
+    reader = ReadAhead(
+        8, read_number, seconds=lambda n: n / 8, num_workers=4, ahead_seconds=1
+    )
+    reading = reader.each([80] * 8)
+    before = num_packed()
+    for _ in range(4):
+        next(reading)
+        # The next alone is under way: it is longer than what may be ahead.
+        assert num_packed() <= before + 1
+
+
+def num_packed():
+    gc.collect()
+    return sum(type(x) is read_ahead._Packed for x in gc.get_objects())
 
 
 def test_a_few_files_are_worth_no_process(rows):

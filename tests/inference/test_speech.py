@@ -10,7 +10,12 @@ import torch
 
 from ssr_plugin import SpeechLM
 from ssr_plugin.data.audio import AudioError, read_audio
-from ssr_plugin.inference.speech import Speech, is_speech, read_waveform
+from ssr_plugin.inference.speech import (
+    Speech,
+    is_speech,
+    read_groups,
+    read_waveform,
+)
 
 
 @dataclasses.dataclass
@@ -126,6 +131,12 @@ class Column(Sequence):
 
     def __len__(self):
         return len(self.files)
+
+
+def test_groups_grow_so_that_the_first_is_soon_there():
+    speeches = [([0.0] * 10, 10)] * 40
+    groups = read_groups(speeches, 10, least=2, most=12)
+    assert [len(group) for group in groups] == [2, 4, 8, 12, 12, 2]
 
 
 def test_speech_lm_takes_a_column_as_many_recordings(lm, file, tmp_path, write_audio):

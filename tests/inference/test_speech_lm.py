@@ -100,7 +100,7 @@ def test_of_a_long_list_a_few_batches_are_in_memory(
     lm, write_audio, tmp_path, held, monkeypatch
 ):
     paths = [write_audio(tmp_path / f"{i}.wav", 1.0, seed=i) for i in range(30)]
-    # Eight batches of a quarter of a second are two files, and two are read meanwhile.
+    # Up to eight batches of a quarter of a second: two files; two are read meanwhile.
     spoken = lm.embed(paths, batch_seconds=0.25)
     assert len(held) == 30 and 1 <= max(held) <= 2 + 2
     for path, speech in zip(paths, spoken, strict=True):

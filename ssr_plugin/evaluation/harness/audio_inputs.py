@@ -151,7 +151,7 @@ def embed_recordings(
         lm.encoder.sample_rate,
         _read_part,
         seconds=_part_seconds,
-        num_workers=lm.embedder.num_workers,
+        num_workers=lm.embedder.num_readers(),
     )
     audio = reader(
         {index: (str(x.wav), x.seconds) for index, x in enumerate(batch)}
