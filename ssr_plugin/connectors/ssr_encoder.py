@@ -294,7 +294,8 @@ class SSREncoder(nn.Module):
             starts = contiguous_starts(boundaries) if starts is None else starts
             boundaries, starts = boundaries.cpu(), starts.cpu()
             if not self.training and boundaries.shape[1] > _WINDOW:
-                return self._read_windows(features, boundaries, starts)
+                windows: torch.Tensor = self._read_windows(features, boundaries, starts)
+                return windows
             plan = self._plan(features, boundaries, starts)
         states: torch.Tensor = self.norm(self._encode(features, plan))
         return states

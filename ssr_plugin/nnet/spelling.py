@@ -260,8 +260,8 @@ class VocabularyHead(nn.Module):
         cast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
         if cast not in self._cached:
             chunks = [self.keys(self.keys.look_up(x)) for x in ids.split(16384)]
-            keys, bias = map(torch.cat, zip(*chunks, strict=True))
-            self._cached[cast] = keys, bias
+            every, bias = map(torch.cat, zip(*chunks, strict=True))
+            self._cached[cast] = every, bias
         return self._cached[cast]
 
     def forward(

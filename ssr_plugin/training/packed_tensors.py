@@ -67,7 +67,7 @@ class PackedTensors(Mapping[str, Tensor]):
             buffer.resize_(size)
         else:
             storage = buffer.untyped_storage()._new_shared(size)
-            buffer = torch.empty(0, dtype=torch.uint8).set_(storage, 0, (size,))
+            buffer.set_(storage, 0, torch.Size([size]), torch.Size([1]))
         return cls(buffer, layout)
 
     @classmethod

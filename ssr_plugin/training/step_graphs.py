@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,7 +90,8 @@ class CudaRecorder:
     """Records steps as CUDA graphs, which share their memory."""
 
     def __init__(self) -> None:
-        self._pool: tuple[int, int] | None = None
+        # Made before the first recording, for all.
+        self._pool: Any = None
         self._failed = False
 
     def __call__(self, step: Step, batch: Batch) -> Step | None:
@@ -114,16 +116,14 @@ class CudaRecorder:
         free, total = torch.cuda.mem_get_info(buffer.device)
         if free < _FREE * total:
             return None
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         stream = torch.cuda.Stream(buffer.device)
         torch.cuda.synchronize(buffer.device)
         try:
             with torch.cuda.stream(stream):
                 # Other threads may go on: that of the loader pins memory.
-                graph.capture_begin(
-                    *([self._pool] if self._pool else []),
-                    capture_error_mode="thread_local",
-                )
+                graph.capture_begin(self._pool, capture_error_mode="thread_local")
                 try:
                     loss, norm = step(batch)
                 finally:
@@ -136,7 +136,6 @@ class CudaRecorder:
                 str(error).partition("\n")[0],
             )
             return None
-        self._pool = self._pool or graph.pool()
 
         def replay(other: Batch) -> tuple[Tensor, Tensor]:
             source = other.tensors.buffer
