@@ -87,6 +87,26 @@ def test_a_padded_batch_gives_what_single_utterances_give(form, stack, context, 
         assert (batched[i, count:] == 0).all()
 
 
+@pytest.mark.parametrize("head", HEADS)
+@SETUP
+def test_what_the_host_planned_gives_what_the_connector_finds_out(
+    form, stack, context, head
+):
+    connector = make_connector(form, stack, context, head)
+    boundaries = boundaries_of([2, 3, 19], [0], [])
+    starts = contiguous_starts(boundaries)
+    features = torch.randn(3, 20, D)
+    given = {}
+    if head == "vocabulary":
+        given = {"candidates": torch.tensor([1, 4, 7])}
+    plan = connector.planner().plan(boundaries, starts, 20, **given)
+    planned = connector(features, boundaries, starts, plan=plan, **given)
+    found = connector(features, boundaries, starts, **given)
+    assert torch.equal(planned.vectors, found.vectors)
+    if head == "vocabulary":
+        assert torch.equal(planned.token_logits, found.token_logits)
+
+
 @pytest.mark.parametrize(("form", "stack"), FORMS)
 @pytest.mark.parametrize("context", ["causal", "block"])
 def test_no_vector_knows_the_segments_after_its_own(form, stack, context):
