@@ -584,8 +584,7 @@ def encode(setting):
     rate = _seconds(rows) / (time.perf_counter() - start)
     figure = {"variant": "build", "audio_s_per_s": rate, "peak_gib": peak_gib()}
     yield figure | _busy(watched, _seconds(few) / rate)
-    # Where the cache tells the rates of its stages, and that of all.
-    for name, rate in getattr(cache, "rates", {}).items():
+    for name, rate in cache.rates.items():
         if name != "build":
             yield {"variant": name.replace("_", " "), "audio_s_per_s": rate}
 

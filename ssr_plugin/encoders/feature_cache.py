@@ -92,6 +92,11 @@ class FeatureCache:
         self._open_files = {}
         self.rates = {}
 
+    @property
+    def _device(self):
+        """What encodes."""
+        return next(self.encoder.parameters()).device
+
     def build(
         self,
         rows,
@@ -143,8 +148,8 @@ class FeatureCache:
         self._keys |= keys
         self._index()
         if batch_seconds is None:
-            device = next(self.encoder.parameters()).device.type
-            batch_seconds = _BATCH_SECONDS.get(device, _BATCH_SECONDS_ELSEWHERE)
+            kind = self._device.type
+            batch_seconds = _BATCH_SECONDS.get(kind, _BATCH_SECONDS_ELSEWHERE)
 
         def seconds(name):
             return float(rows[name]["duration"])
@@ -176,8 +181,7 @@ class FeatureCache:
         total = sum(
             float(rows[name]["duration"]) for batch in batches for name in batch
         )
-        device = next(self.encoder.parameters()).device
-        workers = num_readers(device)
+        workers = num_readers(self._device)
         reader = ReadAhead(self.encoder.sample_rate, num_workers=workers)
         files = _FileWriter(self._write)
         begin = time.perf_counter()
@@ -234,7 +238,7 @@ class FeatureCache:
         """Encodes waveforms by id. A CUDA device may still be at it afterwards."""
         if not wavs:
             return _Encoded([], torch.empty(0), [])
-        device = next(self.encoder.parameters()).device
+        device = self._device
         on_cuda = device.type == "cuda"
         samples = [len(wav) for wav in wavs.values()]
         # Only from memory that is pinned does a GPU copy while the host goes on.

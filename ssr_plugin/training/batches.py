@@ -248,6 +248,18 @@ def make_dataset(rows, segments, num_frames, features=None, sample_rate=16000):
     return dataset
 
 
+def durations_of(dataset):
+    """Seconds of audio of each utterance of a SpeechBrain data set, in its order.
+
+    Example
+    -------
+    >>> rows = {"a": {"duration": 1.5}, "b": {"duration": 2.0}}
+    >>> durations_of(DynamicItemDataset(rows))
+    [1.5, 2.0]
+    """
+    return [dataset.data[name]["duration"] for name in dataset.data_ids]
+
+
 def training_sampler(dataset, batch_seconds, seed, num_buckets=20):
     """Batches of utterances of like length, about ``batch_seconds`` of audio each.
 
@@ -265,7 +277,7 @@ def training_sampler(dataset, batch_seconds, seed, num_buckets=20):
     -------
     speechbrain.dataio.sampler.DynamicBatchSampler
     """
-    durations = [dataset.data[name]["duration"] for name in dataset.data_ids]
+    durations = durations_of(dataset)
     return DynamicBatchSampler(
         dataset,
         max_batch_length=batch_seconds,
@@ -289,6 +301,6 @@ def evaluation_batches(dataset, batch_seconds):
     list of list of int
         For a data loader's ``batch_sampler``.
     """
-    durations = [dataset.data[name]["duration"] for name in dataset.data_ids]
+    durations = durations_of(dataset)
     order = sorted(range(len(durations)), key=durations.__getitem__)
     return split_groups(order, durations.__getitem__, batch_seconds, padded=True)

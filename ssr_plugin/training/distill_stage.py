@@ -14,6 +14,7 @@ from ssr_plugin.segmenters.base import TrainableSegmenter
 from ssr_plugin.segmenters.trained import read_settings
 from ssr_plugin.training import run_report
 from ssr_plugin.training.batch_size import resolve_batch
+from ssr_plugin.training.batches import durations_of
 from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.distill_brain import DistillBrain
@@ -48,10 +49,7 @@ def run(hparams, run_opts, manifests):
         hparams["modules"]["connector"], hparams["encoder"].width, hparams["llm"]
     )
     splits = make_splits(hparams, run_opts, manifests)
-    train_data = splits["train"].dataset
-    audio_seconds = sum(
-        float(train_data.data[name]["duration"]) for name in train_data.data_ids
-    )
+    audio_seconds = sum(durations_of(splits["train"].dataset))
     device = run_opts.get("device") or infer_device()
     hparams |= resolve_batch(hparams, audio_seconds, device)
 

@@ -17,7 +17,7 @@ from ssr_plugin.metrics.pictures import (
     token_labels,
 )
 from ssr_plugin.nnet.nearest import nearest_tokens
-from ssr_plugin.training.batches import collate
+from ssr_plugin.training.batches import collate, durations_of
 from ssr_plugin.training.brain import ReadOptions
 
 logger = logging.getLogger(__name__)
@@ -179,7 +179,7 @@ def draw_all(folder, brain, dataset, epochs):
     """
     draw_curves(folder, epochs)
     folder = pathlib.Path(folder) / "pictures"
-    durations = [dataset.data[name]["duration"] for name in dataset.data_ids]
+    durations = durations_of(dataset)
     middle = sorted(range(len(durations)), key=durations.__getitem__)
     draw_example(folder, brain, dataset, middle[len(middle) // 2])
 
