@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 # Most positions of what is a short sequence.
 _SHORT = 256
+_HALF = (torch.bfloat16, torch.float16)
 
 
 def layer_shape(config):
@@ -74,10 +75,10 @@ def finite_attention():
 
 
 def attention(query, key, value, mask=None, causal=False):
-    """Scaled dot-product attention, by the faster way for the device and the length.
+    """Scaled dot-product attention, by the faster way for the device and the type.
 
-    Torch's fused kernel takes five times as long on a CPU as plain products where
-    sequences are as short as sentences have tokens.
+    Torch's fused kernel takes three to five times as long on a CPU as plain products
+    where numbers are of half precision and sequences as short as sentences have tokens.
 
     Arguments
     ---------
@@ -105,7 +106,8 @@ def attention(query, key, value, mask=None, causal=False):
     """
     batch, heads, length, size = query.shape
     kv_heads = key.shape[1]
-    if query.device.type != "cpu" or length > _SHORT:
+    plain = query.device.type == "cpu" and query.dtype in _HALF and length <= _SHORT
+    if not plain:
         with finite_attention():
             return F.scaled_dot_product_attention(
                 query,
@@ -118,8 +120,9 @@ def attention(query, key, value, mask=None, causal=False):
     # Heads that share a key and a value are so many rows of one product.
     query = query.reshape(batch * kv_heads, -1, size)
     key, value = (x.reshape(batch * kv_heads, length, size) for x in (key, value))
-    none = query.new_zeros(1)
-    bias = _causal_bias(length, heads // kv_heads, query.dtype) if causal else none
+    bias = query.new_zeros(1)
+    if causal:
+        bias = _causal_bias(length, heads // kv_heads, query.dtype)
     scores = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=size**-0.5)
     if mask is not None:
         rows = scores.view(batch, heads, length, length)
@@ -149,10 +152,26 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x):
         """[..., H] to [..., H]"""
+        return self.branch(x)[1]
+
+    def branch(self, x):
+        """What goes past a part of a residual network, and what goes into it.
+
+        Arguments
+        ---------
+        x : torch.Tensor
+            [..., H]
+
+        Returns
+        -------
+        x, normed : torch.Tensor
+            [..., H]: the same, and its norm. On a CPU the gradients of both meet here,
+            without a pass of its own for their sum.
+        """
         weight = self.weight.to(x.dtype)
         if x.device.type == "cpu":
             return _RMSNormFunction.apply(x, weight, _scalar(self.eps, x.dtype))
-        return F.rms_norm(x, self.normalized_shape, weight, self.eps)
+        return x, F.rms_norm(x, self.normalized_shape, weight, self.eps)
 
 
 @functools.lru_cache(maxsize=16)
@@ -161,25 +180,78 @@ def _scalar(value, dtype):
     return torch.tensor(value, dtype=torch.promote_types(dtype, torch.float32))
 
 
+@functools.lru_cache(maxsize=16)
+def _zeros(shape, dtype):
+    """On the CPU, to be read only."""
+    return torch.zeros(shape, dtype=dtype)
+
+
 class _RMSNormFunction(torch.autograd.Function):
-    """``x / sqrt(mean(x^2) + eps) * weight`` over the last axis."""
+    """x, and ``x / sqrt(mean(x^2) + eps) * weight`` over the last axis."""
 
     @staticmethod
     def forward(ctx, x, weight, eps):
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=eps.dtype)
         scale = torch.addcmul(eps, norm, norm, value=1 / x.shape[-1]).rsqrt_()
-        scale = scale.to(x.dtype)
-        normed = x * scale
-        ctx.save_for_backward(normed, scale, weight)
-        return normed * weight
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, weight, scale)
+        return x, (x * scale.to(x.dtype)).mul_(weight)
+
+    @staticmethod
+    def backward(ctx, grad_past, grad):
+        x, weight, scale = ctx.saved_tensors
+        if grad is None:
+            return grad_past, None, None
+        # With a mean of 0, torch's kernel for layer norm gives this norm's gradient,
+        # less what the mean would have brought: that is put back.
+        x, weight, grad = (t.to(scale.dtype) for t in (x, weight, grad))
+        grad_x, grad_weight, _ = torch.ops.aten.native_layer_norm_backward(
+            *(grad, x, weight.shape, _zeros(scale.shape, scale.dtype), scale),
+            *(weight, None, [True, True, False]),
+        )
+        mean = (grad @ weight).unsqueeze(-1)
+        grad_x = grad_x.addcmul_(mean, scale, value=1 / len(weight))
+        if grad_past is not None:
+            grad_x = grad_x.add_(grad_past)
+        return grad_x, grad_weight, None
+
+
+class _SwiGLU(torch.autograd.Function):
+    """``silu(gate) * up`` of [..., 2 * F], which holds both, the gate first.
+
+    Their gradients are written into one tensor, which need not be put together.
+    """
+
+    @staticmethod
+    def forward(ctx, gate_up):
+        gate, up = gate_up.chunk(2, dim=-1)
+        opened = F.silu(gate)
+        ctx.save_for_backward(gate_up, opened)
+        return opened * up
 
     @staticmethod
     def backward(ctx, grad):
-        normed, scale, weight = ctx.saved_tensors
-        products = grad * normed
-        along = (products @ weight).unsqueeze(-1)
-        grad_x = torch.addcmul(grad * weight, normed, along, value=-1 / len(weight))
-        return grad_x.mul_(scale), products.flatten(0, -2).sum(0), None
+        gate_up, opened = ctx.saved_tensors
+        gate, up = gate_up.chunk(2, dim=-1)
+        grad_both = torch.empty_like(gate_up)
+        grad_gate, grad_up = grad_both.chunk(2, dim=-1)
+        torch.mul(grad, opened, out=grad_up)
+        torch.ops.aten.silu_backward(grad * up, gate, grad_input=grad_gate)
+        return grad_both
+
+
+class _AddScaled(torch.autograd.Function):
+    """``x + y * factor``, whose gradient reaches x and y alone."""
+
+    @staticmethod
+    def forward(ctx, x, y, factor):
+        ctx.save_for_backward(factor)
+        return torch.addcmul(x, y, factor)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (factor,) = ctx.saved_tensors
+        return grad, grad * factor, None
 
 
 class DecoderLayer(nn.Module):
@@ -233,8 +305,8 @@ class DecoderLayer(nn.Module):
 
     def attend(self, x, mask=None, causal=False):
         """Self-attention; arguments and result as in :meth:`forward`."""
-        heads = self.qkv(x).unflatten(-1, (-1, self.head_size)).transpose(1, 2)
-        x = attention(*heads.split(self.heads, dim=1), mask, causal)
+        heads = self.qkv(x).unflatten(-1, (-1, self.head_size)).split(self.heads, dim=2)
+        x = attention(*(part.transpose(1, 2) for part in heads), mask, causal)
         return self.out(x.transpose(1, 2).flatten(-2))
 
     def forward(self, x, mask=None, causal=False):
@@ -255,18 +327,20 @@ class DecoderLayer(nn.Module):
             [B, L, H]
         """
         kept = self._draw_kept(x)
-        y = self.attend(self.attention_norm(x), mask, causal)
-        x = x + y if kept is None else torch.addcmul(x, y, kept[0])
-        gate, up = self.gate_up(self.feed_forward_norm(x)).chunk(2, dim=-1)
-        y = self.down(F.silu(gate) * up)
-        return x + y if kept is None else torch.addcmul(x, y, kept[1])
+        x, y = self.attention_norm.branch(x)
+        y = self.attend(y, mask, causal)
+        x = x + y if kept is None else _AddScaled.apply(x, y, kept[0])
+        x, y = self.feed_forward_norm.branch(x)
+        y = self.down(_SwiGLU.apply(self.gate_up(y)))
+        return x + y if kept is None else _AddScaled.apply(x, y, kept[1])
 
     def _draw_kept(self, x):
         """Dropout's factors for both parts: one draw, and no pass of its own."""
         if not (self.training and self.dropout):
             return None
-        ones = torch.ones((2, 1, 1, 1), dtype=x.dtype, device=x.device)
-        return F.dropout(ones.expand(2, *x.shape), self.dropout)
+        share = 1 - self.dropout
+        kept = torch.empty((2, *x.shape), dtype=x.dtype, device=x.device)
+        return kept.bernoulli_(share).div_(share)
 
 
 _GATE_UP = ("gate", "up")
