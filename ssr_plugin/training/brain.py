@@ -239,10 +239,12 @@ class StageBrain(sb.Brain, abc.ABC):
             with self.training_ctx:
                 outputs = self.compute_forward(batch, sb.Stage.TRAIN)
                 loss = self.compute_objectives(outputs, batch, sb.Stage.TRAIN)
-            scaled = self.scaler.scale(loss / self.grad_accumulation_factor)
-            # 1, or NaN if the loss is not finite. Some such losses have a finite
-            # gradient; with this none has, in any process of DDP.
-            scaled.backward(scaled.detach() * 0 + 1)
+            scaled = self.scaler.scale(loss)
+            if self.grad_accumulation_factor != 1:
+                scaled = scaled / self.grad_accumulation_factor
+            # 1 - 0 * loss: 1, or NaN if the loss is not finite. Some such losses have a
+            # finite gradient; with this none has, in any process of DDP.
+            scaled.backward(torch.rsub(scaled.detach(), 1, alpha=0))
         if should_step:
             norm = self.optimizers_step()
         self.on_fit_batch_end(batch, outputs, loss, should_step)

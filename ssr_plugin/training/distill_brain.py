@@ -234,9 +234,11 @@ class DistillBrain(StageBrain):
             plan = plan_targets(predictions.segments[2], len(self.table))
         loss = self._distance(predictions.vectors, plan)
         if predictions.logits is not None:
-            loss = loss + self.hparams.ce_weight * self._cross_entropy(predictions)
+            cross_entropy = self._cross_entropy(predictions)
+            loss = torch.add(loss, cross_entropy, alpha=self.hparams.ce_weight)
         if stage == sb.Stage.TRAIN:
-            loss = loss + self._llm_loss(predictions, batch)
+            if self.hparams.kl_weight or self.hparams.llm_weight:
+                loss = loss + self._llm_loss(predictions, batch)
             if predictions.auxiliary_loss is not None:
                 loss = loss + predictions.auxiliary_loss
         return loss
@@ -262,12 +264,14 @@ class DistillBrain(StageBrain):
         z, h = vectors.float(), self.table[plan["target_ids"]].float()
         hparams, weight = self.hparams, plan["target_weight"]
         error = relative_squared_error if hparams.relative_mse else squared_error
-        loss = hparams.mse_weight * error(z, h, weight)
+        loss = error(z, h, weight)
+        if hparams.mse_weight != 1:
+            loss = hparams.mse_weight * loss
         cosine = cosine_distance(z, h, self.center, weight)
-        return loss + hparams.cosine_weight * cosine
+        return torch.add(loss, cosine, alpha=hparams.cosine_weight)
 
     def _llm_loss(self, predictions, batch):
-        """The losses that need a run of the LLM; none by default."""
+        """The losses that need a run of the LLM, where one has a weight."""
         hparams, llm, vectors = self.hparams, self.modules.llm, predictions.vectors
         boundaries, _, tokens = predictions.segments
         kept = predictions.kept

@@ -11,7 +11,6 @@ from ssr_plugin.nnet.layers import (
     _SwiGLU,
     attention,
 )
-from ssr_plugin.training.losses import cosine_distance
 
 SHAPE = {"num_heads": 4, "num_kv_heads": 2, "head_size": 3, "hidden_size": 10}
 
@@ -81,17 +80,6 @@ def test_adding_what_is_scaled_is_the_plain_formula_with_its_gradient():
     inputs = (x.requires_grad_(), y.requires_grad_(), factor)
     torch.testing.assert_close(_AddScaled.apply(*inputs), x + y * factor)
     assert torch.autograd.gradcheck(_AddScaled.apply, inputs)
-
-
-def test_the_cosine_has_torchs_own_gradient():
-    torch.manual_seed(0)
-    z, h = torch.randn(2, 5, 8, dtype=torch.float64)
-    z.requires_grad_()
-    expected = 1 - F.cosine_similarity(z, h, dim=-1).mean()
-    torch.testing.assert_close(cosine_distance(z, h), expected)
-    (ours,) = torch.autograd.grad(cosine_distance(z, h), z)
-    (theirs,) = torch.autograd.grad(expected, z)
-    torch.testing.assert_close(ours, theirs)
 
 
 def test_a_layer_reads_checkpoints_with_a_weight_for_each_projection():

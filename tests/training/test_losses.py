@@ -54,6 +54,39 @@ def test_losses_of_vectors_that_equal_the_embeddings_are_zero(loss):
     assert loss(E, E).item() == pytest.approx(0, abs=1e-6)
 
 
+PLAIN = {
+    squared_error: lambda z, h: (z - h).square().sum(-1),
+    relative_squared_error: lambda z, h: (
+        (z - h).square().sum(-1) / (WEIGHT * h.square().sum(-1)).sum()
+    ),
+    cosine_distance: lambda z, h: 1 - F.cosine_similarity(z, h, dim=-1),
+}
+WEIGHT = torch.tensor([[0.5, 0.2, 0.0], [0.1, 0.2, 0.0]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("loss", PLAIN)
+def test_losses_are_weighted_sums_of_the_plain_formula_with_its_gradient(loss):
+    torch.manual_seed(0)
+    z, h = torch.randn(2, 2, 3, 4, dtype=torch.float64)
+    z.requires_grad_()
+    found, expected = loss(z, h, weight=WEIGHT), (PLAIN[loss](z, h) * WEIGHT).sum()
+    torch.testing.assert_close(found, expected)
+    # In another unit, as a loss with a weight is.
+    (ours,) = torch.autograd.grad(3 * found, z)
+    (theirs,) = torch.autograd.grad(3 * expected, z)
+    torch.testing.assert_close(ours, theirs)
+    assert not ours[WEIGHT == 0].any()
+
+
+def test_a_centered_cosine_distance_has_the_plain_formulas_gradient():
+    torch.manual_seed(0)
+    z, h = torch.randn(2, 5, 4, dtype=torch.float64)
+    center = torch.randn(4, dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda z: cosine_distance(z, h, center), z.requires_grad_()
+    )
+
+
 def test_distance_logits_differ_as_the_squared_distances_do():
     torch.manual_seed(0)
     z, table = torch.randn(5, 8), torch.randn(11, 8)
