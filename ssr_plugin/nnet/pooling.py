@@ -19,6 +19,9 @@ from ssr_plugin.nnet.lengths import bucketed_length
 BLOCK_FRAMES, BLOCK_SEGMENTS = 128, 16
 # Numbers of blocks come in multiples of this.
 _BLOCKS = 8
+# A score that a softmax gives no weight. Not minus infinity: where a block has room for
+# one more segment, that would be the softmax of nothing.
+_LOW = -1e30
 #: Numbers of :func:`position_features`, and of those of a segment's duration.
 NUM_POSITION_FEATURES, NUM_DURATION_FEATURES = 6, 2
 
@@ -42,18 +45,19 @@ def plan_pooling(
     -------
     dict of torch.Tensor
         ``frame`` [K * L] int, the index of the frame at each place among all B * T;
-        ``slot`` [K, L] int, the block's segment that it is in, -1 at an empty place;
-        ``position`` [K, L, 6] float, :func:`position_features` of it; ``segment``
-        [B * N] int, the index of each segment among all K * S, 0 at padding;
-        ``duration`` [B, N, 2] float, how long it is; ``room`` [S] int, 0 to S - 1.
+        ``outside`` [K, L, S] float, 0 for the block's segment that it is in, else what
+        takes it out of a softmax; ``position`` [K, L, 6] float,
+        :func:`position_features` of it; ``segment`` [B * N] int, the index of each
+        segment among all K * S, 0 at padding; ``duration`` [B, N, 2] float, how long
+        it is.
 
     Example
     -------
     >>> plan = plan_pooling(torch.tensor([[1, 4, -1]]), torch.tensor([[0, 3, -1]]), 6)
-    >>> plan["frame"][:5].tolist(), plan["slot"][0, :5].tolist()
-    ([0, 1, 3, 4, 0], [0, 0, 1, 1, -1])
-    >>> plan["segment"].tolist(), plan["slot"].shape
-    ([0, 1, 0], torch.Size([8, 128]))
+    >>> plan["frame"][:5].tolist(), (plan["outside"] == 0).int()[0, :5, :2].tolist()
+    ([0, 1, 3, 4, 0], [[1, 0], [1, 0], [0, 1], [0, 1], [0, 0]])
+    >>> plan["segment"].tolist(), plan["outside"].shape
+    ([0, 1, 0], torch.Size([8, 128, 16]))
     """
     ends, firsts = boundaries.numpy(), starts.numpy()
     rows, columns = np.nonzero(ends >= 0)
@@ -71,8 +75,8 @@ def plan_pooling(
     places = (block * width + place)[index] + offset
     frame = np.zeros(num_blocks * width, dtype=np.int32)
     frame[places] = (rows * num_frames + first)[index] + offset
-    slots = np.full(num_blocks * width, -1, dtype=np.int32)
-    slots[places] = slot[index]
+    outside = np.full((num_blocks * width, room), _LOW, np.float32)
+    outside[places, slot[index]] = 0
     position = np.zeros((num_blocks * width, NUM_POSITION_FEATURES), np.float32)
     position[places] = position_features(offset, length[index])
     segment = np.zeros(ends.shape, dtype=np.int32)
@@ -82,11 +86,10 @@ def plan_pooling(
     duration[rows, columns] = np.stack([log, log**2], axis=-1)
     return {
         "frame": torch.from_numpy(frame),
-        "slot": torch.from_numpy(slots).view(num_blocks, width),
+        "outside": torch.from_numpy(outside).view(num_blocks, width, room),
         "position": torch.from_numpy(position).view(num_blocks, width, -1),
         "segment": torch.from_numpy(segment).flatten(),
         "duration": torch.from_numpy(duration),
-        "room": torch.arange(room, dtype=torch.int32),
     }
 
 
@@ -159,7 +162,7 @@ def gather_blocks(features: Tensor, plan: Mapping[str, Tensor]) -> Tensor:
         [K, L, D]; some frame at empty places.
     """
     blocks = features.flatten(0, 1).index_select(0, plan["frame"])
-    return blocks.view(*plan["slot"].shape, features.shape[-1])
+    return blocks.view(*plan["outside"].shape[:2], features.shape[-1])
 
 
 def pool_blocks(x: Tensor, scores: Tensor, plan: Mapping[str, Tensor]) -> Tensor:
@@ -186,12 +189,7 @@ def pool_blocks(x: Tensor, scores: Tensor, plan: Mapping[str, Tensor]) -> Tensor
     >>> pool_blocks(x, torch.zeros_like(x), plan).tolist()
     [[2.0], [5.0]]
     """
-    outside = plan["slot"].unsqueeze(-1) != plan["room"]  # [K, L, S]
-    # Not minus infinity: an empty slot would be the softmax of nothing.
-    spread = scores.float().unsqueeze(2).masked_fill(outside.unsqueeze(-1), _LOW)
+    spread = scores.float().unsqueeze(2) + plan["outside"].unsqueeze(-1)
     weights = spread.softmax(1).to(x.dtype).flatten(2)  # [K, L, S * P]
     means = (weights.transpose(1, 2) @ x).view(-1, scores.shape[-1] * x.shape[-1])
     return means.index_select(0, plan["segment"])
-
-
-_LOW = -1e30

@@ -65,7 +65,7 @@ class Spelling:
     >>> spelling = Spelling(["\u0120cat", "\u0120cats", "\u0120dog"])
     >>> grams = spelling.look_up(torch.tensor([0, 2]))
     >>> grams["offsets"].tolist(), grams["grams"].shape
-    ([0, 22, 44, 4096], torch.Size([4096]))
+    ([0, 22, 4096], torch.Size([4096]))
     """
 
     def __init__(self, tokens: Iterable[str], num_buckets: int = 32768) -> None:
@@ -91,27 +91,29 @@ class Spelling:
         -------
         dict of torch.Tensor
             ``grams`` [G] int, the n-grams of one token after another, and then some
-            that belong to none of them, so that G is one of few; ``offsets`` [C + 2]
-            int, where each token's begin, and where they end; ``norm`` [C, 1] float,
-            the square root of how many each has; ``rank`` [C, 3] float, the logarithm
-            of a token's index, its square and its cube.
+            more, so that G is one of few; ``offsets`` [C + 1] int, where each token's
+            begin, and G; ``weight`` [G] float, one over the square root of how many its
+            token has, 0 of those that belong to none; ``rank`` [C, 3] float, the
+            logarithm of a token's index, its square and its cube.
         """
         index = ids.numpy()
         first = self._first[index]
         count = self._first[index + 1] - first
         ends = np.cumsum(count)
         total = int(ends[-1]) if len(ends) else 0
-        # One row of n-grams more, which nobody reads, fills up to the next multiple.
+        # What fills up to the next multiple goes to the last token, with no weight.
         size = bucketed_length(max(total, 1), _GRAMS)
         grams = np.zeros(size, dtype=np.int32)
+        weight = np.zeros(size, dtype=np.float32)
         places = np.repeat(first - (ends - count), count) + np.arange(total)
         grams[:total] = self._bags[places]
-        offsets = np.concatenate([[0], ends, [len(grams)]]).astype(np.int32)
+        weight[:total] = np.repeat(1 / np.sqrt(count, dtype=np.float32), count)
+        offsets = np.concatenate([[0], ends[:-1], [size]]).astype(np.int32)
         rank = np.log(index + 1).astype(np.float32) / 10
         return {
             "grams": torch.from_numpy(grams),
             "offsets": torch.from_numpy(offsets),
-            "norm": torch.from_numpy(np.sqrt(count, dtype=np.float32)).unsqueeze(1),
+            "weight": torch.from_numpy(weight),
             "rank": torch.from_numpy(rank[:, None] ** np.arange(1, 4, dtype="f4")),
         }
 
@@ -180,12 +182,10 @@ class SpellingKeys(nn.Module):
         bias : torch.Tensor
             [C], what to add to a token's logit.
         """
-        kept = None
-        if self.training and self.gram_dropout:
-            ones = torch.ones_like(grams["grams"], dtype=self.grams.weight.dtype)
-            kept = F.dropout(ones, self.gram_dropout)
-        bags = self.grams(grams["grams"], grams["offsets"], per_sample_weights=kept)
-        x = bags[:-1] / grams["norm"] + self.rank(grams["rank"].to(bags.dtype))
+        weight = grams["weight"].to(self.grams.weight.dtype)
+        weight = F.dropout(weight, self.gram_dropout, self.training)
+        x = self.grams(grams["grams"], grams["offsets"], per_sample_weights=weight)
+        x = x + self.rank(grams["rank"].to(x.dtype))
         x = x + self.net(x)
         return self.norm(x), self.bias(x).squeeze(1)
 
@@ -291,10 +291,9 @@ class VocabularyHead(nn.Module):
             keys, bias = self._all_keys()
         else:
             keys, bias = self.keys(grams or self.keys.look_up(candidates))
-        products = (self.query(states) @ keys.T).float()
-        # bias + scale * products, in one pass over what is large.
-        logits: Tensor = torch.addcmul(bias.float(), products, self.scale)
-        return logits
+        # The scale is given to what is small.
+        query = self.query(states) * self.scale
+        return F.linear(query, keys, bias).float()
 
     def null_logits(self, states: Tensor) -> Tensor:
         """The logit of no token, beside those of :meth:`forward`.

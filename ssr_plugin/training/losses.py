@@ -2,9 +2,9 @@
 
 z stands for the connector's vectors, h for the LLM's embeddings of the same tokens,
 both [..., H]. A mean is over all vectors, or a weighted sum of them: weights are of the
-shape [...] and sum to 1, so that padding has the weight 0. The gradient reaches z alone,
-as embeddings are frozen. Torch's own gradients, which could reach both, take twice as
-many operators.
+shape [...] and sum to 1, so that padding has the weight 0. The gradient reaches z
+alone, as embeddings are frozen. Torch's own gradients, which could reach both, take
+twice as many operators.
 """
 
 import torch

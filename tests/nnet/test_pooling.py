@@ -44,8 +44,8 @@ def test_pooling_in_blocks_is_that_of_one_segment_at_a_time(rows):
 
 def test_a_block_has_room_for_the_longest_segment():
     plan = plan_pooling(torch.tensor([[9, 609]]), torch.tensor([[0, 10]]), 700)
-    assert plan["slot"].shape[1] == 640
-    assert (plan["slot"] >= 0).sum() == 610
+    assert plan["outside"].shape[1] == 640
+    assert (plan["outside"] == 0).sum() == 610
 
 
 def test_numbers_of_blocks_are_few():
@@ -53,11 +53,12 @@ def test_numbers_of_blocks_are_few():
     for count in range(1, 60):
         boundaries = 15 * torch.arange(1, count + 1).unsqueeze(0) - 1
         plan = plan_pooling(boundaries, boundaries - 14, 15 * count)
-        shapes.add(plan["slot"].shape)
+        shapes.add(plan["outside"].shape)
     assert len(shapes) == 1
 
 
 def test_frames_outside_all_segments_take_no_part():
     plan = plan_pooling(torch.tensor([[3, -1]]), torch.tensor([[2, -1]]), 6)
-    frames = plan["frame"].view(plan["slot"].shape)[plan["slot"] >= 0]
+    inside = (plan["outside"] == 0).any(-1)
+    frames = plan["frame"].view(inside.shape)[inside]
     assert frames.tolist() == [2, 3]
