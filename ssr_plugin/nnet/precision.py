@@ -1,5 +1,7 @@
 """Which number type to compute in, where the user leaves that to the machine."""
 
+import contextlib
+
 import torch
 
 
@@ -36,3 +38,21 @@ def resolve_precision(precision: str, device: str | None = None) -> str:
     abilities: dict[str, bool] = tell() if device == "cpu" else {}
     fast = ("avx512_bf16", "amx_bf16", "bf16")
     return "bf16" if any(abilities.get(name) for name in fast) else "fp32"
+
+
+def without_autocast(
+    device: torch.device | str,
+) -> contextlib.AbstractContextManager[object]:
+    """A context in which tensors of a device are computed in their own type.
+
+    Example
+    -------
+    >>> x = torch.eye(2)
+    >>> with torch.autocast("cpu", torch.bfloat16), without_autocast("cpu"):
+    ...     (x @ x).dtype
+    torch.float32
+    """
+    kind = torch.device(device).type
+    if not torch.amp.is_autocast_available(kind):
+        return contextlib.nullcontext()
+    return torch.autocast(kind, enabled=False)

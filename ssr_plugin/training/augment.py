@@ -6,11 +6,13 @@ loader's workers; noise is drawn where the features are.
 """
 
 import dataclasses
+import math
 
 import torch
 from torch import Tensor
 
 from ssr_plugin.nnet.lengths import absolute_lengths
+from ssr_plugin.nnet.precision import without_autocast
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,19 +70,23 @@ def draw_changes(lengths, num_frames, strengths, generator):
     Returns
     -------
     dict of torch.Tensor
-        ``other`` [B] int, the utterance whose mean frame each is given; ``share``
-        [B, 1] float, how much of it; ``masked`` [B, T] bool, frames set to zero.
+        ``mix`` [B + 1, B] float, what to make of each utterance's sum of frames: what
+        is added to each utterance, so that its mean frame moves to that of another,
+        and last the mean of all frames; ``masked`` [B, T] bool, frames set to zero.
 
     Example
     -------
     >>> generator = torch.Generator().manual_seed(0)
-    >>> changes = draw_changes(torch.tensor([4, 3]), 4, Strengths(), generator)
-    >>> changes["share"].tolist(), changes["masked"].any().item()
-    ([[0.0], [0.0]], False)
+    >>> changes = draw_changes(torch.tensor([4, 1]), 4, Strengths(), generator)
+    >>> changes["mix"].tolist(), changes["masked"].any().item()
+    ([[0.0, 0.0], [0.0, 0.0], [0.20000000298023224, 0.20000000298023224]], False)
     """
     batch = len(lengths)
     other = torch.randperm(batch, generator=generator)
     share = strengths.mean_swap * torch.rand(batch, 1, generator=generator)
+    own = torch.eye(batch)
+    shift = share * (own[other] - own) / lengths.clamp_min(1)
+    mean = torch.ones(1, batch) / lengths.sum().clamp_min(1)
     masked = draw_time_masks(
         lengths,
         num_frames,
@@ -91,7 +97,7 @@ def draw_changes(lengths, num_frames, strengths, generator):
     if strengths.frame_dropout:
         drawn = torch.rand(batch, num_frames, generator=generator)
         masked |= drawn < strengths.frame_dropout
-    return {"other": other, "share": share, "masked": masked}
+    return {"mix": torch.cat([shift, mean]), "masked": masked}
 
 
 def draw_time_masks(lengths, num_frames, count, longest, generator):
@@ -134,12 +140,7 @@ def draw_time_masks(lengths, num_frames, count, longest, generator):
 
 
 def change_frames(
-    features: Tensor,
-    lengths: Tensor,
-    other: Tensor,
-    share: Tensor,
-    masked: Tensor,
-    noise: float = 0.0,
+    features: Tensor, mix: Tensor, masked: Tensor, noise: float = 0.0
 ) -> Tensor:
     """Makes the changes that :func:`draw_changes` drew, and adds noise.
 
@@ -151,9 +152,7 @@ def change_frames(
     ---------
     features : torch.Tensor
         [B, T, D] float32, zeros at padding.
-    lengths : torch.Tensor
-        [B] int; or floats, shares of T.
-    other, share, masked : torch.Tensor
+    mix, masked : torch.Tensor
         Of :func:`draw_changes`, on the features' device.
     noise : float
         Standard deviation of Gaussian noise, as a multiple of the features' own (over
@@ -168,20 +167,21 @@ def change_frames(
     -------
     >>> x, lengths = torch.tensor([[[1.0], [3.0]]]), torch.tensor([2])
     >>> changes = draw_changes(lengths, 2, Strengths(mean_swap=1.0), torch.Generator())
-    >>> change_frames(x, lengths, **changes).tolist()
+    >>> change_frames(x, **changes).tolist()
     [[[1.0], [3.0]]]
     """
-    lengths = absolute_lengths(lengths, features.shape[1]).unsqueeze(1).clamp_min(1)
-    sums = features.sum(1)
-    means = sums / lengths
-    changed = features + (share * (means.index_select(0, other) - means)).unsqueeze(1)
+    # Sums: padding adds nothing to them. Half precision is too coarse for means.
+    with without_autocast(features.device):
+        mixed = mix @ features.sum(1)
+    changed = features + mixed[:-1].unsqueeze(1)
     if noise:
-        # From sums: padding adds nothing to them.
-        count = lengths.sum() * features.shape[2]
-        squares = torch.linalg.vector_norm(features).square()
-        variance = (squares - sums.sum().square() / count) / (count - 1).clamp_min(1)
-        std = variance.clamp_min(0).sqrt()
-        changed = torch.addcmul(changed, torch.randn_like(features), std, value=noise)
+        width = features.shape[2]
+        mean = mixed[-1].mean()
+        squares = torch.linalg.vector_norm(features).square() * mix[-1, 0]
+        # D times the variance: the mean |frame|^2, less D times the square of the mean.
+        variance = torch.addcmul(squares, mean, mean, value=-width).clamp_min_(0)
+        drawn, std = torch.randn_like(features), variance.sqrt_()
+        changed.addcmul_(drawn, std, value=noise / math.sqrt(width))
     return changed.masked_fill_(masked.unsqueeze(-1), 0.0)
 
 

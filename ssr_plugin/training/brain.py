@@ -149,9 +149,8 @@ class StageBrain(sb.Brain, abc.ABC):
 
     def augment(self, features, batch):
         """The frames [B, T, D] of a training batch on the device, changed."""
-        changes = {key: batch.tensors[key] for key in ("other", "share", "masked")}
-        noise = self.collate.strengths.noise
-        return change_frames(features, batch.lengths, **changes, noise=noise)
+        mix, masked = batch.tensors["mix"], batch.tensors["masked"]
+        return change_frames(features, mix, masked, self.collate.strengths.noise)
 
     @functools.cached_property
     def collate(self):

@@ -22,8 +22,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 #: What a step does; clipping gradients is part of "forward", as all that is neither.
 PHASES = ("forward", "backward", "optimizer")
 
-# Operators that give a new tensor, or none, and have nothing to run.
+# Operators that give a new tensor, or none, and have nothing to run: they allocate, or
+# mark for a profiler where a step of the optimizer begins and ends.
 _IDLE = ("aten::empty", "aten::new_empty", "aten::_unsafe_view", "aten::set_")
+_IDLE += ("profiler::",)
 # They give no tensor, but a value: the host waits until the device has it.
 _ANSWERS = ("aten::_local_scalar_dense", "aten::equal")
 

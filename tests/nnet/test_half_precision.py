@@ -144,7 +144,7 @@ def changed_frames(lengths=LENGTHS, **strengths):
     def read(x):
         x = x.float() * valid[:, : x.shape[1]].unsqueeze(-1)
         changes = draw_changes(lengths, x.shape[1], strengths, generator.manual_seed(0))
-        return change_frames(x, lengths, **changes, noise=strengths.noise)
+        return change_frames(x, **changes, noise=strengths.noise)
 
     return None, read
 

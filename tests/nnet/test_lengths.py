@@ -17,9 +17,6 @@ from ssr_plugin.training import augment
 T = 40
 FEATURES = torch.randn(2, T, 6, generator=torch.Generator().manual_seed(0))
 COUNTS, SHARES = torch.tensor([40, 10]), torch.tensor([1.0, 0.25])
-CHANGES = augment.draw_changes(
-    COUNTS, T, augment.Strengths(mean_swap=1.0), torch.Generator().manual_seed(0)
-)
 LLM = SimpleNamespace(hidden_size=8, tokenizer=None)
 
 
@@ -36,7 +33,6 @@ USERS = {
     "CIFConnector.weigh": lambda n: CIFConnector(6, LLM).weigh(FEATURES, n),
     "frame_mask": lambda n: frame_mask(n, T),
     "zero_after": lambda n: zero_after(FEATURES, n),
-    "change_frames": lambda n: augment.change_frames(FEATURES, n, **CHANGES, noise=0.1),
 }
 
 

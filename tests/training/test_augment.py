@@ -12,7 +12,7 @@ def change(features, lengths, seed=0, **strengths):
     strengths = augment.Strengths(**strengths)
     generator = torch.Generator().manual_seed(seed)
     changes = augment.draw_changes(lengths, features.shape[1], strengths, generator)
-    return augment.change_frames(features, lengths, **changes, noise=strengths.noise)
+    return augment.change_frames(features, **changes, noise=strengths.noise)
 
 
 def test_a_swap_exchanges_means_and_changes_nothing_else():
@@ -33,6 +33,28 @@ def test_means_are_those_of_frames_that_are_no_padding():
     features[0, :2], features[1] = 1.0, 1.0
     changed = change(features, torch.tensor([2, 4]), mean_swap=1.0)
     torch.testing.assert_close(changed, features)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_changes_are_those_of_the_plain_formula_whatever_autocast_says(half):
+    torch.manual_seed(0)
+    lengths = torch.tensor([7, 5, 2])
+    valid = torch.arange(8) < lengths.unsqueeze(1)
+    features = (3 * torch.randn(3, 8, 4) + 5) * valid.unsqueeze(-1)
+    torch.manual_seed(1)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        changed = change(features, lengths, mean_swap=1.5, noise=0.2, frame_dropout=0.3)
+
+    torch.manual_seed(1)
+    generator = torch.Generator().manual_seed(0)
+    other = torch.randperm(3, generator=generator)
+    share = 1.5 * torch.rand(3, 1, generator=generator)
+    means = features.sum(1) / lengths.unsqueeze(1)
+    expected = features + (share * (means[other] - means)).unsqueeze(1)
+    deviation = features[valid].std(correction=0)
+    expected = expected + 0.2 * deviation * torch.randn(features.shape)
+    expected[torch.rand(3, 8, generator=generator) < 0.3] = 0.0
+    torch.testing.assert_close(changed, expected)
 
 
 def test_changes_of_strength_zero_change_nothing():

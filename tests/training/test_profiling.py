@@ -27,6 +27,14 @@ def test_count_operators_leaves_out_views_and_allocations():
     assert not count_operators(step)
 
 
+def test_count_operators_leaves_out_the_marks_of_a_profiler():
+    def step():
+        with torch.profiler.record_function("here"):
+            pass
+
+    assert not count_operators(step)
+
+
 def test_count_operators_counts_a_value_that_the_host_waits_for():
     x = torch.ones(4)
     assert count_operators(lambda: float(x[0])) == {"aten::_local_scalar_dense": 1}
