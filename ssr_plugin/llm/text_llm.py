@@ -148,10 +148,11 @@ class TextLLM(nn.Module):
     @torch.no_grad()
     def table(self) -> torch.Tensor:
         """All embeddings in the convention of :meth:`embed`, [V, H]."""
-        ids = torch.arange(self.vocab_size, device=self.embedding.weight.device)
-        # A plain embedding's table is its weight: no copy of what may be 2 GB.
-        plain = type(self.embedding) is nn.Embedding
-        return self.embedding.weight.detach() if plain else self.embed(ids)
+        weight = self.embedding.weight
+        if type(self.embedding) is nn.Embedding:
+            # A plain embedding's table is its weight: no copy of what may be 2 GB.
+            return weight.detach()
+        return self.embed(torch.arange(self.vocab_size, device=weight.device))
 
     def load_model(self) -> PreTrainedModel:
         """The causal LM itself, frozen; loaded at the first call, then kept.

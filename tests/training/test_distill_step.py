@@ -140,7 +140,8 @@ def test_a_step_takes_few_operators(tiny_llm_folder):
     brain.step = 1
     brain.fit_batch(batch)
     counts = count_by_phase(lambda: brain.fit_batch(batch))
-    # They were 608 before the host planned: 366, 240 and 2.
-    assert counts["forward"].total() <= 180
-    assert counts["backward"].total() <= 170
+    # They were 608 before the host planned: 366, 240 and 2. On a CPU 44 of them are
+    # of the five RMS norms, for which a GPU has kernels.
+    assert counts["forward"].total() <= 125
+    assert counts["backward"].total() <= 117
     assert counts["optimizer"].total() <= 3
