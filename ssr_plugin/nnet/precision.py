@@ -1,4 +1,4 @@
-"""Which number type to compute in, where the user leaves that to the machine."""
+"""Which number type to compute in: the machine's choice, and autocast left out."""
 
 import contextlib
 

@@ -24,8 +24,13 @@ PHASES = ("forward", "backward", "optimizer")
 
 # Operators that give a new tensor, or none, and have nothing to run: they allocate, or
 # mark for a profiler where a step of the optimizer begins and ends.
-_IDLE = ("aten::empty", "aten::new_empty", "aten::_unsafe_view", "aten::set_")
-_IDLE += ("profiler::",)
+_IDLE = (
+    "aten::empty",
+    "aten::new_empty",
+    "aten::_unsafe_view",
+    "aten::set_",
+    "profiler::",
+)
 # They give no tensor, but a value: the host waits until the device has it.
 _ANSWERS = ("aten::_local_scalar_dense", "aten::equal")
 
