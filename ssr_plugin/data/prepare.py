@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ssr_plugin.data.audio_headers import audio_duration
 from ssr_plugin.data.ffmpeg import FFMPEG_SUFFIXES, find_ffmpeg
-from ssr_plugin.data.holdout import hold_out
+from ssr_plugin.data.holdout import hold_out, hold_out_fold, parse_fold
 from ssr_plugin.data.manifest import read_manifest, write_manifest
 from ssr_plugin.data.samples import AudioError
 from ssr_plugin.data.splits import group_splits
@@ -70,6 +70,32 @@ class _ListedUtterance:
     changed: int | None
 
 
+@dataclass(frozen=True)
+class _HeldOut:
+    """Who is held out of training where there is no validation split."""
+
+    seed: int
+    share: float
+    fold: str | None
+
+    @property
+    def by(self):
+        """What picks them, for messages."""
+        return f"seed {self.seed}" if self.fold is None else f"fold {self.fold}"
+
+    def settings(self):
+        """What the fingerprint knows of it."""
+        if self.fold is None:
+            return [self.seed, self.share]
+        return ["fold", *parse_fold(self.fold)]
+
+    def pick(self, utterances):
+        """The ids that are held out."""
+        if self.fold is None:
+            return hold_out(utterances, self.share, self.seed)
+        return hold_out_fold(utterances, self.fold)
+
+
 def prepare(
     dataset,
     save_folder,
@@ -80,6 +106,7 @@ def prepare(
     valid_share=0.05,
     max_skipped_share=0.01,
     num_workers=None,
+    valid_fold=None,
 ):
     """Writes ``train.csv``, ``valid.csv`` and one manifest for each test split.
 
@@ -105,6 +132,10 @@ def prepare(
         Share of a manifest's utterances that may be bad before the run stops.
     num_workers : int, optional
         Threads that read headers; by default a few more than cores.
+    valid_fold : str or None
+        "k/n" holds out the k-th of n groups of speakers, of about the same hours, in
+        place of ``valid_share``: n runs hold out each speaker once. The groups do not
+        depend on the seed.
 
     Returns
     -------
@@ -113,7 +144,8 @@ def prepare(
     Raises
     ------
     ValueError
-        If a split is missing, empty, or named twice; the message lists the splits.
+        If a split is missing, empty, or named twice; the message lists the splits. If
+        there is no such fold, or a validation split beside it.
     ssr_plugin.problems.TooManyProblems
         If more utterances are bad than ``max_skipped_share``. The headers that were
         read are kept: with a larger share the next run reads none again.
@@ -141,20 +173,29 @@ def prepare(
             f"save_folder: '{save_folder}' is the data folder, whose own CSV files "
             f"the manifests might overwrite; name another"
         )
+    if valid_fold is not None:
+        parse_fold(valid_fold)
     groups, tests = group_splits(dataset, train_splits, valid_splits, test_splits)
+    if valid_fold is not None and "valid" in groups:
+        raise ValueError(
+            f"valid_fold: '{valid_fold}' holds out speakers of the training data, and "
+            f"valid_splits finds {', '.join(groups['valid'])}: give one of them (no "
+            f"validation split is valid_splits: [])"
+        )
+    held_out = _HeldOut(seed, valid_share, valid_fold)
     utterances = _list_utterances(dataset, groups, num_workers)
 
     fingerprint = digest(
         STATE_FORMAT,
         groups,
-        [seed, valid_share],
+        held_out.settings(),
         {split: [vars(item) for item in items] for split, items in utterances.items()},
         _can_read_all(utterances),
     )
     state = _read_state(save_folder, fingerprint)
     if state is None:
         state = {"fingerprint": fingerprint}
-        state |= _write(save_folder, groups, utterances, seed, valid_share, num_workers)
+        state |= _write(save_folder, groups, utterances, held_out, num_workers)
         with atomic_path(save_folder / STATE_FILE) as partial:
             partial.write_text(json.dumps(state, indent=1), encoding="utf-8")
     else:
@@ -242,7 +283,7 @@ def _map(function, paths, title, num_workers):
     return results
 
 
-def _write(save_folder, groups, utterances, seed, valid_share, num_workers):
+def _write(save_folder, groups, utterances, held_out, num_workers):
     """Reads the headers and writes the manifests; returns the state to be kept."""
     durations = _read_durations(utterances, num_workers)
     rows, skipped = {}, {}
@@ -251,7 +292,7 @@ def _write(save_folder, groups, utterances, seed, valid_share, num_workers):
         items.sort(key=lambda item: (item.id, item.wav))
         rows[name], skipped[name] = _select_rows(name, items, durations)
     if "valid" not in groups:
-        rows["train"], rows["valid"] = _split(rows["train"], valid_share, seed)
+        rows["train"], rows["valid"] = _split(rows["train"], held_out)
         skipped["valid"] = {}
 
     manifests = {}
@@ -323,23 +364,23 @@ def _problem(item, durations):
     return None
 
 
-def _split(rows, share, seed):
+def _split(rows, held_out):
     """Training rows and those held out of them."""
-    held_out = hold_out([(row[0], row[3], row[1]) for row in rows], share, seed)
-    train = [row for row in rows if row[0] not in held_out]
-    valid = [row for row in rows if row[0] in held_out]
+    names = held_out.pick([(row[0], row[3], row[1]) for row in rows])
+    train = [row for row in rows if row[0] not in names]
+    valid = [row for row in rows if row[0] in names]
     speakers = sorted({row[3] for row in rows})
     if len(speakers) == 1:
         logger.warning(
             "no validation split, and all training data are of one speaker (%s): "
-            "utterances, not speakers, are held out (seed %s)",
+            "utterances, not speakers, are held out (%s)",
             speakers[0],
-            seed,
+            held_out.by,
         )
     else:
         logger.info(
-            "no validation split: held out of training (seed %s): speakers %s",
-            seed,
+            "no validation split: held out of training (%s): speakers %s",
+            held_out.by,
             ", ".join(sorted({row[3] for row in valid})),
         )
     return train, valid

@@ -44,6 +44,11 @@ def prepare_command(dataset_class, argv=None):
         help="share of the hours held out where there is no validation split",
     )
     parser.add_argument(
+        "--valid_fold",
+        metavar="K/N",
+        help="hold out the k-th of n groups of speakers in place of that share",
+    )
+    parser.add_argument(
         "--max_skipped_share",
         type=float,
         default=0.01,

@@ -82,6 +82,7 @@ def prepare_on_main(dataset: DataSet, hparams: Mapping[str, Any]) -> Manifests:
             test_splits=hparams["test_splits"],
             seed=hparams["seed"],
             valid_share=hparams["valid_share"],
+            valid_fold=hparams["valid_fold"],
             max_skipped_share=hparams["max_skipped_share"],
         )
         return manifests

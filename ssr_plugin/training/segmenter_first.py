@@ -33,6 +33,7 @@ _SHARED = (
     "test_splits",
     "seed",
     "valid_share",
+    "valid_fold",
     "max_skipped_share",
     "resample",
     "speed_perturbation",

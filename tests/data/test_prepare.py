@@ -109,6 +109,31 @@ def test_prepare_holds_out_utterances_of_a_single_speaker_and_logs_it(
     assert "all training data are of one speaker (fritz): utterances" in caplog.text
 
 
+def test_folds_hold_out_each_speaker_once_whatever_the_seed(corpus, save):
+    folds = []
+    for k in range(1, 4):
+        manifests = prepare(corpus, save, "train-*", seed=k, valid_fold=f"{k}/3")
+        folds.append(speakers(manifests.valid))
+        assert not speakers(manifests.train) & folds[-1]
+        before = contents(save)
+        prepare(corpus, save, "train-*", seed=9, valid_share=0.5, valid_fold=f"{k}/3")
+        assert contents(save) == before
+    everyone = {*CORPUS["train-a"], "dora", "emil"}
+    assert set.union(*folds) == everyone and sum(map(len, folds)) == len(everyone)
+
+
+def test_a_fold_beside_a_validation_split_or_of_too_few_speakers_is_refused(
+    corpus, save
+):
+    with pytest.raises(ValueError, match="valid_fold: .* valid_splits finds dev: give"):
+        prepare(corpus, save, "train-*", ["dev"], valid_fold="1/3")
+    with pytest.raises(ValueError, match="valid_fold: .* has 1 speaker$"):
+        prepare(corpus, save, "dev", valid_fold="1/3")
+    with pytest.raises(ValueError, match="valid_fold: '4/3' is none of 1/3 to 3/3"):
+        prepare(corpus, save, "train-*", valid_fold="4/3")
+    assert not save.exists()
+
+
 def test_a_second_preparation_reads_no_header_and_writes_nothing(
     corpus, save, monkeypatch
 ):
