@@ -43,6 +43,7 @@ _TARGETS = {
         "expresso": "evaluation.benchmarks.expresso:Expresso",
         "asr": "evaluation.benchmarks.asr:ASR",
         "segments": "evaluation.benchmarks.segment_quality:SegmentQuality",
+        "second_half": "evaluation.benchmarks.second_half:SecondHalf",
         "aligner": "evaluation.benchmarks.aligner_quality:AlignerQuality",
         "perplexity": "evaluation.benchmarks.text_perplexity:TextPerplexity",
     },

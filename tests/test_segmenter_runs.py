@@ -9,6 +9,9 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from ssr_plugin import SpeechLM
+from ssr_plugin.evaluation.harness.records import Records
+from ssr_plugin.evaluation.run_evaluation import main as evaluate
+from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.metrics.curves import FIGURES
 from ssr_plugin.training import distill_brain
 from ssr_plugin.training.brain import StageBrain
@@ -16,6 +19,8 @@ from ssr_plugin.training.brain import StageBrain
 import runs
 
 TRAINED = ["subword_ctc", "boundary"]
+# Of weights with which text gains something, on both of the splits that are scored.
+HELPED_SEED = 3
 TINY = {"width": 16, "num_heads": 2, "num_layers": 1}
 BOUNDARY_KEYS = {
     "boundary_mae_ms",
@@ -267,6 +272,75 @@ def test_a_run_is_a_speech_lm_that_reads_as_the_run_did(mixture):
     rate = sum(map(len, spoken)) / seconds
     expected = metrics["test-a predicted"]["vectors_per_second"]
     assert rate == pytest.approx(expected, rel=0.05)
+
+
+@pytest.fixture(scope="module")
+def helped(tmp_path_factory, small_run, tiny_llm_folder):
+    """A run with an LLM that happens to gain by first halves: (overrides, metrics)."""
+    folder = tmp_path_factory.mktemp("helped")
+    shutil.copytree(tiny_llm_folder, folder / "llm")
+    model = TextLLM(tiny_llm_folder).load_model()
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(HELPED_SEED)
+        for parameter in model.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    model.save_pretrained(folder / "llm")
+    overrides = small_run(
+        folder,
+        llm_source=folder / "llm",
+        segmenter="subword_ctc",
+        segmenter_options={"subword_ctc": TINY},
+        segmenter_training={"number_of_epochs": 8},
+    )
+    return overrides, train_connector(overrides)
+
+
+@pytest.mark.parametrize("split", ["test-a", "valid"])
+def test_the_benchmark_of_second_halves_gives_what_the_run_reported(
+    helped, tmp_path, split
+):
+    """On a test split, and on the speakers held out, by the run's own manifest."""
+    overrides, metrics = helped
+    folder = overrides["output_folder"]
+    settings = {
+        "model": folder,
+        "dataset": "csv",
+        "data_folder": folder / "manifests",
+        "test_splits": [split],
+        "output_folder": tmp_path,
+        "benchmarks": ["second_half", "segments"],
+        "conditions": [
+            *("none", "text", "cascade", "predicted", "forced"),
+            *("predicted_lm_fusion", "forced_lm_fusion"),
+        ],
+        **{k: overrides[k] for k in ("cache_folder", "aligner", "aligner_options")},
+    }
+    with runs._restored():
+        found = evaluate(argv=runs.arguments("evaluate", **settings))["benchmarks"]
+
+    def figure(metric, condition):
+        return found[f"second_half {metric}"]["conditions"][condition][metric]
+
+    for cut in ("forced", "predicted"):
+        reported = metrics[split if cut == "forced" else f"{split} predicted"]
+        nll = reported["nll"]
+        fused = f"{cut}_lm_fusion"
+        names = {"text": "text", "none": "none", "speech": cut, "lm_fusion": fused}
+        kept = {"gain_kept": cut, "lm_fusion_kept": fused}
+        if cut == "predicted":
+            names["cascade"] = kept["cascade_kept"] = "cascade"
+            assert figure("ahead", cut) == pytest.approx(nll["ahead"], rel=1e-3)
+        for name, condition in names.items():
+            assert figure("nll", condition) == pytest.approx(nll[name], rel=1e-5)
+        for name, condition in kept.items():
+            assert figure("gain_kept", condition) == pytest.approx(nll[name], rel=1e-3)
+    # The run counts a token that is no word as one, too.
+    for rule in ("reading_wer", "reading_wer_whisper"):
+        read = found[f"segments {rule}"]["conditions"]
+        assert found[f"second_half {rule}"]["conditions"] == read
+        assert len(read) == 5
+    records = [*Records(tmp_path / "answers" / "second_half.jsonl")]
+    assert len(records) == 10 and all(record["speaker"] for record in records)
 
 
 def test_about_half_of_the_utterances_are_trained_on_found_segments(mixture):

@@ -309,7 +309,7 @@ def show(title: str, summary: Mapping[str, Any]) -> None:
     """
     name, unit = summary["metric"]["name"], summary["metric"]["unit"]
     shown = "  ".join(
-        f"{condition} {figures[name]:.1f}"
+        f"{condition} {figures[name]:.3g}"
         for condition, figures in summary["conditions"].items()
         if figures[name] is not None
     )

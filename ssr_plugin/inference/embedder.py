@@ -431,6 +431,7 @@ class Embedder(nn.Module):
                     hypothesis=each.hypothesis if len(cut) else None,
                     seconds=0.0,
                     lm_fusion=lm_fusion and self.can_fuse,
+                    segments=cut,
                 )
             )
         return speeches

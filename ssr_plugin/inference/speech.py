@@ -11,6 +11,7 @@ import torchaudio
 
 from ssr_plugin.data.audio import AudioError, read_audio
 from ssr_plugin.data.read_ahead import LEAST_BYTE_RATE, ReadAhead, file_seconds
+from ssr_plugin.segmenters.base import Segments
 
 # More channels than this are taken for samples.
 _MOST_CHANNELS = 8
@@ -39,6 +40,9 @@ class Speech:
     lm_fusion : bool
         Whether what the LLM expects was multiplied in; without, vectors are what the
         connector alone hears.
+    segments : Segments or None
+        In frames, as the segmenter cut them: those that say nothing and have no vector
+        are among them. None where they are not known, such as read from a file.
     """
 
     vectors: torch.Tensor
@@ -50,6 +54,7 @@ class Speech:
     hypothesis: str | None
     seconds: float
     lm_fusion: bool = False
+    segments: Segments | None = None
 
     def __len__(self) -> int:
         return len(self.vectors)

@@ -50,8 +50,9 @@ def save_speech(
     >>> load_speech(path)["one"].starts == speech.starts
     True
     """
+    left_out = ("vectors", "segments")
     rest = {
-        name: {key: value for key, value in vars(speech).items() if key != "vectors"}
+        name: {k: v for k, v in vars(speech).items() if k not in left_out}
         for name, speech in speeches.items()
     }
     metadata = {"speech": json.dumps(rest), "llm": lm.llm.source}

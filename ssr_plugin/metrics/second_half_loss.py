@@ -38,7 +38,6 @@ class SecondHalfLoss:
 
     def __init__(self, llm, batch_size=96):
         self.llm = llm
-        self.model = llm.load_model()
         self.batch_size = batch_size
         # Of each utterance, in nats, and the tokens of its second half.
         self.losses = {context: [] for context in CONTEXTS}
@@ -63,43 +62,24 @@ class SecondHalfLoss:
         half = len(tokens) // 2
         if not half:
             return
-        start = self.llm.embed(tokens.new_tensor([self.llm.start_id]))
-        end = self.llm.embed(tokens[half:-1])
-        firsts = {
-            "text": self.llm.embed(tokens[:half]),
-            "speech": speech.to(start.dtype),
-            "none": start[:0],
-        }
+        text = self.llm.embed(tokens[:half])
+        firsts = {"text": text, "speech": speech, "none": text[:0]}
         if cascade is not None:
             firsts["cascade"] = self.llm.embed(cascade)
         if lm_fusion is not None:
-            firsts["lm_fusion"] = lm_fusion.to(start.dtype)
+            firsts["lm_fusion"] = lm_fusion
         for context, first in firsts.items():
-            embeddings = torch.cat([start, first, end])
-            self._waiting.append((context, embeddings, tokens[half:]))
+            self._waiting.append((context, first, tokens))
         self.counts.append(len(tokens) - half)
         if len(self._waiting) >= self.batch_size:
             self._score()
 
-    @torch.no_grad()
     def _score(self):
-        contexts, embeddings, targets = zip(*self._waiting, strict=True)
+        contexts, firsts, tokens = zip(*self._waiting, strict=True)
         self._waiting = []
-        lengths = [len(x) for x in embeddings]
-        mask = pad_sequence([torch.ones(n, dtype=torch.bool) for n in lengths], True)
-        padded = torch.full(mask.shape, -1)
-        for row, (length, ids) in enumerate(zip(lengths, targets, strict=True)):
-            padded[row, length - len(ids) : length] = ids
-        device = embeddings[0].device
-        scores = token_log_probs(
-            self.model,
-            pad_sequence(embeddings, batch_first=True),
-            mask.to(device),
-            padded.to(device),
-        )
-        sums = scores.double().sum(1).tolist()
-        for context, total in zip(contexts, sums, strict=True):
-            self.losses.setdefault(context, []).append(-total)
+        losses = second_half_losses(self.llm, firsts, tokens)
+        for context, loss in zip(contexts, losses, strict=True):
+            self.losses.setdefault(context, []).append(loss)
 
     def summary(self):
         """The losses over all utterances so far.
@@ -147,9 +127,78 @@ class SecondHalfLoss:
 def _kept(nll):
     """The share of text's gain over nothing that each context keeps, in %."""
     return {
-        context: kept_share(-loss, -nll["text"], -nll["none"])
+        context: gain_kept(loss, nll["text"], nll["none"])
         for context, loss in nll.items()
     }
+
+
+def gain_kept(loss, text, none):
+    """The share of the text's gain over nothing that is kept, in %.
+
+    Arguments
+    ---------
+    loss, text, none : array-like
+        Losses of second halves, given first halves as something, as text, and left out.
+
+    Returns
+    -------
+    numpy.ndarray
+        NaN where the text gains nothing.
+
+    Example
+    -------
+    >>> float(gain_kept(4.0, text=2.0, none=10.0))
+    75.0
+    """
+    loss, text, none = (np.asarray(x, dtype=float) for x in (loss, text, none))
+    return kept_share(-loss, -text, -none)
+
+
+@torch.no_grad()
+def second_half_losses(llm, firsts, tokens):
+    """The loss of each second half, given something for the first.
+
+    Arguments
+    ---------
+    llm : ssr_plugin.llm.text_llm.TextLLM or ssr_plugin.llm.tuning.TunedLLM
+    firsts : list of torch.Tensor
+        [M, H] of each utterance: what stands for the first half of its tokens.
+    tokens : list of torch.Tensor
+        [N] int of each: the transcript's, two or more. The second half is the longer
+        one.
+
+    Returns
+    -------
+    list of float
+        Nats, summed over the second half's tokens.
+
+    Example
+    -------
+    >>> from ssr_plugin.llm.text_llm import TextLLM
+    >>> llm = TextLLM(getfixture("tiny_llm_folder"))
+    >>> tokens = torch.tensor([5, 6, 7])
+    >>> (loss,) = second_half_losses(llm, [llm.embed(tokens[:1])], [tokens])
+    >>> loss > 0
+    True
+    """
+    start = llm.embed(tokens[0].new_tensor([llm.start_id]))
+    embeddings = [
+        torch.cat([start, first.to(start.dtype), llm.embed(ids[len(ids) // 2 : -1])])
+        for first, ids in zip(firsts, tokens, strict=True)
+    ]
+    lengths = [len(x) for x in embeddings]
+    mask = pad_sequence([torch.ones(n, dtype=torch.bool) for n in lengths], True)
+    targets = torch.full(mask.shape, -1)
+    for row, (length, ids) in enumerate(zip(lengths, tokens, strict=True)):
+        second = ids[len(ids) // 2 :]
+        targets[row, length - len(second) : length] = second
+    scores = token_log_probs(
+        llm.load_model(),
+        pad_sequence(embeddings, batch_first=True),
+        mask.to(start.device),
+        targets.to(start.device),
+    )
+    return (-scores.double().sum(1)).tolist()
 
 
 def _number(value):

@@ -2,9 +2,9 @@
 
 import random
 
-from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.evaluation.harness.corpus_benchmark import (
     CorpusBenchmark,
+    CorpusUtterance,
     as_spoken,
     choose_splits,
     read_utterances,
@@ -119,19 +119,20 @@ class ASR(CorpusBenchmark):
                 name,
                 (*head, self.before, spoken[name], self.between),
                 spoken[name].text,
+                speaker=rows[name].speaker,
             )
             for name in rows
         ]
 
     def _draw_examples(self):
-        """AlignmentItem by id, of other splits than those measured."""
+        """CorpusUtterance by id, of other splits than those measured."""
         if not self.shots:
             return {}
         splits = choose_splits(self.dataset, self.shot_splits, "shot_splits")
         both = sorted({*splits} & {*choose_splits(self.dataset, self.splits)})
         if both:
             raise ValueError(f"shot_splits: {', '.join(both)} is also in test_splits")
-        rows: dict[str, AlignmentItem] = {}
+        rows: dict[str, CorpusUtterance] = {}
         for split in splits:
             rows |= read_utterances(self.dataset, split, self.max_skipped_share)
         if len(rows) < self.shots:

@@ -73,8 +73,7 @@ class SegmentQuality(CorpusBenchmark):
 
     def items(self, align):
         """See :meth:`Benchmark.items`."""
-        spoken = as_spoken(self.utterances(), align)
-        return [PromptItem(name, (x,), x.text) for name, x in spoken.items()]
+        return whole_utterances(self.utterances(), align)
 
     def takes(self, condition):
         """See :meth:`Benchmark.takes`."""
@@ -88,16 +87,57 @@ class SegmentQuality(CorpusBenchmark):
         """See :meth:`Benchmark.answer`."""
         for item in items:
             (speech,) = inputs.of(condition, item)
-            errors = word_errors(
+            ratios = reading_ratios(
                 item.reference, condition.reading(speech), self.language
             )
-            ratios = {f"reading_{name}": list(x) for name, x in errors.items()}
             if not isinstance(condition, Cascade):
                 ratios[RATE.name] = [len(speech), speech.seconds]
                 if condition.segmentation == "predicted":
                     (reference,) = inputs.of(Forced(), item)
                     ratios |= boundary_ratios(speech.starts, reference.starts)
             yield item, {"metrics": ratios}
+
+
+def whole_utterances(rows, align):
+    """Utterances as items of which each is one recording.
+
+    Arguments
+    ---------
+    rows, align
+        Of :func:`ssr_plugin.evaluation.harness.corpus_benchmark.as_spoken`.
+
+    Returns
+    -------
+    list of PromptItem
+    """
+    spoken = as_spoken(rows, align)
+    return [
+        PromptItem(name, (spoken[name],), row.text, speaker=row.speaker)
+        for name, row in rows.items()
+    ]
+
+
+def reading_ratios(reference, reading, language):
+    """An utterance's share in the WER of what is read.
+
+    Arguments
+    ---------
+    reference, reading : str
+    language : str
+        Of :func:`ssr_plugin.metrics.wer.whisper_words`.
+
+    Returns
+    -------
+    dict
+        By metric, its numerator and denominator.
+
+    Example
+    -------
+    >>> reading_ratios("mister cat", "Mr. Cat", "en")
+    {'reading_wer': [1, 2], 'reading_wer_whisper': [0, 2]}
+    """
+    errors = word_errors(reference, reading, language)
+    return {f"reading_{name}": list(ratio) for name, ratio in errors.items()}
 
 
 def boundary_ratios(starts, reference):

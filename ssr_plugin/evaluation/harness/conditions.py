@@ -2,7 +2,7 @@
 
 | condition | what is spoken is |
 |---|---|
-| ``none`` | left out: what the choices alone tell |
+| ``none`` | left out |
 | ``written`` | the text as the set writes it, with case and marks |
 | ``text`` | the reference transcript as text: the best to hope for |
 | ``cascade`` | the segmenter's own hypothesis, as text |
@@ -35,7 +35,7 @@ class Nothing(Condition):
     """The spoken content of the context is left out."""
 
     name = "none"
-    title = "left out: what the choices alone tell"
+    title = "left out"
     order = 0
 
     def why_unavailable(self, lm: SpeechLM, items: Sequence[Item]) -> str | None:

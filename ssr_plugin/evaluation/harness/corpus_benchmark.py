@@ -1,11 +1,29 @@
 """Utterances of a prepared corpus, for benchmarks that are made of them."""
 
+import dataclasses
+
 from ssr_plugin.alignment.base import AlignmentItem
+from ssr_plugin.data.datasets import UNKNOWN_SPEAKER
 from ssr_plugin.data.splits import select_splits
 from ssr_plugin.data.subsets import draw_names
 from ssr_plugin.evaluation.harness.items import SpokenText
 from ssr_plugin.evaluation.harness.measured_benchmark import MeasuredBenchmark
 from ssr_plugin.problems import Problems
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusUtterance(AlignmentItem):
+    """An utterance with a transcript, and who speaks.
+
+    Arguments
+    ---------
+    id, wav, text
+        Of :class:`ssr_plugin.alignment.base.AlignmentItem`.
+    speaker : str
+        As the data set names it.
+    """
+
+    speaker: str = UNKNOWN_SPEAKER
 
 
 def choose_splits(dataset, patterns, key="splits"):
@@ -50,7 +68,7 @@ def read_utterances(dataset, split, max_skipped_share):
     Returns
     -------
     dict
-        AlignmentItem by id, sorted.
+        CorpusUtterance by id, sorted.
 
     Raises
     ------
@@ -63,7 +81,9 @@ def read_utterances(dataset, split, max_skipped_share):
     for utterance in utterances:
         text = " ".join((utterance.text or "").split())
         if text:
-            rows[utterance.id] = AlignmentItem(utterance.id, utterance.wav, text)
+            rows[utterance.id] = CorpusUtterance(
+                utterance.id, utterance.wav, text, utterance.speaker
+            )
         else:
             problems.add(utterance.id, "no transcript")
     problems.check(len(utterances))
@@ -101,14 +121,14 @@ class CorpusBenchmark(MeasuredBenchmark):
         Returns
         -------
         dict
-            AlignmentItem by id.
+            CorpusUtterance by id.
 
         Raises
         ------
         ValueError
             If there are none, or two splits have one of the same id.
         """
-        rows: dict[str, AlignmentItem] = {}
+        rows: dict[str, CorpusUtterance] = {}
         splits = choose_splits(self.dataset, self.splits)
         for split in splits:
             more = read_utterances(self.dataset, split, self.max_skipped_share)

@@ -134,6 +134,8 @@ class PromptItem(Item):
         Of :class:`Item`.
     reference : str
         What is measured against: a transcript, or a document.
+    speaker : str or None
+        Who speaks, if one does and it is known.
 
     Example
     -------
@@ -143,10 +145,12 @@ class PromptItem(Item):
     """
 
     reference: str = ""
+    speaker: str | None = dataclasses.field(default=None, kw_only=True)
 
     def to_record(self) -> dict[str, Any]:
         """See :meth:`Item.to_record`."""
-        return {"reference": self.reference}
+        record = {"reference": self.reference}
+        return record if self.speaker is None else record | {"speaker": self.speaker}
 
 
 def has_audio(content: Content) -> TypeGuard[SpokenText]:

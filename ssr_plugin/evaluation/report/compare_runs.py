@@ -9,9 +9,8 @@ import pathlib
 
 import numpy as np
 
-from ssr_plugin.evaluation.harness.metric import Metric
 from ssr_plugin.evaluation.harness.records import Records
-from ssr_plugin.evaluation.harness.summary import ratio_of
+from ssr_plugin.evaluation.harness.summary import sums_of, value_of
 from ssr_plugin.evaluation.report.document import (
     ConditionName,
     Heading,
@@ -44,7 +43,7 @@ def compare_runs(folders):
     if len(folders) < 2:
         raise ValueError("name two evaluations or more")
     folders = [pathlib.Path(folder) for folder in folders]
-    runs = [_read_metrics(folder) for folder in folders]
+    runs = [read_metrics(folder) for folder in folders]
     blocks = [Heading("Runs compared", 1)]
     blocks += [
         Paragraph(f"{name}: {run['model']}")
@@ -92,7 +91,22 @@ def write_comparison(blocks, folder):
     write_document(blocks, folder, "compare", "Runs compared")
 
 
-def _read_metrics(folder):
+def read_metrics(folder):
+    """What an evaluation left in its ``metrics.json``.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If it holds no evaluation; the message says why.
+    """
     if not folder.is_dir():
         raise ValueError(f"there is no folder '{folder}'")
     try:
@@ -132,16 +146,15 @@ def _difference(first, other, condition, summary):
     """How much higher the other is, with its interval."""
     if not first:
         return "-"
-    metric = Metric(**summary["metric"])
-    values = np.array(
-        [
-            [*ratio_of(a, condition, summary), *ratio_of(b, condition, summary)]
-            for a, b in zip(first, other, strict=True)
-        ]
-    )
+    pairs = [
+        [sums_of(x, condition, summary) for x in pair]
+        for pair in zip(first, other, strict=True)
+    ]
+    values = np.array([[*one, *two] for one, two in pairs])
+    half = values.shape[1] // 2
 
     def gain(sums):
-        return metric.value(*sums[2:]) - metric.value(*sums[:2])
+        return value_of(summary, *sums[half:]) - value_of(summary, *sums[:half])
 
     clusters = [record["cluster"] for record in first]
     ends = interval(gain(resample_sums(values, clusters).T))

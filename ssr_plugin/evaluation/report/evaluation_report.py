@@ -73,16 +73,16 @@ def write_report(folder, metrics, examples=()):
     ]
     for title, summary in metrics["benchmarks"].items():
         picture = folder / "pictures" / f"{title.replace(' ', '_')}.png"
-        draw_bars(picture, summary, _words(title))
-        blocks += [Heading(_words(title)), Paragraph(summary["about"])]
+        draw_bars(picture, summary, words(title))
+        blocks += [Heading(words(title)), Paragraph(summary["about"])]
         blocks.append(Paragraph(summary["metric"]["description"]))
         blocks += [Paragraph(f"Note: {note}.") for note in summary["notes"]]
         if summary["skipped"]:
             reasons = list(summary["skipped"].items())
             shown = "; ".join(f"{name}: {why}" for name, why in reasons[:5])
             blocks.append(Paragraph(f"{len(reasons)} items left out ({shown})."))
-        name = _words(summary["metric"]["name"])
-        blocks.append(Picture(picture, f"{name} of {_words(title)} by condition"))
+        name = words(summary["metric"]["name"])
+        blocks.append(Picture(picture, f"{name} of {words(title)} by condition"))
     blocks += examples
     with atomic_path(folder / "metrics.json") as partial:
         text = json.dumps(metrics, indent=2, ensure_ascii=False)
@@ -111,24 +111,32 @@ def figure_tables(benchmarks, conditions):
     kept = Table(["share of the text's gain over chance kept, %", *listening], [])
     for title, summary in choices.items():
         figures, metric = summary["conditions"], summary["metric"]["name"]
-        cells = [_show(figures.get(x), metric, "interval", 1) for x in names]
+        cells = [show_figure(figures.get(x), metric, "interval", 1) for x in names]
         chance = f"{summary['chance']:.0f}"
-        rates.rows.append([_words(title), metric, summary["items"], chance, *cells])
-        cells = [_show(figures.get(x), "kept", "kept_interval", 1) for x in listening]
+        rates.rows.append([words(title), metric, summary["items"], chance, *cells])
+        heard = [figures.get(x) for x in listening]
+        cells = [show_figure(x, "kept", "kept_interval", 1) for x in heard]
         if listening:
-            kept.rows.append([_words(title), *cells])
+            kept.rows.append([words(title), *cells])
     names = _names(others, conditions)
     measured = Table(["measured", "items", *names], [])
     for title, summary in others.items():
         metric, unit = summary["metric"]["name"], summary["metric"]["unit"]
-        cells = [_show(summary["conditions"].get(x), metric, "interval") for x in names]
-        what = _words(title) + f", {unit}" * bool(unit)
+        figures = [summary["conditions"].get(x) for x in names]
+        cells = [show_figure(x, metric, "interval") for x in figures]
+        what = words(title) + f", {unit}" * bool(unit)
         measured.rows.append([what, summary["items"], *cells])
     return [table for table in (rates, kept, measured) if table.rows]
 
 
-def _words(title):
-    """A title, that is a key of ``metrics.json``, to be read by people."""
+def words(title):
+    """A title, that is a key of ``metrics.json``, to be read by people.
+
+    Example
+    -------
+    >>> words("gain_kept")
+    'gain kept'
+    """
     return title.replace("_", " ")
 
 
@@ -138,7 +146,28 @@ def _names(benchmarks, conditions):
     return [ConditionName(name) for name in conditions if name in there]
 
 
-def _show(figures, value, ends, digits=None):
+def show_figure(figures, value, ends, digits=None):
+    """A figure and its interval, for a table.
+
+    Arguments
+    ---------
+    figures : dict or None
+        Of a condition.
+    value, ends : str
+        Under which keys they are.
+    digits : int or None
+        After the point; by default about three in all.
+
+    Returns
+    -------
+    str
+        "-" where there is none.
+
+    Example
+    -------
+    >>> show_figure({"wer": 5.43, "interval": [4.1, 6.72]}, "wer", "interval")
+    '5.43 (4.1 to 6.7)'
+    """
     if figures is None or figures.get(value) is None:
         return "-"
     if digits is None:
