@@ -141,6 +141,26 @@ def test_the_command_shows_all_together_then_each_run(tmp_path, capsys):
     assert json.loads((tmp_path / "pool.json").read_text()) == expected
 
 
+def test_a_gain_is_compared_over_the_items_that_both_answered(tmp_path, capsys):
+    """Of what two runs of other items would say, their figures tell nothing."""
+    one, two = (
+        make_run(
+            tmp_path / model,
+            [
+                *(make_record(str(i), loss, model=model) for i in range(4)),
+                make_record(model, 10.0),
+            ],
+        )
+        for model, loss in (("one", 6.0), ("two", 4.0))
+    )
+    assert main(["compare", str(one), str(two)]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    found = [row for row in rows if row.startswith("| predicted |")]
+    # 4 of 8 nats are kept, then 6 of 8; the cascade keeps 6.
+    assert found[0] == "| predicted | 40.0 | 60.0 | +25.0 (+25.0 to +25.0) |"
+    assert found[1] == "| predicted | -35.0 | -15.0 | +25.0 (+25.0 to +25.0) |"
+
+
 def test_what_cannot_be_pooled_is_named_in_one_line(tmp_path):
     records = [make_record(str(i), 3.0) for i in range(3)]
     one = make_run(tmp_path / "one", records)

@@ -59,6 +59,10 @@ def test_an_embedder_gives_what_the_connector_alone_hears(lm):
     assert len(heard) > 0
     torch.testing.assert_close(speech.vectors, heard)
     assert not speech.lm_fusion
+    # Segments that say nothing are told, too; times are those of vectors.
+    assert speech.segments.boundaries.tolist() == boundaries[0].tolist()
+    times = starts[0][is_token] / lm.encoder.frame_rate
+    assert speech.starts == pytest.approx(times.tolist())
 
 
 def test_an_embedder_runs_no_llm_unless_lm_fusion_is_asked_for(tiny_speech_lm_folder):
