@@ -17,7 +17,14 @@ from ssr_plugin.evaluation.harness.answering import answer_items
 from ssr_plugin.evaluation.harness.benchmark import Align, Benchmark
 from ssr_plugin.evaluation.harness.condition import Condition
 from ssr_plugin.evaluation.harness.conditions import make_conditions, sort_conditions
+from ssr_plugin.evaluation.harness.distorted_set import (
+    DistortedSet,
+    make_distorted_sets,
+    noise_settings,
+)
+from ssr_plugin.evaluation.harness.records import add_unheard, answers_path
 from ssr_plugin.evaluation.report import evaluation_report
+from ssr_plugin.evaluation.report.noise_sounds import noise_sounds
 from ssr_plugin.files import check_writable, digest, file_identity
 from ssr_plugin.hparams import parse_command_line
 from ssr_plugin.inference.pretrained import SETTINGS, find_folder
@@ -110,6 +117,7 @@ def evaluate(
         make_benchmark(name, hparams, make_dataset) for name in hparams["benchmarks"]
     ]
     wanted = make_conditions(hparams["conditions"])
+    noises = make_noises(hparams, make_dataset, benchmarks)
     align_all = make_align(hparams)
     pairs = [(benchmark, benchmark.items(align_all)) for benchmark in benchmarks]
     lm = None
@@ -125,6 +133,7 @@ def evaluate(
     }
     shown: set[Condition] = set()
     examples: list[Any] = []
+    sounds: list[Any] = []
     for benchmark, items in pairs:
         identity = digest(
             model_identity(hparams) if benchmark.needs_model else None,
@@ -132,17 +141,7 @@ def evaluate(
             benchmark.settings(),
         )
         conditions, notes = benchmark.conditions(wanted, lm, items)
-        records, problems = answer_items(
-            lm,
-            items,
-            [*conditions, *benchmark.partners(conditions, lm, items)],
-            align_all,
-            path=folder / "answers" / f"{benchmark.name}.jsonl",
-            identity=identity,
-            title=benchmark.name,
-            max_skipped_share=hparams["max_skipped_share"],
-            answer=benchmark.answer,
-        )
+        asked = [*conditions, *benchmark.partners(conditions, lm, items)]
         shown |= {*conditions}
         metrics["conditions"] = {
             condition.name: {
@@ -152,22 +151,49 @@ def evaluate(
             }
             for condition in sort_conditions(shown)
         }
-        summaries = benchmark.metrics(records, conditions, hparams["seed"])
-        for title, summary in summaries.items():
-            metrics["benchmarks"][title] = {
-                **summary,
-                "benchmark": benchmark.name,
-                "about": benchmark.about,
-                "notes": [
-                    *benchmark.notes,
-                    *notes,
-                    *unanswered_notes(records, conditions),
-                ],
-                "skipped": problems.reasons,
-            }
-            show(title, metrics["benchmarks"][title])
-        examples += benchmark.examples(items, records, hparams["num_shown"])
-        evaluation_report.write_report(folder, metrics, examples)
+        listening = [condition for condition in asked if condition.listens]
+        heard_in = noises if listening and hears_corpus(benchmark) else []
+        clean: list[dict[str, Any]] = []
+        # Clean audio comes first: noise changes nothing for those that do not listen.
+        for noise in [None, *heard_in]:
+            name = None if noise is None else noise.distortion.name
+            path = answers_path(folder, benchmark.name, name)
+            records, problems = answer_items(
+                lm,
+                items,
+                asked if noise is None else listening,
+                align_all,
+                path=path,
+                identity=identity,
+                title=path.stem,
+                max_skipped_share=hparams["max_skipped_share"],
+                answer=benchmark.answer,
+                distorted=noise,
+            )
+            if noise is None:
+                clean = records
+                examples += benchmark.examples(items, records, hparams["num_shown"])
+            else:
+                records = add_unheard(records, clean)
+            reasons = [*notes, *unanswered_notes(records, conditions)]
+            summaries = benchmark.metrics(records, conditions, hparams["seed"])
+            for title, summary in summaries.items():
+                summary |= {
+                    "benchmark": benchmark.name,
+                    "about": benchmark.about,
+                    "notes": [*benchmark.notes, *reasons],
+                    "skipped": problems.reasons,
+                }
+                if noise is not None:
+                    summary["noise"] = {"of": title, **describe_noise(noise)}
+                    title = f"{title}, {name}"
+                metrics["benchmarks"][title] = summary
+                show(title, summary)
+        if heard_in and not sounds and hparams["num_shown"]:
+            assert lm is not None, "what is heard needs a model"
+            (item,) = (item for item in items if item.id == records[0]["id"])
+            sounds = noise_sounds(folder, heard_in, item, lm.encoder.sample_rate)
+        evaluation_report.write_report(folder, metrics, [*sounds, *examples])
     logger.info("Report, metrics and answers are in %s", folder)
     return metrics
 
@@ -196,6 +222,62 @@ def make_benchmark(
             "seed": hparams["seed"],
         }
     return build.benchmark(name, hparams["benchmark_options"], **corpus)
+
+
+def make_noises(
+    hparams: Mapping[str, Any],
+    make_dataset: MakeDataSet,
+    benchmarks: Sequence[Benchmark],
+) -> list[DistortedSet]:
+    """The noises and rooms in which benchmarks of a corpus are measured again.
+
+    Arguments
+    ---------
+    hparams : dict
+    make_dataset : callable
+        Of :func:`evaluate`.
+    benchmarks : list of Benchmark
+
+    Returns
+    -------
+    list of DistortedSet
+
+    Raises
+    ------
+    ValueError
+        If there are some, and no benchmark hears a corpus.
+    """
+    noise = noise_settings(hparams.get("noise"))
+    if not noise["kinds"]:
+        return []
+    if not any(map(hears_corpus, benchmarks)):
+        raise ValueError(
+            f"noise: none of the benchmarks hears a corpus: "
+            f"{', '.join(benchmark.name for benchmark in benchmarks)}"
+        )
+    dataset = make_dataset(hparams["data_folder"])
+    return make_distorted_sets(noise, dataset, hparams["seed"])
+
+
+def hears_corpus(benchmark: Benchmark) -> bool:
+    """Whether a model hears utterances of a corpus in a benchmark."""
+    return benchmark.reads_corpus and benchmark.needs_model
+
+
+def describe_noise(noise: DistortedSet) -> dict[str, Any]:
+    """What is heard, for ``metrics.json``.
+
+    Arguments
+    ---------
+    noise : ssr_plugin.evaluation.harness.distorted_set.DistortedSet
+
+    Returns
+    -------
+    dict
+    """
+    distortion = noise.distortion
+    names = ("name", "kind", "strength", "unit", "about")
+    return {name: getattr(distortion, name) for name in names}
 
 
 def load_model(hparams: Mapping[str, Any], run_opts: RunOptions) -> SpeechLM:

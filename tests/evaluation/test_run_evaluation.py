@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import re
 import shutil
@@ -11,6 +12,9 @@ import pytest
 import soundfile
 
 from ssr_plugin.data.datasets import CSVDataSet
+from ssr_plugin.evaluation.harness import answering
+from ssr_plugin.evaluation.report.compare_runs import compare_runs
+from ssr_plugin.evaluation.report.document import Heading, Table
 from ssr_plugin.evaluation.run_evaluation import main
 from ssr_plugin.metrics.colours import condition_colour
 
@@ -216,3 +220,210 @@ def test_conditions_are_those_that_are_asked_for(evaluate, settings):
     page = (settings["output_folder"] / "report.html").read_text()
     for name in names:
         assert f"background: {condition_colour(name)}" in page
+
+
+# --- In noise ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def noisy_settings(settings):
+    noise = {"kinds": ["babble", "white"], "snr": [10, 0], "num_talkers": 2}
+    return settings | {"noise": noise}
+
+
+NOISY = "segments segments_per_second, white 0 dB"
+NOISES = ["babble 10 dB", "babble 0 dB", "white 10 dB", "white 0 dB"]
+
+
+def test_a_benchmark_is_measured_again_in_each_noise(evaluate, noisy_settings):
+    metrics = evaluate(noisy_settings)["benchmarks"]
+    titles = ["continuation 2-way", "continuation 4-way"]
+    names = [f"{title}, {noise}" for noise in NOISES for title in titles]
+    assert list(metrics) == [*titles, *names]
+    for name in names:
+        noise = metrics[name]["noise"]
+        clean = metrics[noise["of"]]
+        assert noise["kind"] in ("babble", "white") and noise["unit"] == "dB"
+        assert metrics[name]["items"] == clean["items"]
+        assert list(metrics[name]["conditions"]) == list(clean["conditions"])
+        for condition in ("none", "text"):
+            assert (
+                metrics[name]["conditions"][condition]
+                == (clean["conditions"][condition])
+            )
+    folder = noisy_settings["output_folder"]
+    text = (folder / "report.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| continuation 2")]
+    # Right choices, and what is kept of the gain: each clean first.
+    assert [row.split(" | ")[0] for row in rows[:5]] == [
+        "| continuation 2-way",
+        *(f"| continuation 2-way, {noise}" for noise in NOISES),
+    ]
+    assert len(rows) == 10
+    assert "2 talkers at once" in text and "ITU-T P.56" in text
+    assert "alignment of the clean audio" in text
+    assert text.count("![continuation 2-way over the strength of noise") == 1
+    assert (folder / "pictures" / "continuation_2-way_in_noise.png").is_file()
+
+
+def test_an_utterance_can_be_heard_in_each_noise(evaluate, noisy_settings):
+    evaluate(noisy_settings)
+    folder = noisy_settings["output_folder"]
+    page = (folder / "report.html").read_text()
+    _, _, section = page.partition("What noise sounds like")
+    assert section.count("<audio controls") >= 1 + len(NOISES)
+    recordings = {}
+    for noise in NOISES:
+        (path,) = (folder / "noise").glob(f"{noise.replace(' ', '_')}-*.flac")
+        recordings[noise], rate = soundfile.read(path)
+        assert len(recordings[noise]) == pytest.approx(rate, rel=0.01)
+        assert noise in section
+    assert len({x.tobytes() for x in recordings.values()}) == len(NOISES)
+
+
+def test_the_llm_is_not_asked_again_what_noise_does_not_change(
+    evaluate, noisy_settings
+):
+    evaluate(noisy_settings)
+    folder = noisy_settings["output_folder"] / "answers"
+    records = {
+        path.stem: [json.loads(line) for line in path.read_text().splitlines()]
+        for path in folder.iterdir()
+    }
+    clean = records.pop("continuation")
+    assert {x for record in clean for x in record["conditions"]} == {
+        *("none", "text", "predicted", "forced")
+    }
+    assert set(records) == {f"continuation.{x.replace(' ', '_')}" for x in NOISES}
+    for noisy in records.values():
+        assert [x["id"] for x in noisy] == [x["id"] for x in clean]
+        for one, other in zip(noisy, clean, strict=True):
+            assert set(one["conditions"]) == {"predicted", "forced"}
+            forced = [
+                x["conditions"]["forced"]["log_likelihoods"] for x in (one, other)
+            ]
+            assert forced[0] != forced[1]
+
+
+def test_a_run_in_noise_that_was_killed_ends_with_the_same(
+    evaluate, noisy_settings, tmp_path, monkeypatch
+):
+    expected = evaluate(noisy_settings)
+    whole = answering._answer
+    calls = []
+
+    def answer(*arguments):
+        calls.append(1)
+        # In the middle of the second noise.
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    monkeypatch.setattr(answering, "_BATCH", 4)
+    monkeypatch.setattr(answering, "_answer", answer)
+    settings = noisy_settings | {"output_folder": tmp_path / "again"}
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(settings)
+    monkeypatch.setattr(answering, "_answer", whole)
+    resumed = evaluate(settings)
+    assert resumed["benchmarks"].keys() == expected["benchmarks"].keys()
+    for title, summary in expected["benchmarks"].items():
+        assert resumed["benchmarks"][title] == summary
+    # What was answered before the end is read, and nothing else is asked.
+    monkeypatch.setattr(answering, "_answer", None)
+    assert evaluate(settings) == resumed
+
+
+def test_another_seed_is_another_noise_and_the_same_clean_audio(
+    evaluate, noisy_settings
+):
+    def keys(name):
+        path = noisy_settings["output_folder"] / "answers" / f"{name}.jsonl"
+        return {json.loads(line)["key"] for line in path.read_text().splitlines()}
+
+    noisy_settings["benchmarks"] = ["segments"]
+    noisy_settings["noise"]["kinds"] = ["white"]
+    evaluate(noisy_settings)
+    first = {name: keys(name) for name in ("segments", "segments.white_0_dB")}
+    evaluate(noisy_settings | {"seed": 5})
+    assert keys("segments") == first["segments"]
+    assert not keys("segments.white_0_dB") & first["segments.white_0_dB"]
+
+
+def test_whatever_hears_a_corpus_is_measured_in_noise_and_nothing_else(
+    evaluate, noisy_settings, small_corpus, tmp_path
+):
+    (tmp_path / "my.txt").write_text("the cat\n\na cat sat\n")
+    noisy_settings["benchmarks"] = ["asr", "segments", "aligner", "perplexity"]
+    noisy_settings["benchmark_options"] |= {
+        "asr": {"max_items": 5, "shots": 1, "shot_splits": ["dev-a"]},
+        "segments": {"max_items": 5},
+        "aligner": {"reference": str(small_corpus / "words.jsonl")},
+        "perplexity": {"data": str(tmp_path / "my.txt")},
+    }
+    noisy_settings["noise"] = {"kinds": ["speech_shaped"], "snr": [5]}
+    metrics = evaluate(noisy_settings)["benchmarks"]
+    noisy = {summary["benchmark"] for summary in metrics.values() if "noise" in summary}
+    assert noisy == {"asr", "segments"}
+    figures = metrics["asr wer, speech shaped 5 dB"]["conditions"]
+    assert set(figures) == {"text", "predicted", "forced"}
+    assert (
+        "predicted"
+        in metrics["segments boundary_mae, speech shaped 5 dB"]["conditions"]
+    )
+    pictures = noisy_settings["output_folder"] / "pictures"
+    assert (pictures / "asr_wer_in_noise.png").is_file()
+    assert not (pictures / "perplexity_in_noise.png").exists()
+
+
+def test_runs_are_compared_in_noise_too(evaluate, noisy_settings, tmp_path):
+    noisy_settings["benchmarks"] = ["segments"]
+    noisy_settings["noise"]["kinds"] = ["white"]
+    one = noisy_settings["output_folder"]
+    two = tmp_path / "two"
+    evaluate(noisy_settings)
+    # It draws another noise, and changes nothing else of this benchmark.
+    evaluate(noisy_settings | {"output_folder": two, "seed": 5})
+    tables = {
+        heading.text: {str(row[0]): row for row in table.rows}
+        for heading, table in itertools.pairwise(compare_runs([one, two]))
+        if isinstance(heading, Heading) and isinstance(table, Table)
+    }
+    title = "segments segments_per_second"
+    clean, noisy = (tables[f"{x}, 20 items in common"] for x in (title, NOISY))
+    assert clean["predicted"][-1] == "+0.0 (+0.0 to +0.0)"
+    assert set(noisy) == {"predicted", "forced"}
+    figures = json.loads((two / "metrics.json").read_text())["benchmarks"]
+    value = figures[NOISY]["conditions"]["predicted"]["segments_per_second"]
+    assert noisy["predicted"][2] == f"{value:.1f}"
+
+
+@pytest.mark.parametrize(
+    "noise, says",
+    [
+        ({"kinds": ["bable"]}, "did you mean 'babble'"),
+        (
+            {"kinds": ["white"], "snr": ["loud"]},
+            "noise.snr: expected a list of numbers, such as",
+        ),
+        ({"kinds": "white"}, "noise.kinds: expected a list"),
+        ({"kind": ["white"]}, "noise: there is no 'kind'.*did you mean 'kinds'"),
+        ({"kinds": ["babble"], "splits": ["x"]}, "noise.splits: there is no split 'x'"),
+    ],
+)
+def test_noise_that_is_wrong_is_named(evaluate, settings, noise, says):
+    with pytest.raises(SystemExit, match=says):
+        evaluate(settings | {"noise": noise})
+
+
+def test_noise_that_nothing_would_hear_is_refused(
+    evaluate, noisy_settings, small_corpus
+):
+    noisy_settings["benchmarks"] = ["aligner"]
+    noisy_settings["benchmark_options"] = {
+        "aligner": {"reference": str(small_corpus / "words.jsonl")}
+    }
+    with pytest.raises(
+        SystemExit, match="noise: none of the benchmarks hears a corpus"
+    ):
+        evaluate(noisy_settings)

@@ -29,6 +29,7 @@ def answer_items(
     title="",
     max_skipped_share=0.01,
     answer=score_items,
+    distorted=None,
 ):
     """Answers all items in all conditions.
 
@@ -55,6 +56,9 @@ def answer_items(
         Of the items, that may be left out.
     answer : callable
         Of :meth:`ssr_plugin.evaluation.harness.benchmark.Benchmark.answer`.
+    distorted : ssr_plugin.evaluation.harness.distorted_set.DistortedSet or None
+        Noise or a room in which recordings are heard. Clean audio is what is aligned
+        for forced segments.
 
     Returns
     -------
@@ -83,6 +87,8 @@ def answer_items(
     (['none', 'text'], [1, 1])
     """
     problems = Problems(f"answering {title}", max_skipped_share)
+    if distorted is not None:
+        identity = digest(identity, distorted.identity())
     alignments = {}
     if any(condition.segmentation == "forced" for condition in conditions):
         alignments = align_recordings(items, align, problems)
@@ -103,7 +109,9 @@ def answer_items(
     ]
     with tqdm(total=len(to_do), desc=title, unit="item", delay=1) as bar:
         batches = [to_do[i : i + _BATCH] for i in range(0, len(to_do), _BATCH)]
-        heard = embed_recordings(lm, batches, conditions, alignments, problems)
+        heard = embed_recordings(
+            lm, batches, conditions, alignments, problems, distorted
+        )
         for batch, inputs in zip(batches, heard, strict=True):
             records = _answer(lm, batch, conditions, inputs, problems, answer)
             kept.add([{"key": keys[record["id"]], **record} for record in records])

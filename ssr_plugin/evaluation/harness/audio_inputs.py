@@ -5,6 +5,7 @@ after them is read.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.alignment.record import Alignment
 from ssr_plugin.data.audio import read_audio
 from ssr_plugin.data.read_ahead import ReadAhead, file_seconds
+from ssr_plugin.evaluation.harness.distorted_set import DistortedSet
 from ssr_plugin.evaluation.harness.items import Item, SpokenText
 from ssr_plugin.inference.speech import Speech
 from ssr_plugin.inference.speech_lm import SpeechLM
@@ -114,6 +116,7 @@ def embed_recordings(
     conditions: Sequence["Condition"],
     alignments: Mapping[SpokenText, Alignment],
     problems: Problems,
+    distorted: DistortedSet | None = None,
 ) -> Iterator[SpeechInputs]:
     """What a model hears in the recordings of items, batch by batch.
 
@@ -129,6 +132,8 @@ def embed_recordings(
     problems : ssr_plugin.problems.Problems
         Where items are noted of which a recording cannot be heard, once their batch is
         asked for.
+    distorted : ssr_plugin.evaluation.harness.distorted_set.DistortedSet or None
+        Noise or a room in which recordings are heard; None for clean audio.
 
     Yields
     ------
@@ -147,9 +152,12 @@ def embed_recordings(
             yield _inputs(items, cuts, {}, problems)
         return
     assert lm is not None, "only a model listens"
+    if distorted is not None:
+        # Before processes are started, which then have it.
+        distorted.distortion.prepare(lm.encoder.sample_rate)
     reader: ReadAhead[_Part] = ReadAhead(
         lm.encoder.sample_rate,
-        _read_part,
+        functools.partial(_read_part, distorted=distorted),
         seconds=_part_seconds,
         num_workers=lm.embedder.num_readers(),
     )
@@ -228,9 +236,14 @@ def _embed(
 _Part = tuple[str, float | None]
 
 
-def _read_part(part: _Part, sample_rate: int) -> torch.Tensor:
+def _read_part(
+    part: _Part, sample_rate: int, distorted: DistortedSet | None = None
+) -> torch.Tensor:
     path, seconds = part
     samples: torch.Tensor = read_audio(path, sample_rate)
+    if distorted is not None:
+        # Whole, so that a part sounds as it does in the whole.
+        samples = distorted(path, samples, sample_rate)
     return samples if seconds is None else samples[: round(seconds * sample_rate)]
 
 

@@ -72,5 +72,89 @@ class Records:
             self._write()
 
 
+def answers_path(folder, benchmark, distortion=None):
+    """Where the answers of a benchmark are kept.
+
+    Arguments
+    ---------
+    folder : path-like
+        The output folder of an evaluation.
+    benchmark : str
+    distortion : str or None
+        Its :attr:`~ssr_plugin.data.distortion.Distortion.name`; None for clean audio.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Example
+    -------
+    >>> answers_path("run", "asr", "babble 5 dB").as_posix()
+    'run/answers/asr.babble_5_dB.jsonl'
+    """
+    name = benchmark if distortion is None else f"{benchmark}.{distortion}"
+    return pathlib.Path(folder) / "answers" / f"{name.replace(' ', '_')}.jsonl"
+
+
+def add_unheard(records, clean):
+    """Adds the answers that noise does not change: those of text, and of nothing.
+
+    Arguments
+    ---------
+    records : list of dict
+        Of :func:`ssr_plugin.evaluation.harness.answering.answer_items`, in noise, by
+        the conditions that listen.
+    clean : list of dict
+        Of the same items and all conditions, without noise.
+
+    Returns
+    -------
+    list of dict
+        Without items that only one of them has.
+
+    Example
+    -------
+    >>> clean = {"id": "1", "conditions": {"text": {}, "forced": {"readings": ["A"]}}}
+    >>> noisy = {"id": "1", "conditions": {"forced": {"readings": ["B"]}}}
+    >>> add_unheard([noisy], [clean])[0]["conditions"]
+    {'text': {}, 'forced': {'readings': ['B']}}
+    """
+    unheard = {
+        record["id"]: {
+            name: answer
+            for name, answer in record["conditions"].items()
+            if "readings" not in answer
+        }
+        for record in clean
+    }
+    return [
+        {**record, "conditions": unheard[record["id"]] | record["conditions"]}
+        for record in records
+        if record["id"] in unheard
+    ]
+
+
+def read_answers(folder, summary):
+    """The answers that a benchmark's figures were made of.
+
+    Arguments
+    ---------
+    folder : path-like
+        The output folder of an evaluation.
+    summary : dict
+        Of the benchmark, in its ``metrics.json``.
+
+    Returns
+    -------
+    list of dict
+        Records; in noise, those of the conditions that listen are the noise's own.
+    """
+    records = list(Records(answers_path(folder, summary["benchmark"])))
+    if "noise" not in summary:
+        return records
+    path = answers_path(folder, summary["benchmark"], summary["noise"]["name"])
+    return add_unheard(list(Records(path)), records)
+
+
 def _line(record):
     return json.dumps(record, ensure_ascii=False) + "\n"

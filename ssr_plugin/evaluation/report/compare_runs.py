@@ -9,7 +9,7 @@ import pathlib
 
 import numpy as np
 
-from ssr_plugin.evaluation.harness.records import Records
+from ssr_plugin.evaluation.harness.records import read_answers
 from ssr_plugin.evaluation.harness.summary import sums_of, value_of
 from ssr_plugin.evaluation.report.document import (
     ConditionName,
@@ -63,7 +63,7 @@ def compare_runs(folders):
                 f"the same metric"
             )
         (metric,) = metrics
-        records = _common_records(folders, first[title]["benchmark"])
+        records = _common_records(folders, first[title])
         for condition in figures[0]:
             if not all(condition in run for run in figures):
                 continue
@@ -125,13 +125,10 @@ def read_metrics(folder):
     ) from cause
 
 
-def _common_records(folders, benchmark):
+def _common_records(folders, summary):
     """Of each run the answers to the items that all answered, in the same order."""
     runs = [
-        {
-            record["id"]: record
-            for record in Records(folder / "answers" / f"{benchmark}.jsonl")
-        }
+        {record["id"]: record for record in read_answers(folder, summary)}
         for folder in folders
     ]
     names = [name for name in runs[0] if all(name in run for run in runs)]

@@ -6,6 +6,7 @@ import pathlib
 import platform
 
 from ssr_plugin import __version__
+from ssr_plugin.evaluation.harness.distorted_set import SNR
 from ssr_plugin.evaluation.report.bars import draw_bars
 from ssr_plugin.evaluation.report.document import (
     Code,
@@ -16,6 +17,7 @@ from ssr_plugin.evaluation.report.document import (
     Table,
     write_document,
 )
+from ssr_plugin.evaluation.report.noise_curves import draw_noise_curves
 from ssr_plugin.files import atomic_path
 
 _BRACKETS = (
@@ -51,17 +53,19 @@ def write_report(folder, metrics, examples=()):
         "segmentation" and "lm_fusion", in the order in which they are shown; and under
         "benchmarks" by title what
         :meth:`~ssr_plugin.evaluation.harness.benchmark.Benchmark.metrics` gives, with
-        "benchmark", "about", "notes" and "skipped" (reasons by item).
+        "benchmark", "about", "notes" and "skipped" (reasons by item); in noise also
+        "noise": "of", the title without noise, and what the noise is.
     examples : list
         Blocks of :mod:`ssr_plugin.evaluation.report.document`, that come last.
     """
     folder = pathlib.Path(folder)
+    benchmarks = _noise_last(metrics["benchmarks"])
     blocks = [
         Heading("Speech understanding", 1),
         Paragraph(f"Model: {metrics['model']}"),
         Code(metrics["command"]),
         Paragraph(", ".join(f"{k} {v}" for k, v in metrics["versions"].items())),
-        *figure_tables(metrics["benchmarks"], metrics["conditions"]),
+        *figure_tables(benchmarks, metrics["conditions"]),
         Paragraph(_BRACKETS),
         Table(
             ["condition", "what is spoken is"],
@@ -71,23 +75,65 @@ def write_report(folder, metrics, examples=()):
             ],
         ),
     ]
-    for title, summary in metrics["benchmarks"].items():
-        picture = folder / "pictures" / f"{title.replace(' ', '_')}.png"
+    for title, summary in benchmarks.items():
+        if "noise" in summary:
+            continue
+        picture = _picture_path(folder, title)
         draw_bars(picture, summary, words(title))
         blocks += [Heading(words(title)), Paragraph(summary["about"])]
         blocks.append(Paragraph(summary["metric"]["description"]))
         blocks += [Paragraph(f"Note: {note}.") for note in summary["notes"]]
-        if summary["skipped"]:
-            reasons = list(summary["skipped"].items())
-            shown = "; ".join(f"{name}: {why}" for name, why in reasons[:5])
-            blocks.append(Paragraph(f"{len(reasons)} items left out ({shown})."))
+        blocks += _left_out(summary)
         name = words(summary["metric"]["name"])
         blocks.append(Picture(picture, f"{name} of {words(title)} by condition"))
+        blocks += _noise_blocks(folder, title, benchmarks)
     blocks += examples
     with atomic_path(folder / "metrics.json") as partial:
         text = json.dumps(metrics, indent=2, ensure_ascii=False)
         partial.write_text(text, encoding="utf-8")
     write_document(blocks, folder, "report", "Speech understanding")
+
+
+def _noise_last(benchmarks):
+    """Benchmarks by title, each followed by itself in noise."""
+    titles = list(benchmarks)
+
+    def order(title):
+        clean = benchmarks[title].get("noise", {}).get("of", title)
+        return titles.index(clean), titles.index(title)
+
+    return {title: benchmarks[title] for title in sorted(titles, key=order)}
+
+
+def _picture_path(folder, title):
+    return folder / "pictures" / f"{title.replace(' ', '_')}.png"
+
+
+def _left_out(summary, where=""):
+    """How many items were left out, and why the first of them."""
+    if not summary["skipped"]:
+        return []
+    reasons = list(summary["skipped"].items())
+    shown = "; ".join(f"{name}: {why}" for name, why in reasons[:5])
+    return [Paragraph(f"{len(reasons)} items left out{where} ({shown}).")]
+
+
+def _noise_blocks(folder, title, benchmarks):
+    """What noise and rooms do to a benchmark: what they are, and a picture."""
+    noisy = [x for x in benchmarks.values() if x.get("noise", {}).get("of") == title]
+    if not noisy:
+        return []
+    picture = _picture_path(folder, f"{title} in noise")
+    name = words(title)
+    draw_noise_curves(picture, benchmarks[title], noisy, f"{name} in noise")
+    about = {x["noise"]["kind"]: x["noise"]["about"] for x in noisy}
+    blocks = [Heading(f"{name} in noise", 3)]
+    blocks += [Paragraph(f"{words(kind)}: {what}.") for kind, what in about.items()]
+    blocks.append(Paragraph(SNR))
+    for summary in noisy:
+        blocks += _left_out(summary, f" in {summary['noise']['name']}")
+    blocks.append(Picture(picture, f"{name} over the strength of noise, by condition"))
+    return blocks
 
 
 def figure_tables(benchmarks, conditions):

@@ -7,7 +7,7 @@ interval. Each run may be of another model and another data set.
 import json
 import pathlib
 
-from ssr_plugin.evaluation.harness.records import Records
+from ssr_plugin.evaluation.harness.records import read_answers
 from ssr_plugin.evaluation.harness.summary import figure_of
 from ssr_plugin.evaluation.report.compare_runs import read_metrics
 from ssr_plugin.evaluation.report.document import (
@@ -108,7 +108,7 @@ def _are_alike(summaries):
 
 def _read_records(folder, summary, by):
     """A run's answers, with the cluster that is drawn."""
-    records = list(Records(folder / "answers" / f"{summary['benchmark']}.jsonl"))
+    records = read_answers(folder, summary)
     if len(records) != summary["items"]:
         raise ValueError(
             f"'{folder}' has {len(records)} answers of {summary['benchmark']}, and its "
