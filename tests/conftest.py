@@ -15,6 +15,7 @@ import zlib
 import numpy as np
 import pytest
 import soundfile
+import tones
 import torch
 from speechbrain.utils.importutils import LazyModule
 
@@ -291,3 +292,11 @@ def _install(source, site):
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--target", site]
     subprocess.run([*pip, *options, source], check=True)
     return site
+
+
+@pytest.fixture(scope="session")
+def whisper_folder(tmp_path_factory):
+    """A tiny Whisper that writes the words of tones (:mod:`tones`)."""
+    folder = tmp_path_factory.mktemp("whisper")
+    tones.make_whisper(folder)
+    return folder

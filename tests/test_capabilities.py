@@ -9,7 +9,7 @@ PACKAGE = pathlib.Path(ssr_plugin.__file__).parent
 # File -> names that may be asked for there, of what is no component of this package.
 ALLOWED = {
     # Configurations, tokenizers and models of transformers, which differ by family.
-    "alignment/ctc.py": {
+    "alignment/ctc_model.py": {
         "word_delimiter_token",
         "inputs_to_logits_ratio",
         "feat_extract_norm",
@@ -29,6 +29,7 @@ ALLOWED = {
     "llm/packing.py": {"layer_types", "sliding_window"},
     "llm/scoring.py": {"_is_stateful"},
     "training/stage1_model.py": {"activation_checkpointing_enable"},
+    "recognizers/whisper.py": {"alignment_heads", "is_multilingual", "lang_to_id"},
     "training/text_data.py": {"max_position_embeddings"},
     # What PyTorch and the operating system have on some machines alone.
     "processes.py": {"sched_getaffinity"},

@@ -15,6 +15,7 @@ ROOMS = (
     "data",
     "alignment",
     "encoders",
+    "recognizers",
     "llm",
     "segmenters",
     "connectors",

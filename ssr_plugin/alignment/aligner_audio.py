@@ -29,7 +29,9 @@ def read_item_audio(item, sample_rate):
         If the file is missing, unreadable or empty; it names the file.
     """
     try:
-        samples, rate = read_mono(item.wav)
+        samples, rate = item.samples, item.sample_rate
+        if samples is None:
+            samples, rate = read_mono(item.wav)
     except AudioError as error:
         raise AlignmentError(item.id, str(error)) from None
     if rate == sample_rate:

@@ -7,6 +7,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
+
 if TYPE_CHECKING:
     from ssr_plugin.alignment.record import Alignment, AlignmentError
 
@@ -29,11 +32,19 @@ class AlignmentItem:
         Path of the audio, any file that libsndfile reads.
     text : str
         The transcript.
+    samples : np.ndarray or None
+        [S] float32, one channel: the audio itself, in place of the file.
+    sample_rate : int
+        Theirs, Hz.
     """
 
     id: str
     wav: str
     text: str
+    samples: npt.NDArray[np.float32] | None = dataclasses.field(
+        default=None, kw_only=True
+    )
+    sample_rate: int = dataclasses.field(default=0, kw_only=True)
 
 
 class Aligner(abc.ABC):
@@ -52,6 +63,9 @@ class Aligner(abc.ABC):
     #: Whether several processes may align at once. False for an aligner that already
     #: uses all cores, or an accelerator.
     parallel: ClassVar[bool] = True
+
+    #: Whether it needs transcripts. One that does not writes them itself.
+    needs_text: ClassVar[bool] = True
 
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:

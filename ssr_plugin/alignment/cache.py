@@ -126,7 +126,7 @@ def align(
         _warn_once(doubt)
     items = take_shard(items, shard)
     problems = Problems(f"aligning with {aligner.name}", max_skipped_share)
-    keys = _keys(items, problems)
+    keys = _keys(items, problems, aligner.needs_text)
     folder = _folder(aligner, cache_folder)
     line_index, errors = index_cache(folder)
     if retry_failed:
@@ -226,13 +226,13 @@ def index_cache(folder):
     return line_index, errors
 
 
-def _keys(items, problems):
+def _keys(items, problems, need_text):
     keys, ids = {}, set()
     for item in items:
         if item.id in ids:
             raise ValueError(f"two utterances have the id '{item.id}'")
         ids.add(item.id)
-        if not (item.text or "").strip():
+        if need_text and not (item.text or "").strip():
             problems.add(item.id, "empty transcript")
             continue
         try:
@@ -240,7 +240,8 @@ def _keys(items, problems):
         except OSError:
             problems.add(item.id, f"there is no audio file {item.wav}")
             continue
-        keys[item.id] = digest(identity, item.id, item.text)
+        text = item.text if need_text else None
+        keys[item.id] = digest(identity, item.id, text)
     return keys
 
 

@@ -5,7 +5,6 @@ import pathlib
 
 import torch
 import torchaudio
-from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 
 from ssr_plugin.alignment.aligner_audio import read_item_audio
 from ssr_plugin.alignment.base import OTHER_ALIGNERS, Aligner
@@ -16,13 +15,10 @@ from ssr_plugin.alignment.ctc_characters import (
     spread_characters,
     unknown_letters,
 )
+from ssr_plugin.alignment.ctc_model import CTCModel
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
 from ssr_plugin.files import digest, file_identity
-from ssr_plugin.sources import address, pin
-
-# Longer audio goes through the model in windows with context on both sides, s.
-WINDOW = 40.0
-CONTEXT = 5.0
+from ssr_plugin.sources import pin
 
 # Shorter audio, in s, is less than the first layers of some models can take.
 SHORTEST = 0.05
@@ -93,17 +89,17 @@ class CTCAligner(Aligner):
         """See :meth:`Aligner.align`."""
         self._load()
         results = [None] * len(items)
-        inputs = {}
+        inputs, durations = {}, {}
         for i, item in enumerate(items):
             try:
-                inputs[i] = self._input(item)
+                inputs[i], durations[i] = self._input(item)
             except AlignmentError as error:
                 results[i] = error
-        for batch in self._batches(inputs):
-            emissions = self._emissions([inputs[i][0] for i in batch])
+        for batch in self._model.batches(inputs):
+            emissions = self._model.emissions([inputs[i] for i in batch])
             for i, emission in zip(batch, emissions, strict=True):
                 try:
-                    results[i] = self._align(items[i], emission, inputs[i][1])
+                    results[i] = self._align(items[i], emission, durations[i])
                 except AlignmentError as error:
                     results[i] = error
         return results
@@ -111,22 +107,9 @@ class CTCAligner(Aligner):
     def _load(self):
         if self._model is not None:
             return
-        self._extractor = AutoFeatureExtractor.from_pretrained(
-            **address(self.source), trust_remote_code=False
-        )
-        tokenizer = AutoTokenizer.from_pretrained(
-            **address(self.source), trust_remote_code=False
-        )
-        model = AutoModelForCTC.from_pretrained(
-            **address(self.source), trust_remote_code=False, dtype=torch.float32
-        )
-        self._blank = tokenizer.pad_token_id
-        if self._blank is None:
-            self._blank = model.config.pad_token_id
-        self._delimiter = tokenizer.get_vocab().get(
-            getattr(tokenizer, "word_delimiter_token", None)
-        )
-        others = {self._blank, self._delimiter, *tokenizer.all_special_ids}
+        model = CTCModel(self.source, self.batch_seconds, self.device)
+        tokenizer = model.tokenizer
+        others = {model.blank, model.delimiter, *tokenizer.all_special_ids}
         tokens = {t: i for t, i in tokenizer.get_vocab().items() if i not in others}
         self._vocabulary = {t: label for t, label in tokens.items() if len(t) == 1}
         if 2 * len(self._vocabulary) <= len(tokens):
@@ -134,30 +117,18 @@ class CTCAligner(Aligner):
                 f"'{self.source}' is no character CTC model: {len(tokens)} labels, of "
                 f"which {len(self._vocabulary)} are single characters"
             )
-        self._sample_rate = self._extractor.sampling_rate
-        self._takes_samples = self._extractor.model_input_names[0] == "input_values"
-        # Samples from one frame to the next, where the model says so.
-        self._hop = None
-        if self._takes_samples:
-            self._hop = getattr(model.config, "inputs_to_logits_ratio", None)
-        # Other models take statistics over time, or do not mask padding.
-        norm = getattr(model.config, "feat_extract_norm", None)
-        self._may_pad = self._takes_samples and norm == "layer"
-        self._model = model.eval().to(self.device)
+        self._model = model
 
     def _input(self, item):
         """The extractor's tensor for one utterance alone, and its duration in s."""
         self._check_letters(item)
-        samples = read_item_audio(item, self._sample_rate)
-        duration = len(samples) / self._sample_rate
+        samples = read_item_audio(item, self._model.sample_rate)
+        duration = len(samples) / self._model.sample_rate
         if duration < SHORTEST:
             raise AlignmentError(
                 item.id, f"only {duration:.3f} s of audio in '{item.wav}'"
             )
-        inputs = self._extractor(
-            samples, sampling_rate=self._sample_rate, return_tensors="pt"
-        )
-        return inputs[self._extractor.model_input_names[0]][0], duration
+        return self._model.inputs(samples), duration
 
     def _check_letters(self, item):
         unknown = unknown_letters(item.text, self._vocabulary)
@@ -170,75 +141,11 @@ class CTCAligner(Aligner):
                 f"('{letters}'): take {OTHER_ALIGNERS}",
             )
 
-    def _batches(self, inputs):
-        """Indices of utterances to run together: little padding, within the limit."""
-        batches, max_samples = [], self.batch_seconds * self._sample_rate
-        for i in sorted(inputs, key=lambda i: len(inputs[i][0])):
-            length = len(inputs[i][0])
-            batch = batches[-1] if batches else []
-            fits = bool(batch) and (len(batch) + 1) * length <= max_samples
-            fits = fits and not self._needs_windows(length)
-            equal = bool(batch) and len(inputs[batch[0]][0]) == length
-            if fits and (equal or self._may_pad) and self._takes_samples:
-                batch.append(i)
-            else:
-                batches.append([i])
-        return batches
-
-    def _needs_windows(self, length):
-        return (
-            self._takes_samples
-            and self._hop is not None
-            and length > WINDOW * self._sample_rate
-        )
-
-    def _emissions(self, inputs):
-        """Log-probabilities [T, C] of each utterance, on the CPU."""
-        if len(inputs) == 1 and self._needs_windows(len(inputs[0])):
-            return [self._windowed(inputs[0])]
-        lengths = [len(x) for x in inputs]
-        padded = torch.nn.utils.rnn.pad_sequence(inputs, batch_first=True)
-        mask = None
-        if self._may_pad:
-            mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-            mask = mask.long()
-        logits = self._forward(padded, mask)
-        frames = [logits.shape[1]] * len(inputs)
-        if self._may_pad:
-            # No public name for it, but transformers' CTC loss counts by it too.
-            count = self._model._get_feat_extract_output_lengths
-            frames = [int(count(torch.tensor(n))) for n in lengths]
-        return [logits[b, :n] for b, n in enumerate(frames)]
-
-    @torch.inference_mode()
-    def _forward(self, padded, mask):
-        arguments = {self._extractor.model_input_names[0]: padded.to(self.device)}
-        if mask is not None:
-            arguments["attention_mask"] = mask.to(self.device)
-        logits = self._model(**arguments).logits
-        return logits.float().log_softmax(-1).cpu()
-
-    def _windowed(self, samples):
-        context = round(CONTEXT * self._sample_rate / self._hop)
-        step = round(WINDOW * self._sample_rate / self._hop) - 2 * context
-        emissions, first = [], 0
-        while True:
-            begin = max(first - context, 0)
-            end = (first + step + context) * self._hop
-            # No short rest may be left: the model cannot take one.
-            last = end + context * self._hop >= len(samples)
-            window = samples[begin * self._hop : None if last else end]
-            emission = self._forward(window[None], None)[0]
-            emissions.append(
-                emission[first - begin : None if last else first - begin + step]
-            )
-            if last:
-                return torch.cat(emissions)
-            first += step
-
     def _align(self, item, emission, duration):
         star = emission.shape[1]
-        spelling = ctc_spelling(item.text, self._vocabulary, self._delimiter, star)
+        spelling = ctc_spelling(
+            item.text, self._vocabulary, self._model.delimiter, star
+        )
         if not any(spelling.spans):
             raise AlignmentError(
                 item.id, f"nothing that '{self.source}' can say in '{item.text}'"
@@ -255,8 +162,9 @@ class CTCAligner(Aligner):
             raise AlignmentError(
                 item.id, f"{duration / 60:.0f} minutes are too long to align: cut it"
             )
-        runs = viterbi(with_star(emission), spelling.tokens, self._blank)
-        hop = self._hop / self._sample_rate if self._hop else duration / frames
+        runs = viterbi(with_star(emission), spelling.tokens, self._model.blank)
+        hop = self._model.hop
+        hop = hop / self._model.sample_rate if hop else duration / frames
         spans, runs = spelling.spoken(runs)
         times = label_times(runs, hop, self.start_offset, self.end_offset)
         units = tuple(

@@ -55,12 +55,20 @@ class Unit:
         Seconds from the start of the audio.
     offset : int
         Index in the transcript of the span's first character.
+    confidence : float or None
+        How probable it is that this was said, 0 to 1, to the recogniser that wrote it;
+        None where the transcript was given.
+    alternatives : tuple of (str, float)
+        What else the recogniser took it for, and how probable that is, the likeliest
+        first; "" for nothing at all.
     """
 
     text: str
     start: float
     end: float
     offset: int
+    confidence: float | None = None
+    alternatives: tuple[tuple[str, float], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,8 +156,16 @@ transcript, at character 0, says 'Hi'
             )
 
     def to_json(self):
-        """The alignment as a JSON-able dict; a unit is [text, start, end, offset]."""
-        units = [[u.text, u.start, u.end, u.offset] for u in self.units]
+        """The alignment as a JSON-able dict.
+
+        A unit is [text, start, end, offset]; of a recogniser's, its confidence and
+        alternatives follow.
+        """
+        units = [
+            [u.text, u.start, u.end, u.offset]
+            + ([] if u.confidence is None else [u.confidence, u.alternatives])
+            for u in self.units
+        ]
         return {
             "id": self.id,
             "text": self.text,
@@ -173,8 +189,8 @@ transcript, at character 0, says 'Hi'
         Example
         -------
         >>> alignment = Alignment("a", "Hi", (Unit("Hi", 0.2, 0.4, 0),), "word", 1.0)
-        >>> alignment.at_speed(2.0).units
-        (Unit(text='Hi', start=0.1, end=0.2, offset=0),)
+        >>> [(u.text, u.start, u.end) for u in alignment.at_speed(2.0).units]
+        [('Hi', 0.1, 0.2)]
         """
         units = [
             dataclasses.replace(u, start=u.start / speed, end=u.end / speed)
@@ -193,7 +209,7 @@ transcript, at character 0, says 'Hi'
             If a field is missing or does not fit the others.
         """
         try:
-            units = tuple(Unit(*unit) for unit in fields["units"])
+            units = tuple(_unit(*unit) for unit in fields["units"])
             return cls(
                 fields["id"], fields["text"], units, fields["kind"], fields["duration"]
             )
@@ -233,9 +249,9 @@ transcript, at character 0, says 'Hi'
         Example
         -------
         >>> words = [("IT'S", 0.0, 0.31), ("FINE", 0.30, 0.6)]
-        >>> Alignment.from_units("utt-1", "It’s fine!", words, 0.7).units
-        (Unit(text='It’s', start=0.0, end=0.31, offset=0), \
-Unit(text='fine', start=0.31, end=0.6, offset=5))
+        >>> alignment = Alignment.from_units("utt-1", "It’s fine!", words, 0.7)
+        >>> [(u.text, u.start, u.end, u.offset) for u in alignment.units]
+        [('It’s', 0.0, 0.31, 0), ('fine', 0.31, 0.6, 5)]
         """
         units = list(units)
         spans = locate(id, text, [spelling for spelling, _, _ in units])
@@ -252,6 +268,12 @@ Unit(text='fine', start=0.31, end=0.6, offset=5))
             located.append(Unit(text[slice(*span)], start, end, span[0]))
             before = end
         return cls(id, text, tuple(located), kind, duration)
+
+
+def _unit(text, start, end, offset, confidence=None, alternatives=()):
+    """A unit as JSON has it."""
+    alternatives = tuple((str(other), float(p)) for other, p in alternatives)
+    return Unit(text, start, end, offset, confidence, alternatives)
 
 
 def sayable(text):

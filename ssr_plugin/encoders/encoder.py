@@ -137,6 +137,7 @@ class SpeechEncoder(nn.Module):
         # What was too much for the device's memory is not tried again, s.
         self._most_per_pass = math.inf
         self._stopwatch: Stopwatch | None = None
+        self._kept_windows: dict[int, torch.Tensor] | None = None
         # The guard and the cut-off layer keep something of the batch that goes through.
         self._lock = threading.Lock()
         self._try_reading()
@@ -297,6 +298,9 @@ class SpeechEncoder(nn.Module):
                         window.keep_stop - window.start,
                     )
                     features[i, window.keep_start : window.keep_stop] = x[kept]
+                    fits = (window.start, window.stop) == (0, frames[i])
+                    if fits and self._kept_windows is not None:
+                        self._kept_windows[i] = x
         return features.to(wavs.device), torch.tensor(frames).to(
             wav_lengths.device, non_blocking=True
         )
@@ -323,6 +327,31 @@ class SpeechEncoder(nn.Module):
             yield self._stopwatch
         finally:
             self._stopwatch = None
+
+    @contextlib.contextmanager
+    def keep_windows(self) -> Iterator[dict[int, torch.Tensor]]:
+        """Keeps what the network gives in the block, with that of silence behind audio.
+
+        A Whisper decoder reads it (:meth:`Recognizer.recognize`).
+
+        Yields
+        ------
+        dict
+            Row of the last batch -> [T, D], of each recording that fits one window.
+
+        Example
+        -------
+        >>> encoder = SpeechEncoder(getfixture("tiny_encoder_folder"))
+        >>> with encoder.keep_windows() as windows:
+        ...     features, _ = encoder(torch.randn(1, 16000), [16000])
+        >>> torch.equal(windows[0], features[0])
+        True
+        """
+        self._kept_windows = {}
+        try:
+            yield self._kept_windows
+        finally:
+            self._kept_windows = None
 
     def _part(self, name: str) -> contextlib.AbstractContextManager[None]:
         stopwatch = self._stopwatch

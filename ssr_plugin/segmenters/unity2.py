@@ -5,18 +5,18 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ssr_plugin.segmenters.base import Needs
-from ssr_plugin.segmenters.character_segmenter import (
-    CharacterSegmenter,
-    check_fit,
-    check_memory,
-)
-from ssr_plugin.segmenters.monotonic import (
+from ssr_plugin.nnet.monotonic import (
     NEVER,
     beta_binomial,
     forward_sum,
     runs_of_path,
     search,
+)
+from ssr_plugin.segmenters.base import Needs
+from ssr_plugin.segmenters.character_segmenter import (
+    CharacterSegmenter,
+    check_fit,
+    check_memory,
 )
 
 SILENCE = 0

@@ -1,56 +1,15 @@
 """CTC alignment: the same alone and in a batch, for any model and any length."""
 
-import json
-
 import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers import (
-    HubertConfig,
-    HubertForCTC,
-    Wav2Vec2Config,
-    Wav2Vec2CTCTokenizer,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForCTC,
-)
+from ctc_models import LETTERS, save_model
 
-from ssr_plugin.alignment import ctc
+from ssr_plugin.alignment import ctc_model
 from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.alignment.ctc import CTCAligner, viterbi, with_star
 from ssr_plugin.alignment.record import AlignmentError
-
-LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'"]
-
-
-def save_model(folder, tokens=LETTERS, norm="layer", hubert=False):
-    config, model = (
-        (HubertConfig, HubertForCTC) if hubert else (Wav2Vec2Config, Wav2Vec2ForCTC)
-    )
-    torch.manual_seed(0)
-    model(
-        config(
-            vocab_size=len(tokens),
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=32,
-            conv_dim=(8,) * 7,
-            num_conv_pos_embeddings=8,
-            num_conv_pos_embedding_groups=2,
-            feat_extract_norm=norm,
-            conv_bias=norm == "layer",
-            do_stable_layer_norm=norm == "layer",
-            pad_token_id=0,
-        )
-    ).save_pretrained(folder)
-    vocabulary = folder / "vocab.json"
-    vocabulary.write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
-    Wav2Vec2CTCTokenizer(str(vocabulary)).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(
-        do_normalize=True, return_attention_mask=norm == "layer"
-    ).save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +31,13 @@ def items(tmp_path):
 
 def emissions(aligner, items):
     aligner._load()
+    model = aligner._model
     inputs = {i: aligner._input(item)[0] for i, item in enumerate(items)}
-    pairs = {i: (x, None) for i, x in inputs.items()}
     return {
         i: emission
-        for batch in aligner._batches(pairs)
+        for batch in model.batches(inputs)
         for i, emission in zip(
-            batch, aligner._emissions([inputs[i] for i in batch]), strict=True
+            batch, model.emissions([inputs[i] for i in batch]), strict=True
         )
     }
 
@@ -102,10 +61,11 @@ def test_alignments_of_a_batch_are_those_of_single_utterances(layer_model, items
 def test_layer_norm_models_are_run_in_batches(layer_model, items):
     aligner = CTCAligner(layer_model)
     aligner._load()
-    inputs = {i: aligner._input(item) for i, item in enumerate(items)}
-    assert len(aligner._batches(inputs)) == 1
-    aligner.batch_seconds = 1.2
-    assert sorted(map(len, aligner._batches(inputs))) == [1, 1, 2]
+    model = aligner._model
+    inputs = {i: aligner._input(item)[0] for i, item in enumerate(items)}
+    assert len(model.batches(inputs)) == 1
+    model.batch_seconds = 1.2
+    assert sorted(map(len, model.batches(inputs))) == [1, 1, 2]
 
 
 def test_every_letter_and_digit_gets_a_time(layer_model, items):
@@ -128,8 +88,8 @@ def test_long_audio_in_windows_gives_what_one_pass_gives(
     aligner = CTCAligner(layer_model)
     item = AlignmentItem("long", str(wav), "hello")
     whole = emissions(aligner, [item])[0]
-    monkeypatch.setattr(ctc, "WINDOW", 2.4)
-    monkeypatch.setattr(ctc, "CONTEXT", 0.8)
+    monkeypatch.setattr(ctc_model, "WINDOW", 2.4)
+    monkeypatch.setattr(ctc_model, "CONTEXT", 0.8)
     windowed = emissions(aligner, [item])[0]
     assert windowed.shape == whole.shape
     # Attention reaches across windows, so that they agree but roughly.

@@ -12,19 +12,19 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.alignment.record import AlignmentError
 from ssr_plugin.llm.text_llm import TextLLM
+from ssr_plugin.nnet.monotonic import (
+    NEVER,
+    beta_binomial,
+    forward_sum,
+    runs_of_path,
+    search,
+)
 from ssr_plugin.segmenters import character_segmenter, network_segmenter, unity2
 from ssr_plugin.segmenters.base import (
     FrameSegmenter,
     Needs,
     Segments,
     TrainableSegmenter,
-)
-from ssr_plugin.segmenters.monotonic import (
-    NEVER,
-    beta_binomial,
-    forward_sum,
-    runs_of_path,
-    search,
 )
 from ssr_plugin.segmenters.unity2 import Unity2Segmenter
 

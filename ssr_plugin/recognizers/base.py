@@ -1,0 +1,72 @@
+"""What every recogniser is: audio in, what is said in it and when out.
+
+A hypothesis is an :class:`~ssr_plugin.alignment.record.Alignment` whose text the
+recogniser wrote itself, each unit with a confidence.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from ssr_plugin.alignment.record import Alignment
+    from ssr_plugin.encoders.encoder import SpeechEncoder
+
+
+class Recognizer(nn.Module, abc.ABC):
+    """Writes what is said in audio. It is frozen.
+
+    Attributes
+    ----------
+    sample_rate : int
+        Of the audio it takes, Hz.
+    """
+
+    sample_rate: int
+
+    @abc.abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """All that changes its hypotheses, as a JSON-able dict."""
+
+    @abc.abstractmethod
+    def recognize(
+        self,
+        wavs: Sequence[Tensor],
+        windows: Sequence[Tensor | None] | None = None,
+    ) -> list[Alignment]:
+        """What is said in some recordings; each as if it were alone.
+
+        Arguments
+        ---------
+        wavs : list of torch.Tensor
+            [S] each, at :attr:`sample_rate`.
+        windows : list of (torch.Tensor or None) or None
+            What the encoder makes of each, [T, D], padding included, where that is
+            known already (:meth:`use_encoder`).
+
+        Returns
+        -------
+        list of ssr_plugin.alignment.record.Alignment
+            One of each, with id "". Where nothing is said, the text is empty.
+        """
+
+    def use_encoder(self, encoder: SpeechEncoder) -> bool:
+        """Lets the recogniser read what a speech encoder gives, if it can.
+
+        Called once, before it recognises.
+
+        Arguments
+        ---------
+        encoder : ssr_plugin.encoders.encoder.SpeechEncoder
+
+        Returns
+        -------
+        bool
+            Whether that encoder is the recogniser's own, so that audio need be encoded
+            but once; by default it is not.
+        """
+        return False

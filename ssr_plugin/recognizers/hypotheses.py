@@ -1,0 +1,83 @@
+"""What a recogniser hears of a corpus, kept on disk like alignments."""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ssr_plugin.alignment.aligner_audio import read_item_audio
+from ssr_plugin.alignment.base import Aligner, AlignmentItem
+from ssr_plugin.alignment.cache import align
+from ssr_plugin.alignment.record import Alignment, AlignmentError
+from ssr_plugin.problems import Problems
+from ssr_plugin.recognizers.base import Recognizer
+
+
+class RecognizerAligner(Aligner):
+    """A recogniser as an aligner that writes the texts itself.
+
+    Arguments
+    ---------
+    recognizer : ssr_plugin.recognizers.base.Recognizer
+    """
+
+    name = "asr"
+    parallel = False
+    needs_text = False
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        self.recognizer = recognizer
+
+    def settings(self) -> dict[str, Any]:
+        """See :meth:`Aligner.settings`."""
+        return self.recognizer.settings()
+
+    def align(self, items: Sequence[AlignmentItem]) -> list[Alignment | AlignmentError]:
+        """See :meth:`Aligner.align`."""
+        results: dict[str, Alignment | AlignmentError] = {}
+        wavs = {}
+        for item in items:
+            try:
+                samples = read_item_audio(item, self.recognizer.sample_rate)
+                wavs[item.id] = torch.from_numpy(samples)
+            except AlignmentError as error:
+                results[item.id] = error
+        heard = self.recognizer.recognize([*wavs.values()])
+        for name, hypothesis in zip(wavs, heard, strict=True):
+            results[name] = dataclasses.replace(hypothesis, id=name)
+        return [results[item.id] for item in items]
+
+
+def recognize_all(
+    items: Sequence[AlignmentItem],
+    recognizer: Recognizer,
+    cache_folder: str | os.PathLike[str],
+    shard: str = "1/1",
+    max_skipped_share: float = 0.01,
+) -> tuple[Mapping[str, Alignment], Problems]:
+    """What is said in utterances, or was found before; transcripts are not read.
+
+    Arguments
+    ---------
+    items : list of AlignmentItem
+    recognizer : ssr_plugin.recognizers.base.Recognizer
+    cache_folder, shard, max_skipped_share
+        Of :func:`ssr_plugin.alignment.cache.align`.
+
+    Returns
+    -------
+    hypotheses : collections.abc.Mapping
+        ssr_plugin.alignment.record.Alignment by id.
+    problems : ssr_plugin.problems.Problems
+        The utterances that cannot be read.
+    """
+    hypotheses: tuple[Mapping[str, Alignment], Problems] = align(
+        items,
+        RecognizerAligner(recognizer),
+        cache_folder,
+        shard,
+        max_skipped_share=max_skipped_share,
+    )
+    return hypotheses

@@ -1,0 +1,91 @@
+"""Words from a recogniser's tokens."""
+
+import math
+
+import pytest
+
+from ssr_plugin.alignment.record import Alignment, Unit
+from ssr_plugin.recognizers.words import Piece, add_alternatives, join, to_hypothesis
+
+
+def pieces(*texts, log_prob=-0.1):
+    return [Piece(text, i / 10, (i + 1) / 10, log_prob) for i, text in enumerate(texts)]
+
+
+def words(hypothesis):
+    return [(u.text, u.offset, u.start, u.end) for u in hypothesis.units]
+
+
+def test_tokens_join_to_words_at_blanks():
+    hypothesis = to_hypothesis(pieces(" he", "llo", ",", " world"), 1.0)
+    assert hypothesis.text == "hello, world"
+    assert words(hypothesis) == [("hello,", 0, 0.0, 0.2), ("world", 7, 0.3, 0.4)]
+
+
+def test_a_words_confidence_is_that_of_its_tokens_without_marks():
+    (unit,) = to_hypothesis(pieces(" he", "llo", "!"), 1.0).units
+    assert unit.confidence == pytest.approx(math.exp(-0.2))
+
+
+def test_a_mark_before_a_word_is_part_of_it():
+    (unit,) = to_hypothesis(pieces(' "', "Hi"), 1.0).units
+    assert (unit.text, unit.start, unit.end) == ('"Hi', 0.0, 0.2)
+
+
+def test_each_token_of_a_script_without_blanks_is_a_unit():
+    hypothesis = to_hypothesis(pieces("你好", "世界"), 1.0)
+    assert hypothesis.text == "你好世界"
+    assert [unit.text for unit in hypothesis.units] == ["你好", "世界"]
+
+
+def test_no_word_ends_after_the_audio_nor_before_it_starts():
+    late = [Piece(" a", 0.9, 1.4, 0.0), Piece(" b", 1.5, 1.2, 0.0)]
+    assert [unit.end for unit in to_hypothesis(late, 1.0).units] == [1.0, 1.0]
+
+
+def test_a_loop_is_said_once_and_the_text_fits():
+    hypothesis = to_hypothesis(pieces(" so", *[" I", " see"] * 20, " you"), 9.0)
+    assert hypothesis.text == "so I see you"
+    assert [unit.offset for unit in hypothesis.units] == [0, 3, 5, 9]
+
+
+def test_what_else_a_token_might_be_becomes_words():
+    first = Piece(" one", 0.0, 0.1, math.log(0.6), ((" won", 0.3), ("'", 0.1)))
+    rest = Piece("s", 0.1, 0.2, math.log(0.5), ((" a", 0.2), ("ly", 0.3)))
+    (unit,) = to_hypothesis([first, rest], 1.0).units
+    assert unit.text == "ones"
+    assert dict(unit.alternatives) == pytest.approx(
+        # The last two, if the first token is right.
+        {"won": 0.3, "onely": 0.18, "one": 0.12}
+    )
+
+
+def test_the_same_word_in_another_case_makes_a_word_surer():
+    piece = Piece(" THE", 0.0, 0.1, math.log(0.4), ((" the", 0.3), (" a", 0.1)))
+    (unit,) = to_hypothesis([piece], 1.0).units
+    assert unit.confidence == pytest.approx(0.7)
+    assert dict(unit.alternatives) == {"a": 0.1}
+
+
+def test_parts_are_joined_at_their_times():
+    part = to_hypothesis(pieces(" a", " b"), 1.0)
+    whole = join([(0.0, part), (2.0, part)], 3.0)
+    assert whole.text == "a b a b"
+    assert [unit.start for unit in whole.units] == [0.0, 0.1, 2.0, 2.1]
+
+
+def test_alternatives_of_the_n_best_hold_words_left_out_and_put_in():
+    def said(text):
+        units, offset = [], 0
+        for word in text.split():
+            units.append(Unit(word, 0.0, 0.0, offset, 1.0))
+            offset += len(word) + 1
+        return Alignment("", text, tuple(units), "word", 1.0)
+
+    others = [said("a big red cat"), said("cat"), said("A, big dog")]
+    best = add_alternatives(said("a big cat"), others, [0.2, 0.1, 0.05])
+    assert [dict(unit.alternatives) for unit in best.units] == [
+        {"": 0.1},
+        {"big red": 0.2, "": 0.1},
+        {"dog": 0.05},
+    ]
