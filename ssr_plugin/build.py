@@ -16,6 +16,7 @@ from ssr_plugin.problems import did_you_mean
 from ssr_plugin.registry import Table, get_registry
 from ssr_plugin.segmenters.base import (
     FrameSegmenter,
+    HearingSegmenter,
     Segmenter,
     TrainableSegmenter,
     TranscriptSegmenter,
@@ -41,7 +42,7 @@ class SegmenterPair(TypedDict):
     """The segmenter for training targets, and the one for audio alone."""
 
     forced: TranscriptSegmenter
-    predicted: FrameSegmenter | None
+    predicted: FrameSegmenter | HearingSegmenter | None
 
 
 def options_of(component: Callable[..., Any]) -> dict[str, Any] | None:
@@ -176,7 +177,7 @@ def segmenter(
     -------
     ssr_plugin.segmenters.base.Segmenter
     """
-    return _make(
+    made = _make(
         get_registry().segmenters,
         name,
         options,
@@ -184,6 +185,8 @@ def segmenter(
         llm=llm,
         frame_rate=encoder.frame_rate,
     )
+    made.use_encoder(encoder)
+    return made
 
 
 def is_trainable(name: str) -> bool:
@@ -271,7 +274,7 @@ def segmenters(
     -------
     dict
         "forced": a segmenter that reads the transcript. "predicted": one that reads
-        frames alone; None where ``name`` is that of a forced one.
+        frames, or listens to audio; None where ``name`` is that of a forced one.
 
     Raises
     ------
@@ -286,7 +289,7 @@ def segmenters(
         chosen = segmenter(str(name), encoder, llm, options)
     if isinstance(chosen, TranscriptSegmenter):
         return {"forced": chosen, "predicted": None}
-    if not isinstance(chosen, FrameSegmenter):
+    if not isinstance(chosen, FrameSegmenter | HearingSegmenter):
         raise ValueError(
             f"segmenter: {type(chosen).__name__} needs a transcript, and cannot cut "
             f"audio alone: use it as an aligner (aligner: trained, with the "

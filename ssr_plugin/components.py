@@ -17,6 +17,7 @@ _TARGETS = {
     },
     "segmenters": {
         "forced": "segmenters.forced:ForcedSegmenter",
+        "asr": "segmenters.asr:ASRSegmenter",
         "char_ctc": "segmenters.char_ctc:CharCTCSegmenter",
         "unity2": "segmenters.unity2:Unity2Segmenter",
         "subword_ctc": "segmenters.subword_ctc:SubwordCTCSegmenter",

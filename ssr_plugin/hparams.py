@@ -115,9 +115,10 @@ class Job:
         if recipe_class is None:
             return get_registry().datasets.get(name)
         if "dataset" in self.overrides:
+            command = "evaluate" if "benchmarks" in self.settings else "train"
             raise ValueError(
                 f"--dataset: this recipe reads {recipe_class.__name__}; for another "
-                f"one: ssr train {self.path} --dataset {name}"
+                f"one: ssr {command} {self.path} --dataset {name}"
             )
         return recipe_class
 

@@ -100,10 +100,13 @@ def test_the_ssr_connector_has_the_head_that_its_options_name():
     assert build.connector("ssr", ENCODER, LLM, options).encoder.form == "frame"
 
 
-def test_every_segmenter_is_made_of_the_same_arguments(tiny_encoder_folder, llm):
+def test_every_segmenter_is_made_of_the_same_arguments(
+    tiny_encoder_folder, whisper_folder, llm
+):
     encoder = SpeechEncoder(tiny_encoder_folder)
+    options = {"asr": {"source": str(whisper_folder)}}
     for name in get_registry().segmenters.names():
-        segmenter = build.segmenter(name, encoder, llm)
+        segmenter = build.segmenter(name, encoder, llm, options)
         assert isinstance(segmenter, Segmenter)
         assert segmenter.frame_rate == encoder.frame_rate
         assert segmenter.tokenizer is llm.tokenizer

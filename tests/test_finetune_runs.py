@@ -226,9 +226,9 @@ def test_text_of_ones_own_is_learnt(finetune_run, tmp_path):
 
 
 def test_without_found_segments_all_is_forced(finetune_run, tmp_path, monkeypatch):
-    def embed_predicted(brain, features, lengths, reference, options):
+    def embed_predicted(brain, ids, features, lengths, reference, options):
         assert options.use_lm, "predicted segments were trained on"
-        return embed(brain, features, lengths, reference, options)
+        return embed(brain, ids, features, lengths, reference, options)
 
     embed = finetune_module.FinetuneBrain._embed_predicted
     monkeypatch.setattr(

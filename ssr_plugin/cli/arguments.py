@@ -55,6 +55,20 @@ def add_model(parser):
     group.add_argument(
         "--llm-source", metavar="SOURCE", help="the LLM, if it was moved"
     )
+    group.add_argument(
+        "--segmenter",
+        help="another for audio alone than the model's: asr (a recogniser), fixed, or "
+        "the folder of a trained one",
+    )
+    group.add_argument(
+        "--recognizer",
+        metavar="SOURCE",
+        help="of --segmenter asr: a Whisper or CTC model (default: the encoder's own)",
+    )
+    group.add_argument(
+        "--language",
+        help="of --segmenter asr: what Whisper hears, as en (default: it finds out)",
+    )
     group.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if any)")
     group.add_argument(
         "--dtype",
@@ -85,3 +99,26 @@ def add_yaml(parser):
         metavar="YAML [--key value ...]",
         help="a YAML, and values that replace its own",
     )
+
+
+def asr_options(options):
+    """Options of the segmenter "asr" that a command was given.
+
+    Arguments
+    ---------
+    options : argparse.Namespace
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If there are some, and the segmenter is another.
+    """
+    given = {"source": options.recognizer, "language": options.language}
+    given = {key: value for key, value in given.items() if value is not None}
+    if given and options.segmenter != "asr":
+        raise ValueError("--recognizer and --language are for --segmenter asr")
+    return given

@@ -7,7 +7,7 @@ import time
 import torch
 from tqdm import tqdm
 
-from ssr_plugin.cli.arguments import DEFAULT_MODEL
+from ssr_plugin.cli.arguments import DEFAULT_MODEL, asr_options
 from ssr_plugin.cli.recordings import STDIN, read_stdin
 from ssr_plugin.data.audio import AudioError
 from ssr_plugin.inference.speech_lm import SpeechLM
@@ -51,6 +51,8 @@ def load_model(options):
         llm_source=options.llm_source,
         device=options.device,
         dtype=options.dtype,
+        segmenter=options.segmenter,
+        segmenter_options={"asr": asr_options(options)},
     )
     lm.embedder.num_workers = options.num_workers
     return lm

@@ -32,6 +32,7 @@ from ssr_plugin.inference.pretrained import read_settings as model_settings
 from ssr_plugin.inference.speech_lm import SpeechLM
 from ssr_plugin.problems import errors_in_one_line, prefix_errors
 from ssr_plugin.registry import get_registry
+from ssr_plugin.segmenters.trained import segmenter_mark
 
 logger = logging.getLogger(__name__)
 
@@ -299,6 +300,8 @@ def load_model(hparams: Mapping[str, Any], run_opts: RunOptions) -> SpeechLM:
         encoder_dtype=hparams["encoder_dtype"],
         encoder_source=hparams["encoder_source"],
         llm_source=hparams["llm_source"],
+        segmenter=hparams["segmenter"],
+        segmenter_options=hparams["segmenter_options"],
     )
 
 
@@ -356,7 +359,12 @@ def model_identity(hparams: Mapping[str, Any]) -> list[Any]:
     for name in ("segmenter", "tuned"):
         files += sorted(path for path in (folder / name).glob("*") if path.is_file())
     identities = [file_identity(path) for path in files if path.is_file()]
-    return [identities, hparams["llm_dtype"], hparams["encoder_dtype"]]
+    identity = [identities, hparams["llm_dtype"], hparams["encoder_dtype"]]
+    if hparams["segmenter"] is not None:
+        named = hparams["segmenter"]
+        options = (hparams["segmenter_options"] or {}).get(named)
+        identity.append([segmenter_mark(named), options])
+    return identity
 
 
 def unanswered_notes(

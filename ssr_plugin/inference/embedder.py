@@ -1,10 +1,12 @@
 """Audio to vectors in an LLM's embedding space: the half of a speech LM that hears."""
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
+import torchaudio
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -12,6 +14,7 @@ from ssr_plugin.alignment.record import Alignment
 from ssr_plugin.connectors.base import Connector, VocabularyConnector
 from ssr_plugin.data.audio import AudioError
 from ssr_plugin.encoders.encoder import SpeechEncoder
+from ssr_plugin.inference.posterior_gate import PosteriorGate, known_posteriors
 from ssr_plugin.inference.reading import read_segments
 from ssr_plugin.inference.speech import Recording, Speech, are_many, read_groups
 from ssr_plugin.llm.lm_fusion import LMFusion
@@ -20,7 +23,14 @@ from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.nearest import nearest_tokens, squared_norms
 from ssr_plugin.nnet.segments import pad_segments
 from ssr_plugin.processes import num_readers
-from ssr_plugin.segmenters.base import Segmentation, Segmenter, Segments
+from ssr_plugin.segmenters.base import (
+    FrameSegmenter,
+    HearingSegmenter,
+    Segmentation,
+    Segmenter,
+    Segments,
+    TokenPosteriors,
+)
 
 if TYPE_CHECKING:
     from ssr_plugin.build import SegmenterPair
@@ -50,6 +60,9 @@ class Embedder(nn.Module):
         what LM fusion asks.
     lm_fusion : LMFusion
         How LM fusion is done where it is asked for.
+    gate : PosteriorGate or None
+        What weighs the hypothesis of predicted segments against what the connector
+        hears, where they have probabilities.
 
     Attributes
     ----------
@@ -73,6 +86,7 @@ class Embedder(nn.Module):
         connector: Connector,
         llm: TextLLM,
         lm_fusion: LMFusion | None = None,
+        gate: PosteriorGate | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -84,6 +98,7 @@ class Embedder(nn.Module):
         self.connector = connector
         self.llm = llm
         self.lm_fusion = lm_fusion or LMFusion()
+        self.gate = gate
         self.num_workers: int | None = None
         self._norms: torch.Tensor | None = None
 
@@ -349,10 +364,19 @@ class Embedder(nn.Module):
         alignments: list[Sequence[Alignment | None]],
         lm_fusion: bool | Sequence[bool],
     ) -> list[list[Speech]]:
-        features, lengths = self.encoder(
-            self._on_device(pad_sequence(waveforms, batch_first=True)),
-            torch.tensor([len(x) for x in waveforms]),
+        segmenter = self.predicting
+        listens = isinstance(segmenter, HearingSegmenter) and any(
+            alignment is None for cuts in alignments for alignment in cuts
         )
+        shares = isinstance(segmenter, HearingSegmenter) and segmenter.shares_encoder
+        with contextlib.ExitStack() as stack:
+            windows: dict[int, torch.Tensor] = {}
+            if listens and shares:
+                windows = stack.enter_context(self.encoder.keep_windows())
+            features, lengths = self.encoder(
+                self._on_device(pad_sequence(waveforms, batch_first=True)),
+                torch.tensor([len(x) for x in waveforms]),
+            )
         results: list[list[Any]] = [[None] * len(cuts) for cuts in alignments]
         found: dict[int, Segmentation] = {}
         for forced, fusion in itertools.product((False, True), repeat=2):
@@ -377,13 +401,46 @@ class Embedder(nn.Module):
             elif all(i in found for i in rows):
                 segmentations = [found[i] for i in rows]
             else:
-                segmentations = self.segment(frames, lengths[rows])
+                if listens:
+                    segmentations = self._listen(
+                        [waveforms[i] for i in rows],
+                        [windows.get(i) for i in rows],
+                        lengths[rows].tolist(),
+                    )
+                else:
+                    segmentations = self.segment(frames, lengths[rows])
                 found = dict(zip(rows, segmentations, strict=True))
             speeches = self._read_all(frames, segmentations, forced, fusion)
             for (i, j), speech in zip(chosen, speeches, strict=True):
                 speech.seconds = len(waveforms[i]) / self.encoder.sample_rate
                 results[i][j] = speech
         return results
+
+    @property
+    def predicting(self) -> Segmenter | None:
+        """The segmenter for audio alone, if there is one."""
+        if "predicted" not in self.segmenters:
+            return None
+        segmenter: Any = self.segmenters["predicted"]
+        assert isinstance(segmenter, Segmenter)
+        return segmenter
+
+    def _listen(
+        self,
+        waveforms: list[torch.Tensor],
+        windows: list[torch.Tensor | None],
+        num_frames: list[int],
+    ) -> list[Segmentation]:
+        """Segments of what a recogniser hears."""
+        segmenter = self.predicting
+        assert isinstance(segmenter, HearingSegmenter)
+        theirs, ours = segmenter.recognizer.sample_rate, self.encoder.sample_rate
+        if theirs != ours:
+            waveforms = [
+                torchaudio.functional.resample(x, ours, theirs) for x in waveforms
+            ]
+        hypotheses = segmenter.recognizer.recognize(waveforms, windows)
+        return segmenter.cut_all(hypotheses, num_frames)
 
     def _on_device(self, wavs: torch.Tensor) -> torch.Tensor:
         """Samples on their way to the device: a GPU fetches them by itself."""
@@ -402,7 +459,12 @@ class Embedder(nn.Module):
         segments = [each.segments for each in segmentations]
         boundaries, starts, _ = pad_segments(segments, self.device)
         padded, kept = self.read(
-            features, boundaries, starts, predicted=not forced, lm_fusion=lm_fusion
+            features,
+            boundaries,
+            starts,
+            predicted=not forced,
+            lm_fusion=lm_fusion,
+            posteriors=None if forced else known_posteriors(segmentations),
         )
         # The device is asked once for all utterances.
         vectors = padded[kept]
@@ -451,9 +513,13 @@ class Embedder(nn.Module):
     # --- Frames ------------------------------------------------------------------
 
     def segment(
-        self, features: torch.Tensor, lengths: torch.Tensor, use_lm: bool = True
+        self,
+        features: torch.Tensor,
+        lengths: torch.Tensor,
+        use_lm: bool = True,
+        hypotheses: Iterable[Alignment] | None = None,
     ) -> list[Segmentation]:
-        """Cuts utterances of which only the frames are known.
+        """Cuts utterances whose transcript is not known.
 
         Arguments
         ---------
@@ -463,6 +529,8 @@ class Embedder(nn.Module):
             [B] int, frames of each; or floats, shares of T.
         use_lm : bool
             Whether the LLM helps, where the segmenter was made to ask it.
+        hypotheses : iterable of ssr_plugin.alignment.record.Alignment, or None
+            What the segmenter's recogniser has heard, if it is one that listens.
 
         Returns
         -------
@@ -471,20 +539,23 @@ class Embedder(nn.Module):
         Raises
         ------
         ValueError
-            If there is no segmenter for audio alone.
+            If there is no segmenter for audio alone, or it listens and nothing was
+            heard.
         """
-        if "predicted" not in self.segmenters:
+        segmenter = self.predicting
+        if segmenter is None:
             raise ValueError(
                 "this model has no segmenter for audio alone, since its connector "
                 "was trained on forced segments: train one (hparams/segmenter.yaml, "
                 "then hparams/distill.yaml --segmenter FOLDER), or give an alignment"
             )
-        segmenter: Any = self.segmenters["predicted"]
+        if isinstance(segmenter, HearingSegmenter):
+            if hypotheses is None:
+                raise ValueError("the segmenter listens to audio: frames do not do")
+            return segmenter.cut_all(hypotheses, lengths.tolist())
+        assert isinstance(segmenter, FrameSegmenter)
         with self.llm.base_model():
-            segmentations: list[Segmentation] = segmenter.segment_frames(
-                features, lengths, use_lm=use_lm
-            )
-        return segmentations
+            return segmenter.segment_frames(features, lengths, use_lm=use_lm)
 
     def read(
         self,
@@ -493,6 +564,7 @@ class Embedder(nn.Module):
         starts: torch.Tensor,
         predicted: bool = False,
         lm_fusion: bool = False,
+        posteriors: Sequence[TokenPosteriors] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Vectors of segments.
 
@@ -502,6 +574,9 @@ class Embedder(nn.Module):
             Of :func:`ssr_plugin.inference.reading.read_segments`.
         lm_fusion : bool
             Whether what the LLM expects is multiplied in.
+        posteriors : list of TokenPosteriors, or None
+            Of the hypotheses of predicted segments, where they are known: the gate
+            weighs them, if there is one.
 
         Returns
         -------
@@ -520,6 +595,8 @@ class Embedder(nn.Module):
                 starts,
                 predicted=predicted,
                 lm_fusion=self.lm_fusion if lm_fusion else None,
+                gate=self.gate,
+                posteriors=posteriors,
             )
 
 

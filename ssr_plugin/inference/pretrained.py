@@ -31,7 +31,11 @@ from ssr_plugin.files import atomic_path
 from ssr_plugin.inference.model_card import write_card
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.registry import get_registry
-from ssr_plugin.segmenters.base import Segmenter, TrainableSegmenter
+from ssr_plugin.segmenters.base import (
+    Segmenter,
+    TrainableSegmenter,
+    TranscriptSegmenter,
+)
 from ssr_plugin.segmenters.trained import load_segmenter, save_segmenter
 from ssr_plugin.segmenters.trained import read_settings as read_segmenter
 from ssr_plugin.sources import address, pin
@@ -219,6 +223,8 @@ def load_components(
     encoder_dtype: str = "auto",
     encoder_source: str | None = None,
     llm_source: str | None = None,
+    segmenter: str | None = None,
+    segmenter_options: Mapping[str, Any] | None = None,
 ) -> ModelComponents:
     """The components of a model.
 
@@ -229,7 +235,7 @@ def load_components(
     ---------
     folder : path-like
         As :func:`find_folder` gives it.
-    dtype, encoder_dtype, encoder_source, llm_source
+    dtype, encoder_dtype, encoder_source, llm_source, segmenter, segmenter_options
         Of :meth:`SpeechLM.from_pretrained`.
 
     Returns
@@ -267,14 +273,24 @@ def load_components(
                 f"give {kind}_source, the path or id of {settings[kind]['source']} as "
                 f"it was then"
             )
-    segmenter = settings["segmenter"]
-    if segmenter is not None and _is_trained(segmenter):
-        segmenter["options"] = read_segmenter(folder / SEGMENTER)["options"]
+    segmenters: dict[str, Segmenter | None]
+    if segmenter is None:
+        kept = settings["segmenter"]
+        if kept is not None and _is_trained(kept):
+            kept["options"] = read_segmenter(folder / SEGMENTER)["options"]
+        segmenters = _load_segmenters(folder, settings, encoder, llm)
+    else:
+        options = {**(segmenter_options or {}), "forced": settings["forced"]}
+        pair = build.segmenters(segmenter, encoder, llm, options)
+        segmenters = {"forced": pair["forced"], "predicted": pair["predicted"]}
+        settings["segmenter"] = _named(segmenter, options)
+        # It was fitted to another's hypotheses.
+        settings["gate"] = None
     return ModelComponents(
         encoder=encoder,
         llm=llm,
         connector=_load_connector(folder, settings, encoder, llm),
-        segmenters=_load_segmenters(folder, settings, encoder, llm),
+        segmenters=segmenters,
         settings={k: v for k, v in settings.items() if k not in _OF_MODELS},
         tuned=_load_tuned(folder, llm),
     )
@@ -422,6 +438,16 @@ def _load_segmenters(
         name = kept["name"]
         predicted = build.segmenter(name, encoder, llm, {name: kept.get("options")})
     return {**segmenters, "predicted": predicted}
+
+
+def _named(segmenter: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A segmenter that the user names, as settings name it."""
+    if pathlib.Path(segmenter).is_dir():
+        kept = read_segmenter(segmenter)
+        return {"name": kept["segmenter"], "options": kept["options"]}
+    if get_registry().segmenters.makes(segmenter, TranscriptSegmenter):
+        return None
+    return {"name": segmenter, "options": dict(options.get(segmenter) or {})}
 
 
 def _is_trained(segmenter: dict[str, Any]) -> bool:

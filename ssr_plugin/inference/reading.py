@@ -1,11 +1,15 @@
 """From segments of frames to what the LLM reads, in tests and in use."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 
 from ssr_plugin.connectors.base import Connector, VocabularyConnector
+from ssr_plugin.inference.posterior_gate import SHARPNESS, Evidence, PosteriorGate
 from ssr_plugin.llm.lm_fusion import LMFusion, fuse_with_lm
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.nnet.segment_lists import place_vectors
+from ssr_plugin.segmenters.base import TokenPosteriors
 
 
 @torch.no_grad()
@@ -17,6 +21,8 @@ def read_segments(
     starts: torch.Tensor,
     predicted: bool = False,
     lm_fusion: LMFusion | None = None,
+    gate: PosteriorGate | None = None,
+    posteriors: Sequence[TokenPosteriors] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Vectors of segments, as the connector alone hears them or by LM fusion.
 
@@ -34,6 +40,10 @@ def read_segments(
     lm_fusion : LMFusion or None
         None gives what the connector alone hears; so does a connector that does not
         score tokens.
+    gate : ssr_plugin.inference.posterior_gate.PosteriorGate or None
+        What weighs a hypothesis against what the connector hears.
+    posteriors : list of TokenPosteriors, or None
+        Those of the hypotheses, which the gate reads.
 
     Returns
     -------
@@ -65,12 +75,25 @@ def read_segments(
         return output.vectors, output.kept
     kept = boundaries >= 0
     states = connector.encode(features, boundaries, starts)[kept]
-    if predicted:
+    logits: Callable[[torch.Tensor], torch.Tensor] = connector.token_logits
+    log_probs = None
+    if gate is not None and posteriors is not None:
+        evidence = Evidence.of(posteriors, boundaries, starts)
+        log_probs, is_token = gate.read(connector, states, evidence)
+        # What is read is known by now: a state is its row.
+        rows = torch.arange(len(states), device=states.device)
+        states, logits = rows[:, None], lambda x: log_probs[x[:, 0]]
+    elif predicted:
         is_token = connector.is_token(states)
+    if predicted:
         kept, states = kept.masked_scatter(kept, is_token), states[is_token]
     if lm_fusion is not None:
-        counts, logits = kept.sum(1).tolist(), connector.token_logits
+        counts = kept.sum(1).tolist()
         vectors = fuse_with_lm(llm, logits, states, counts, lm_fusion)
+    elif log_probs is not None:
+        table = connector.table()
+        sharp = (SHARPNESS * logits(states)).softmax(-1)
+        vectors = sharp.to(table.dtype) @ table
     else:
         vectors = connector.expected_embeddings(states)
     return place_vectors(vectors, boundaries.masked_fill(~kept, -1)), kept

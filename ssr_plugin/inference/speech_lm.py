@@ -19,6 +19,7 @@ from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.inference import pretrained
 from ssr_plugin.inference.chat import Message, render_chat
 from ssr_plugin.inference.embedder import Embedder
+from ssr_plugin.inference.posterior_gate import gate_of
 from ssr_plugin.inference.prompts import Contents, Prompt, embed_prompt, parse_prompts
 from ssr_plugin.inference.speech import Recording, Speech, are_many, is_speech
 from ssr_plugin.llm.choices import score_choices
@@ -99,7 +100,8 @@ class SpeechLM(nn.Module):
     ) -> None:
         super().__init__()
         lm_fusion = LMFusion(**settings["lm_fusion"])
-        self.embedder = Embedder(encoder, segmenters, connector, llm, lm_fusion)
+        gate = gate_of(settings.get("gate"))
+        self.embedder = Embedder(encoder, segmenters, connector, llm, lm_fusion, gate)
         self.llm = llm
         self.settings = settings
         self.tuned = tuned
@@ -118,6 +120,8 @@ class SpeechLM(nn.Module):
         llm_source: str | None = None,
         token: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        segmenter: str | None = None,
+        segmenter_options: Mapping[str, Any] | None = None,
     ) -> "SpeechLM":
         """Loads a model.
 
@@ -143,6 +147,11 @@ class SpeechLM(nn.Module):
             For private models of the hub.
         cache_dir : path-like or None
             Where files of the hub are kept.
+        segmenter : str or None
+            Another for audio alone than the model's own: a name, as "asr", or the
+            folder of a trained one.
+        segmenter_options : dict or None
+            Of segmenters, by name: ``{"asr": {"source": "openai/whisper-base"}}``.
 
         Returns
         -------
@@ -156,7 +165,13 @@ class SpeechLM(nn.Module):
         """
         folder = pretrained.find_folder(source, revision, token, cache_dir)
         components = pretrained.load_components(
-            folder, dtype, encoder_dtype, encoder_source, llm_source
+            folder,
+            dtype,
+            encoder_dtype,
+            encoder_source,
+            llm_source,
+            segmenter,
+            segmenter_options,
         )
         lm = cls(**vars(components))
         lm.metrics = pretrained.read_metrics(folder)

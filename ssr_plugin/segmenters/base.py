@@ -1,8 +1,9 @@
 """What every segmenter is: an utterance in, one segment of frames per token out.
 
-There are two kinds. A :class:`TranscriptSegmenter` cuts an alignment of the reference
-transcript: its segments are *forced*. A :class:`FrameSegmenter` reads frames alone: its
-segments are *predicted*. A segmenter may also be one that is trained
+There are three kinds. A :class:`TranscriptSegmenter` cuts an alignment of the reference
+transcript: its segments are *forced*. Those of the others are *predicted*: a
+:class:`FrameSegmenter` reads frames alone, a :class:`HearingSegmenter` has a recogniser
+listen to the audio. A segmenter may also be one that is trained
 (:class:`TrainableSegmenter`), and one that finds a known text (:class:`TextAligner`).
 """
 
@@ -22,7 +23,9 @@ from ssr_plugin.nnet.lengths import absolute_lengths
 
 if TYPE_CHECKING:
     from ssr_plugin.alignment.record import Alignment
+    from ssr_plugin.encoders.encoder import SpeechEncoder
     from ssr_plugin.llm.text_llm import TextLLM
+    from ssr_plugin.recognizers.base import Recognizer
 
 
 class Needs(enum.Flag):
@@ -36,6 +39,7 @@ class Needs(enum.Flag):
 
     FRAMES = enum.auto()
     TRANSCRIPT = enum.auto()
+    AUDIO = enum.auto()
 
 
 class SegmentationError(ValueError):
@@ -136,6 +140,14 @@ class Segmenter(nn.Module, abc.ABC):
         self.tokenizer = llm.tokenizer
         self.frame_rate = frame_rate
 
+    def use_encoder(self, encoder: SpeechEncoder) -> None:
+        """Called once, with the encoder whose frames are to be cut.
+
+        Arguments
+        ---------
+        encoder : ssr_plugin.encoders.encoder.SpeechEncoder
+        """
+
 
 class FrameSegmenter(Segmenter):
     """Finds segments in frames alone.
@@ -184,6 +196,51 @@ class FrameSegmenter(Segmenter):
         list of Segmentation
             One of each utterance.
         """
+
+
+class HearingSegmenter(Segmenter):
+    """Listens to the audio itself: a recogniser, whose hypothesis is cut into tokens.
+
+    What it hears of an utterance is an alignment, which depends on no LLM and can be
+    kept on disk; :meth:`cut` makes segments of it.
+    """
+
+    needs = Needs.AUDIO
+
+    @property
+    @abc.abstractmethod
+    def recognizer(self) -> Recognizer:
+        """What listens."""
+
+    @property
+    def shares_encoder(self) -> bool:
+        """Whether :meth:`hear` can read what the connector's encoder gives."""
+        return False
+
+    @abc.abstractmethod
+    def cut(self, hypothesis: Alignment, num_frames: int) -> Segmentation:
+        """Cuts one utterance.
+
+        Arguments
+        ---------
+        hypothesis : ssr_plugin.alignment.record.Alignment
+            As the recogniser gives it.
+        num_frames : int
+            Frames that the encoder gives for the utterance.
+
+        Returns
+        -------
+        Segmentation
+            None of a hypothesis that says nothing, or that has more tokens than there
+            are frames.
+        """
+
+    def cut_all(
+        self, hypotheses: Iterable[Alignment], num_frames: Iterable[int]
+    ) -> list[Segmentation]:
+        """:meth:`cut` of several utterances."""
+        pairs = zip(hypotheses, num_frames, strict=True)
+        return [self.cut(hypothesis, count) for hypothesis, count in pairs]
 
 
 class TranscriptSegmenter(Segmenter):

@@ -1,6 +1,7 @@
 """Which token each predicted segment is to be read as. Pure functions of numbers."""
 
 import numpy as np
+from speechbrain.utils.edit_distance import EDIT_SYMBOLS, alignment, op_table
 
 
 def overlaps(predicted, reference):
@@ -67,4 +68,33 @@ def assign_tokens(predicted, reference, null):
         else:
             i, j = i - 1, j - 1
             tokens[i] = reference.tokens[j]
+    return tokens
+
+
+def pair_tokens(hypothesis, reference, null):
+    """Pairs a hypothesis's tokens with a transcript's, by the fewest edits.
+
+    Arguments
+    ---------
+    hypothesis, reference : sequence of int
+        M and N tokens.
+    null : int
+        What stands for no token.
+
+    Returns
+    -------
+    np.ndarray
+        [M] int: the token of the transcript that each stands for; ``null`` for one that
+        was not said.
+
+    Example
+    -------
+    >>> pair_tokens([5, 7, 8, 9], [5, 6, 8], null=99).tolist()
+    [5, 6, 8, 99]
+    """
+    reference, hypothesis = [int(x) for x in reference], [int(x) for x in hypothesis]
+    tokens = np.full(len(hypothesis), null, dtype=np.int64)
+    for operation, i, j in alignment(op_table(reference, hypothesis)):
+        if operation in (EDIT_SYMBOLS["eq"], EDIT_SYMBOLS["sub"]):
+            tokens[j] = reference[i]
     return tokens

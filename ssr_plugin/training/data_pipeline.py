@@ -11,6 +11,8 @@ from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.alignment.cache import align
 from ssr_plugin.data.manifest import read_manifest
 from ssr_plugin.encoders.feature_cache import FeatureCache
+from ssr_plugin.recognizers.hypotheses import recognize_all
+from ssr_plugin.segmenters.base import HearingSegmenter
 from ssr_plugin.training.batches import make_dataset, other_rates, segment_all
 from ssr_plugin.training.speed_perturbation import add_speeds
 
@@ -29,12 +31,15 @@ class Split:
         Ids of the utterances left out, each with its reason.
     alignments : collections.abc.Mapping
         ssr_plugin.alignment.record.Alignment by id.
+    hypotheses : collections.abc.Mapping
+        What the recogniser of a segmenter that listens hears, by id; else empty.
     """
 
     dataset: object
     segments: dict
     skipped: dict
     alignments: object
+    hypotheses: object
 
 
 def make_splits(hparams, run_opts, manifests):
@@ -68,8 +73,14 @@ def make_splits(hparams, run_opts, manifests):
     for split, split_rows in rows.items():
         alignments[split], problems = align_rows(split_rows, hparams)
         skipped[split] |= problems.reasons
+    hypotheses = {split: {} for split in rows}
+    for split in _heard_splits(rows, hparams):
+        hypotheses[split], problems = hear_rows(rows[split], hparams, run_opts)
+        skipped[split] |= problems.reasons
+    speeds = hparams["speed_perturbation"]
+    _, hypotheses["train"] = add_speeds(rows["train"], hypotheses["train"], speeds)
     rows["train"], alignments["train"] = add_speeds(
-        rows["train"], alignments["train"], hparams["speed_perturbation"]
+        rows["train"], alignments["train"], speeds
     )
     splits = {}
     for split, split_rows in rows.items():
@@ -89,7 +100,9 @@ def make_splits(hparams, run_opts, manifests):
         dataset = make_dataset(
             split_rows, segments, num_frames, features, encoder.sample_rate
         )
-        splits[split] = Split(dataset, segments, skipped[split], alignments[split])
+        splits[split] = Split(
+            dataset, segments, skipped[split], alignments[split], hypotheses[split]
+        )
     return splits
 
 
@@ -114,6 +127,43 @@ def align_rows(rows, hparams):
     folder = pathlib.Path(hparams["cache_folder"]) / "alignments"
     in_shards(lambda shard, share: align(items, aligner, folder, shard, None, share))
     return align(items, aligner, folder, max_skipped_share=hparams["max_skipped_share"])
+
+
+def _heard_splits(rows, hparams):
+    """The splits that a segmenter that listens cuts."""
+    if not isinstance(dict(hparams["segmenters"]).get("predicted"), HearingSegmenter):
+        return []
+    trains = hparams["predicted_share"] > 0
+    return [split for split in rows if trains or split != "train"]
+
+
+def hear_rows(rows, hparams, run_opts):
+    """What the segmenter's recogniser hears in the utterances of a manifest.
+
+    Under ``torchrun`` each process listens to its share, then all read the whole.
+
+    Arguments
+    ---------
+    rows : dict
+        Manifest rows by id.
+    hparams, run_opts : dict
+
+    Returns
+    -------
+    hypotheses : collections.abc.Mapping
+        ssr_plugin.alignment.record.Alignment by id.
+    problems : ssr_plugin.problems.Problems
+    """
+    device = run_opts.get("device") or infer_device()
+    hparams["encoder"].to(device)
+    recognizer = hparams["segmenters"]["predicted"].to(device).recognizer
+    items = [AlignmentItem(name, row["wav"], "") for name, row in rows.items()]
+    folder = pathlib.Path(hparams["cache_folder"]) / "hypotheses"
+    in_shards(
+        lambda shard, share: recognize_all(items, recognizer, folder, shard, share)
+    )
+    share = hparams["max_skipped_share"]
+    return recognize_all(items, recognizer, folder, max_skipped_share=share)
 
 
 def cache_features(rows, hparams, run_opts):

@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 
 from ssr_plugin.connectors.base import VocabularyConnector
+from ssr_plugin.inference.posterior_gate import known_posteriors
 from ssr_plugin.inference.reading import read_segments
 from ssr_plugin.llm.llm_losses import first_layers_kl, transcription_loss
 from ssr_plugin.llm.lm_fusion import LMFusion
 from ssr_plugin.nnet.candidates import distance_logits
 from ssr_plugin.nnet.nearest import squared_norms
 from ssr_plugin.nnet.segments import pad_segments
-from ssr_plugin.segmenters.base import Segments
+from ssr_plugin.segmenters.base import HearingSegmenter, Segments
 from ssr_plugin.segmenters.targets import assign_tokens
 from ssr_plugin.training.augment import Strengths
 from ssr_plugin.training.brain import ReadOptions, StageBrain
@@ -72,15 +73,20 @@ class DistillBrain(StageBrain):
     seen_tokens : torch.Tensor
         [V] bool: the token types that the training data has.
     segmenter : torch.nn.Module or None
-        One that needs only frames, for training and scoring on its segments.
+        One that does without a transcript, for training and scoring on its segments.
+    hypotheses : collections.abc.Mapping
+        What a segmenter that listens has heard, by utterance id.
     **kwargs
         Of ``sb.Brain``.
     """
 
     best = {"max_key": "token_accuracy"}
 
-    def __init__(self, *, seen_tokens, segmenter=None, **kwargs):
+    def __init__(self, *, seen_tokens, segmenter=None, hypotheses=None, **kwargs):
         super().__init__(**kwargs)
+        self.hypotheses = hypotheses or {}
+        # Of predicted segments, once it is fitted.
+        self.gate = None
         self.segmenter = None if segmenter is None else segmenter.to(self.device)
         self.seen_tokens = seen_tokens
         self.table = self.modules.llm.table()
@@ -171,16 +177,15 @@ class DistillBrain(StageBrain):
         """See :meth:`StageBrain.read`: :class:`DistillPredictions`."""
         batch = batch.to(self.device)
         features, lengths = self.frames(batch)
-        segments = (batch.boundaries, batch.starts, batch.tokens)
+        segments, reading = (batch.boundaries, batch.starts, batch.tokens), {}
         if options.predicted:
-            predicted = self.segmenter.segment_frames(
-                features, lengths, use_lm=options.use_lm
-            )
+            predicted = self.predict(batch.ids, features, lengths, options.use_lm)
             segments = pad_segments([x.segments for x in predicted], self.device)
+            reading = {"gate": self.gate, "posteriors": known_posteriors(predicted)}
 
         connector, llm = self.unwrapped("connector"), self.modules.llm
         arguments = (connector, llm, features, *segments[:2], options.predicted)
-        vectors, kept = read_segments(*arguments)
+        vectors, kept = read_segments(*arguments, **reading)
         predictions = DistillPredictions(vectors, segments, kept)
         if options.lm_fusion:
             fusion = LMFusion(
@@ -188,8 +193,33 @@ class DistillBrain(StageBrain):
                 self.hparams.lm_fusion_weight,
                 self.hparams.inverse_temperature,
             )
-            predictions.lm_fusion_vectors, _ = read_segments(*arguments, fusion)
+            predictions.lm_fusion_vectors, _ = read_segments(
+                *arguments, fusion, **reading
+            )
         return predictions
+
+    def predict(self, ids, features, lengths, use_lm):
+        """Segments of utterances whose transcript is not read.
+
+        Arguments
+        ---------
+        ids : list of str
+            Of the utterances.
+        features : torch.Tensor
+            [B, T, D]
+        lengths : torch.Tensor
+            [B] int, frames of each.
+        use_lm : bool
+            Of :meth:`ssr_plugin.segmenters.base.FrameSegmenter.segment_frames`.
+
+        Returns
+        -------
+        list of ssr_plugin.segmenters.base.Segmentation
+        """
+        if not isinstance(self.segmenter, HearingSegmenter):
+            return self.segmenter.segment_frames(features, lengths, use_lm=use_lm)
+        heard = [self.hypotheses[name] for name in ids]
+        return self.segmenter.cut_all(heard, lengths.tolist())
 
     def _training_plan(self, batch, features, lengths):
         """That of the loader; for a share of the utterances, of predicted segments."""
@@ -201,9 +231,8 @@ class DistillBrain(StageBrain):
         if not len(rows):
             return plan
         # What is predicted is known on the device first: the host plans it again.
-        predicted = self.segmenter.segment_frames(
-            features[rows], lengths[rows], use_lm=False
-        )
+        ids = [batch.ids[row] for row in rows.tolist()]
+        predicted = self.predict(ids, features[rows], lengths[rows], use_lm=False)
         null = len(self.table)
         predicted = [
             Segments(

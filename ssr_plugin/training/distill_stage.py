@@ -1,5 +1,6 @@
 """Stage 1 from manifests to metrics: train, score, report."""
 
+import collections
 import logging
 import pathlib
 import time
@@ -8,6 +9,7 @@ import torch
 from speechbrain.utils.distributed import if_main_process, infer_device
 
 from ssr_plugin.connectors.check import check_connector
+from ssr_plugin.inference.posterior_gate import settings_of
 from ssr_plugin.inference.pretrained import save_speech_lm
 from ssr_plugin.inference.speech_lm import SpeechLM
 from ssr_plugin.segmenters.base import TrainableSegmenter
@@ -18,6 +20,7 @@ from ssr_plugin.training.batches import durations_of
 from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.distill_brain import DistillBrain
+from ssr_plugin.training.gate_fitting import fit_gate
 from ssr_plugin.training.loop import make_loaders, train
 
 logger = logging.getLogger(__name__)
@@ -60,6 +63,7 @@ def run(hparams, run_opts, manifests):
     brain = DistillBrain(
         seen_tokens=seen_tokens,
         segmenter=predicted,
+        hypotheses=collections.ChainMap(*(x.hypotheses for x in splits.values())),
         modules=hparams["modules"],
         hparams=hparams,
         run_opts=run_opts,
@@ -70,6 +74,7 @@ def run(hparams, run_opts, manifests):
     # Kept here: scoring loads the best checkpoint, whose history ends at its epoch.
     epochs = hparams["history"].epochs
 
+    brain.gate = fit_gate(brain, loaders["valid"])
     metrics = {}
     segmentations = ("forced",) if predicted is None else ("predicted", "forced")
     for name, loader in loaders.items():
@@ -82,7 +87,7 @@ def run(hparams, run_opts, manifests):
         folder = hparams["output_folder"]
         skipped = {name: split.skipped for name, split in splits.items()}
         run_report.write_json(folder, metrics=metrics, skipped=skipped)
-        lm = make_speech_lm(hparams, brain.unwrapped("connector"))
+        lm = make_speech_lm(hparams, brain.unwrapped("connector"), brain.gate)
         save_speech_lm(folder, lm, metrics)
         pictured_split = next(iter(manifests.tests), "valid")
         run_report.draw_all(folder, brain, splits[pictured_split].dataset, epochs)
@@ -91,7 +96,7 @@ def run(hparams, run_opts, manifests):
     return metrics
 
 
-def make_speech_lm(hparams, connector):
+def make_speech_lm(hparams, connector, gate=None):
     """The model that a run of stage 1 trained, ready for use.
 
     Arguments
@@ -99,6 +104,7 @@ def make_speech_lm(hparams, connector):
     hparams : dict
     connector : torch.nn.Module
         Trained.
+    gate : ssr_plugin.inference.posterior_gate.PosteriorGate or None
 
     Returns
     -------
@@ -125,6 +131,7 @@ def make_speech_lm(hparams, connector):
             "weight": hparams["lm_fusion_weight"],
             "inverse_temperature": hparams["inverse_temperature"],
         },
+        "gate": settings_of(gate),
         "data": pathlib.Path(hparams["data_folder"]).name,
     }
     return SpeechLM(

@@ -9,6 +9,7 @@ import speechbrain as sb
 import torch
 
 from ssr_plugin.connectors.base import VocabularyConnector
+from ssr_plugin.inference.posterior_gate import known_posteriors
 from ssr_plugin.llm.next_token import next_token_loss
 from ssr_plugin.llm.packing import can_pack, make_pack, read_states, send
 from ssr_plugin.metrics.perplexity import document_loss
@@ -99,12 +100,15 @@ class FinetuneBrain(StageBrain):
         Of stage 1.
     templates : list of ssr_plugin.training.templates.Template
     text : ssr_plugin.training.text_data.Text
+    hypotheses : collections.abc.Mapping
+        What a segmenter that listens has heard, by utterance id.
     **kwargs
         Of ``sb.Brain``.
     """
 
-    def __init__(self, *, lm, templates, text, **kwargs):
+    def __init__(self, *, lm, templates, text, hypotheses=None, **kwargs):
         super().__init__(**kwargs)
+        self.hypotheses = hypotheses or {}
         self.lm = lm.to(self.device)
         self.llm = lm.llm
         self.segmenter = dict(lm.segmenters).get("predicted")
@@ -169,8 +173,10 @@ class FinetuneBrain(StageBrain):
                 [x[index] for x in reference],
             )
             if predicted:
+                ids = [batch.ids[row] for row in chosen]
+                counts = lengths.index_select(0, there)
                 found, embedded = self._embed_predicted(
-                    frames, lengths.index_select(0, there), known, options
+                    ids, frames, counts, known, options
                 )
             else:
                 segments = [x[index] for x in jittered]
@@ -195,12 +201,16 @@ class FinetuneBrain(StageBrain):
         features, lengths = self.frames(batch)
         reference = (batch.tokens, batch.starts)
         if options.predicted:
-            return self._embed_predicted(features, lengths, reference, options)
+            return self._embed_predicted(
+                batch.ids, features, lengths, reference, options
+            )
         segments = (batch.boundaries, batch.starts)
         return self._embed(features, segments, reference, options.lm_fusion)
 
     @torch.no_grad()
-    def _embed(self, features, segments, reference, lm_fusion, predicted=False):
+    def _embed(
+        self, features, segments, reference, lm_fusion, predicted=False, posteriors=None
+    ):
         """Utterances as vectors, as the connector of stage 1 reads them.
 
         Arguments
@@ -227,6 +237,7 @@ class FinetuneBrain(StageBrain):
             *send(self.device, *segments),
             predicted=predicted,
             lm_fusion=lm_fusion,
+            posteriors=posteriors,
         )
         boundaries, starts, tokens, first_frames = (
             x.cpu().numpy() for x in (*segments, *reference)
@@ -249,13 +260,19 @@ class FinetuneBrain(StageBrain):
             )
         return vectors.flatten(0, 1), utterances
 
-    def _embed_predicted(self, features, lengths, reference, options):
+    def _embed_predicted(self, ids, features, lengths, reference, options):
         """Utterances as vectors of segments predicted from the audio alone."""
-        predicted = self.lm.embedder.segment(features, lengths, use_lm=options.use_lm)
+        heard = [self.hypotheses[name] for name in ids] if self.hypotheses else None
+        predicted = self.lm.embedder.segment(features, lengths, options.use_lm, heard)
         segments = [segmentation.segments for segmentation in predicted]
         boundaries, starts, _ = pad_segments(segments)
         return self._embed(
-            features, (boundaries, starts), reference, options.lm_fusion, True
+            features,
+            (boundaries, starts),
+            reference,
+            options.lm_fusion,
+            predicted=True,
+            posteriors=known_posteriors(predicted),
         )
 
     def _predict(self, requests, weights, vectors, with_text=False):

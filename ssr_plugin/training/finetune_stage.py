@@ -1,5 +1,6 @@
 """Stage 2 from a stage-1 folder to a tuned model: train, score, report, publish."""
 
+import collections
 import logging
 import time
 
@@ -59,6 +60,7 @@ def run(hparams, run_opts, manifests):
         lm=lm,
         templates=templates,
         text=text,
+        hypotheses=collections.ChainMap(*(x.hypotheses for x in splits.values())),
         modules={"encoder": lm.encoder, "tuned": tuned},
         hparams=hparams,
         run_opts=run_opts,

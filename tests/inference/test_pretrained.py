@@ -158,7 +158,7 @@ def test_parts_that_nobody_registered_are_refused(folder, name):
         SpeechLM.from_pretrained(folder)
     spoil(folder, "connector", "name", value="ssr")
     spoil(folder, "segmenter", value={"name": name, "options": {}})
-    with pytest.raises(ValueError, match=r"unknown segmenter .* known: boundary"):
+    with pytest.raises(ValueError, match=r"unknown segmenter .* known: asr, boundary"):
         SpeechLM.from_pretrained(folder)
 
 

@@ -1,0 +1,204 @@
+"""Segments from what a recogniser hears: its words become the LLM's tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ssr_plugin.alignment.record import Alignment
+from ssr_plugin.recognizers.aligned import AlignedRecognizer
+from ssr_plugin.recognizers.base import Recognizer
+from ssr_plugin.recognizers.load import load_recognizer
+from ssr_plugin.registry import get_registry
+from ssr_plugin.segmenters.base import (
+    HearingSegmenter,
+    Segmentation,
+    SegmentationError,
+    Segments,
+    TokenPosteriors,
+)
+from ssr_plugin.segmenters.forced import ForcedSegmenter, apply_case
+
+if TYPE_CHECKING:
+    from ssr_plugin.encoders.encoder import SpeechEncoder
+    from ssr_plugin.llm.text_llm import TextLLM
+
+#: In place of an aligner's name: the recogniser's own times.
+OWN = "own"
+# Probabilities are kept off 0 and 1, whose logarithms say too much.
+_LEAST = 1e-4
+
+
+class ASRSegmenter(HearingSegmenter):
+    """A Hugging Face recogniser's words, cut into the LLM's tokens at its own times.
+
+    There is nothing to train, and no transcript. Its hypothesis, given to the LLM as
+    text, is the *matched cascade* where the recogniser is the encoder's own.
+
+    Arguments
+    ---------
+    input_size, llm, frame_rate
+        Of :class:`ssr_plugin.segmenters.base.Segmenter`.
+    source : str or None
+        Hub id or folder of a whole Whisper model, or of one with a CTC head; None for
+        the model that the encoder is taken from.
+    language, num_beams
+        Of :class:`ssr_plugin.recognizers.whisper.WhisperRecognizer`.
+    times : str
+        Name of the aligner that finds the recogniser's words in the audio, as
+        "pocketsphinx"; "own" for the recogniser's own times, which are rougher.
+    marks : bool
+        Whether the LLM reads the recogniser's punctuation. Without, "Well-known, it's"
+        is "Well known it's".
+    silence, text_case, leading_space
+        Of :class:`ssr_plugin.segmenters.forced.ForcedSegmenter`.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        llm: TextLLM,
+        frame_rate: float,
+        source: str | None = None,
+        language: str | None = None,
+        num_beams: int = 1,
+        times: str = OWN,
+        marks: bool = False,
+        silence: str = "previous",
+        text_case: str = "lower",
+        leading_space: bool = True,
+    ) -> None:
+        super().__init__(input_size, llm, frame_rate)
+        self.marks = marks
+        self._cutter = ForcedSegmenter(
+            input_size, llm, frame_rate, silence, text_case, leading_space
+        )
+        self.source = source
+        self._options: dict[str, Any] = {"language": language, "num_beams": num_beams}
+        aligners = get_registry().aligners
+        self._aligner = None if times == OWN else aligners.get(times)
+        self._recognizer: Recognizer | None = None
+        self._shares_encoder = False
+
+    @property
+    def recognizer(self) -> Recognizer:
+        """See :attr:`HearingSegmenter.recognizer`."""
+        if self._recognizer is None:
+            raise ValueError("no encoder is known yet: call use_encoder first")
+        return self._recognizer
+
+    @property
+    def shares_encoder(self) -> bool:
+        """See :attr:`HearingSegmenter.shares_encoder`."""
+        return self._shares_encoder
+
+    def use_encoder(self, encoder: SpeechEncoder) -> None:
+        """See :meth:`Segmenter.use_encoder`; loads the recogniser."""
+        source = self.source or encoder.source
+        recognizer = load_recognizer(source, **self._options)
+        if self._aligner is not None:
+            recognizer = AlignedRecognizer(recognizer, self._aligner())
+        self._shares_encoder = recognizer.use_encoder(encoder)
+        self._recognizer = recognizer
+
+    def cut(self, hypothesis: Alignment, num_frames: int) -> Segmentation:
+        """See :meth:`HearingSegmenter.cut`."""
+        said = hypothesis if self.marks else without_marks(hypothesis)
+        try:
+            segments = self._cutter.segment(said, num_frames)
+        except SegmentationError:
+            return Segmentation(Segments.none(), "")
+        tokens, spans = self._cutter.tokenize(said.text)
+        text = apply_case(said.text, self._cutter.text_case)
+        return Segmentation(segments, text, self._posteriors(said, tokens, spans))
+
+    def _posteriors(
+        self, said: Alignment, tokens: list[int], spans: list[tuple[int, int]]
+    ) -> TokenPosteriors:
+        """Probabilities of each token, and of those that may stand in its place."""
+        scored: list[dict[int, float]] = [{} for _ in tokens]
+        for unit in said.units:
+            stop = unit.offset + len(unit.text)
+            inside = [
+                i
+                for i, (first, last) in enumerate(spans)
+                if first < stop and last > unit.offset
+            ]
+            confidence = 1.0 if unit.confidence is None else unit.confidence
+            for text, probability in unit.alternatives:
+                others = self._cutter.tokenize(text)[0] if text else []
+                for i, token in zip(inside, others, strict=False):
+                    scored[i][token] = scored[i].get(token, 0.0) + probability
+            for i in inside:
+                scored[i][tokens[i]] = confidence
+        most = max(map(len, scored), default=1)
+        ids = np.zeros((len(tokens), most), dtype=np.int64)
+        log_probs = np.full((len(tokens), most), -np.inf, dtype=np.float32)
+        for i, (token, probabilities) in enumerate(zip(tokens, scored, strict=True)):
+            # The token itself first, even where another is likelier.
+            own = probabilities.pop(token, 1.0)
+            ranked = sorted(probabilities.items(), key=lambda item: -item[1])
+            for k, (other, probability) in enumerate([(token, own), *ranked]):
+                ids[i, k] = other
+                log_probs[i, k] = math.log(min(max(probability, _LEAST), 1 - _LEAST))
+        return TokenPosteriors(ids, log_probs)
+
+
+def without_marks(alignment: Alignment) -> Alignment:
+    """An alignment's words without punctuation; a hyphen parts two words.
+
+    Apostrophes inside a word stay. A unit of marks alone is left out.
+
+    Arguments
+    ---------
+    alignment : ssr_plugin.alignment.record.Alignment
+
+    Returns
+    -------
+    ssr_plugin.alignment.record.Alignment
+
+    Example
+    -------
+    >>> from ssr_plugin.alignment.record import Unit
+    >>> units = Unit("Well-known,", 0.0, 0.6, 0), Unit("it\u2019s", 0.6, 0.9, 12)
+    >>> said = Alignment("", "Well-known, it\u2019s", units, "word", 1.0)
+    >>> [(unit.text, unit.offset) for unit in without_marks(said).units]
+    [('Well known', 0), ("it's", 11)]
+    """
+    text, units, end = "", [], 0
+    for unit in alignment.units:
+        words = _words(unit.text)
+        gap = alignment.text[end : unit.offset]
+        end = unit.offset + len(unit.text)
+        if not words:
+            continue
+        text += " " if text and gap else ""
+        units.append(
+            dataclasses.replace(
+                unit,
+                text=words,
+                offset=len(text),
+                alternatives=tuple(
+                    (_words(other), probability)
+                    for other, probability in unit.alternatives
+                ),
+            )
+        )
+        text += words
+    return dataclasses.replace(alignment, text=text, units=tuple(units))
+
+
+def _words(text: str) -> str:
+    """The words of a text, with one blank between two."""
+    text = text.replace("\u2019", "'")
+    kept = "".join(x if _is_letter(x) or x == "'" else " " for x in text)
+    return " ".join(word.strip("'") for word in kept.split() if word.strip("'"))
+
+
+def _is_letter(character: str) -> bool:
+    """Whether it is a letter, a digit, or part of one, as an accent is."""
+    return unicodedata.category(character)[0] in "LNM"

@@ -1,0 +1,202 @@
+"""The segmenter asr: a recogniser's words as the LLM's tokens, with probabilities."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import tones
+import torch
+
+from ssr_plugin import SpeechLM, build
+from ssr_plugin.alignment.record import Alignment, Unit
+from ssr_plugin.encoders.encoder import SpeechEncoder
+from ssr_plugin.llm.text_llm import TextLLM
+from ssr_plugin.segmenters.asr import without_marks
+from ssr_plugin.segmenters.base import HearingSegmenter
+
+
+@pytest.fixture(scope="module")
+def encoder(whisper_folder):
+    return SpeechEncoder(whisper_folder)
+
+
+@pytest.fixture(scope="module")
+def llm(tiny_llm_folder):
+    return TextLLM(tiny_llm_folder)
+
+
+def make(encoder, llm, **options):
+    options = {"language": "en", **options}
+    return build.segmenter("asr", encoder, llm, {"asr": options})
+
+
+def alignment(*words, alternatives=(), confidence=0.9):
+    """Words of half a second each."""
+    units, text = [], ""
+    for i, word in enumerate(words):
+        text += " " if text else ""
+        units.append(
+            Unit(word, i / 2, (i + 1) / 2, len(text), confidence, tuple(alternatives))
+        )
+        text += word
+    return Alignment("", text, tuple(units), "word", len(words) / 2)
+
+
+def test_a_hypothesis_is_cut_as_its_text_would_be(encoder, llm):
+    segmenter = make(encoder, llm)
+    forced = build.segmenter("forced", encoder, llm)
+    said = alignment("the", "cat", "sat")
+    found = segmenter.cut(said, 75)
+    expected = forced.segment(said, 75)
+    for name in ("tokens", "starts", "boundaries"):
+        np.testing.assert_array_equal(
+            getattr(found.segments, name), getattr(expected, name)
+        )
+    assert found.hypothesis == "the cat sat"
+
+
+def test_marks_and_case_go_unless_they_are_asked_for(encoder, llm):
+    said = alignment("The", "cat,", "sat!")
+    plain = alignment("the", "cat", "sat")
+    tokens = make(encoder, llm).cut(said, 75).segments.tokens
+    np.testing.assert_array_equal(
+        tokens, make(encoder, llm).cut(plain, 75).segments.tokens
+    )
+    kept = make(encoder, llm, marks=True, text_case="as_is").cut(said, 75)
+    expected, _ = build.segmenter(
+        "forced", encoder, llm, {"forced": {"text_case": "as_is"}}
+    ).tokenize("The cat, sat!")
+    assert kept.segments.tokens.tolist() == expected
+
+
+def test_words_without_letters_are_left_out():
+    said = without_marks(alignment("so", "-", "rock'n'roll,", "naïve", "…"))
+    assert said.text == "so rock'n'roll naïve"
+    assert [(unit.text, unit.start) for unit in said.units] == [
+        ("so", 0.0),
+        ("rock'n'roll", 1.0),
+        ("naïve", 1.5),
+    ]
+
+
+def test_posteriors_name_the_token_and_what_else_it_may_be(encoder, llm):
+    segmenter = make(encoder, llm)
+    said = alignment("cat", alternatives=[("mat", 0.07), ("", 0.02)])
+    found = segmenter.cut(said, 25)
+    tokens, _ = segmenter._cutter.tokenize("cat")
+    others, _ = segmenter._cutter.tokenize("mat")
+    assert found.posteriors.token_ids[:, 0].tolist() == tokens
+    for i, (token, other) in enumerate(zip(tokens, others, strict=False)):
+        assert math.exp(found.posteriors.log_probs[i, 0]) == pytest.approx(0.9)
+        if other != token:
+            assert found.posteriors.token_ids[i, 1] == other
+            assert math.exp(found.posteriors.log_probs[i, 1]) == pytest.approx(0.07)
+
+
+def test_a_hypothesis_of_nothing_or_of_too_much_has_no_segments(encoder, llm):
+    segmenter = make(encoder, llm)
+    nothing = Alignment("", "", (), "word", 1.0)
+    for said, frames in ((nothing, 50), (alignment("..."), 50), (alignment("cat"), 0)):
+        found = segmenter.cut(said, frames)
+        assert not len(found.segments) and found.hypothesis == ""
+
+
+def test_the_encoder_is_shared_if_it_is_the_recognisers(
+    encoder, llm, tiny_encoder_folder, whisper_folder
+):
+    assert make(encoder, llm).shares_encoder
+    other = SpeechEncoder(tiny_encoder_folder)
+    segmenter = make(other, llm, source=str(whisper_folder))
+    assert isinstance(segmenter, HearingSegmenter) and not segmenter.shares_encoder
+
+
+@pytest.fixture(scope="module")
+def lm(whisper_folder, tiny_llm_folder, tmp_path_factory):
+    """A speech LM whose connector was not trained, and whose recogniser was."""
+    encoder, llm = SpeechEncoder(whisper_folder), TextLLM(tiny_llm_folder)
+    torch.manual_seed(0)
+    connector = build.connector("mean", encoder, llm)
+    options = {"asr": {"language": "en"}}
+    settings = {
+        "connector": {"name": "mean", "options": {}},
+        "forced": {},
+        "segmenter": {"name": "asr", "options": options["asr"]},
+        "lm_fusion": {"steps": 0, "weight": 0.7, "inverse_temperature": 2.0},
+        "data": "tones",
+    }
+    segmenters = build.segmenters("asr", encoder, llm, options)
+    lm = SpeechLM(encoder, llm, connector, segmenters, settings)
+    folder = tmp_path_factory.mktemp("lm")
+    lm.save_pretrained(folder)
+    return SpeechLM.from_pretrained(folder)
+
+
+def test_a_saved_model_hears_what_is_said(lm):
+    wav, _ = tones.speak(["red", "blue"])
+    speech = lm.embed((wav, tones.SAMPLE_RATE))
+    assert speech.hypothesis == "red blue"
+    assert speech.segmentation == "predicted"
+    assert len(speech) == len(speech.starts) > 0
+
+
+def test_audio_is_encoded_once_where_the_encoder_is_shared(lm, monkeypatch):
+    calls = []
+    forward = type(lm.encoder.backbone).forward
+
+    def count(self, inputs):
+        calls.append(len(next(iter(inputs.values()))))
+        return forward(self, inputs)
+
+    monkeypatch.setattr(type(lm.encoder.backbone), "forward", count)
+    wav, _ = tones.speak(["red", "blue"])
+    lm.embed([(wav, tones.SAMPLE_RATE)] * 3)
+    assert sum(calls) == 3
+
+
+def test_speech_is_heard_alike_alone_and_in_a_batch(lm):
+    wavs = [tones.speak(words)[0] for words in (["red"], ["blue", "green"], [])]
+    recordings = [(wav, tones.SAMPLE_RATE) for wav in wavs]
+    together = lm.embed(recordings)
+    for recording, speech in zip(recordings, together, strict=True):
+        alone = lm.embed(recording)
+        assert alone.hypothesis == speech.hypothesis
+        torch.testing.assert_close(alone.vectors, speech.vectors, atol=1e-4, rtol=0)
+    assert len(together[2]) == 0
+
+
+def test_any_model_listens_with_a_recogniser_that_is_named(
+    tiny_speech_lm_folder, whisper_folder
+):
+    options = {"asr": {"source": str(whisper_folder), "language": "en"}}
+    lm = SpeechLM.from_pretrained(
+        tiny_speech_lm_folder, segmenter="asr", segmenter_options=options
+    )
+    wav, _ = tones.speak(["green", "white"])
+    assert lm.embed((wav, tones.SAMPLE_RATE)).hypothesis == "green white"
+    assert lm.settings["segmenter"] == {"name": "asr", "options": options["asr"]}
+
+
+def test_a_recogniser_of_another_rate_hears_resampled_audio(lm, monkeypatch):
+    heard = []
+
+    class Recognizer(torch.nn.Module):
+        sample_rate = 8000
+
+        def recognize(self, wavs, windows):
+            heard.extend(map(len, wavs))
+            return [Alignment("", "", (), "word", len(x) / 8000) for x in wavs]
+
+    segmenter = lm.segmenters["predicted"]
+    monkeypatch.setattr(segmenter, "_recognizer", Recognizer())
+    lm.embed((torch.rand(16000), 16000))
+    assert heard == [8000]
+
+
+def test_confidence_is_none_where_the_text_was_given():
+    unit = Unit("a", 0.0, 1.0, 0)
+    assert unit.confidence is None and unit.alternatives == ()
+    told = dataclasses.replace(unit, confidence=0.5, alternatives=(("b", 0.25),))
+    for one in (unit, told):
+        said = Alignment("x", "a", (one,), "word", 1.0)
+        assert Alignment.from_json(said.to_json()) == said
