@@ -37,6 +37,14 @@ def load_recognizer(
     ------
     ValueError
         If the model is none of those, or cannot be loaded.
+
+    Example
+    -------
+    >>> load_recognizer(getfixture("tiny_encoder_folder"))
+    Traceback (most recent call last):
+        ...
+    ValueError: ... is no recogniser that is known here: take a Whisper model, or one
+    with a CTC head
     """
     config: Any = hub.load_config(str(source))
     if config.model_type == "whisper":

@@ -4,12 +4,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _MODULES = {
+    "ASRSegmenter": "asr",
     "BoundarySegmenter": "boundary",
     "CIFSegmenter": "cif",
     "CharCTCSegmenter": "char_ctc",
     "FixedSegmenter": "fixed",
     "ForcedSegmenter": "forced",
     "FrameSegmenter": "base",
+    "HearingSegmenter": "base",
     "Needs": "base",
     "Segmentation": "base",
     "SegmentationError": "base",
@@ -27,7 +29,9 @@ _MODULES = {
 __all__ = sorted(_MODULES)
 
 if TYPE_CHECKING:
+    from ssr_plugin.segmenters.asr import ASRSegmenter as ASRSegmenter
     from ssr_plugin.segmenters.base import FrameSegmenter as FrameSegmenter
+    from ssr_plugin.segmenters.base import HearingSegmenter as HearingSegmenter
     from ssr_plugin.segmenters.base import Needs as Needs
     from ssr_plugin.segmenters.base import Segmentation as Segmentation
     from ssr_plugin.segmenters.base import SegmentationError as SegmentationError
