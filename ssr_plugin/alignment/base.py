@@ -67,6 +67,9 @@ class Aligner(abc.ABC):
     #: Whether it needs transcripts. One that does not writes them itself.
     needs_text: ClassVar[bool] = True
 
+    #: What it does, for messages and bars.
+    verb: ClassVar[str] = "aligning"
+
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:
         """All that changes its alignments, as a JSON-able dict; part of the key."""

@@ -125,7 +125,7 @@ def align(
     if doubt:
         _warn_once(doubt)
     items = take_shard(items, shard)
-    problems = Problems(f"aligning with {aligner.name}", max_skipped_share)
+    problems = Problems(f"{aligner.verb} with {aligner.name}", max_skipped_share)
     keys = _keys(items, problems, aligner.needs_text)
     folder = _folder(aligner, cache_folder)
     line_index, errors = index_cache(folder)
@@ -267,7 +267,7 @@ def _fill(path, items, keys, aligner, num_workers):
     seconds = 0.0
     with (
         open(path, "w", encoding="utf-8") as file,
-        tqdm(total=len(items), unit="utt", desc=f"aligning ({aligner.name})") as bar,
+        tqdm(total=len(items), unit="utt", desc=f"{aligner.verb} ({aligner.name})") as bar,
     ):
         for batch, results in _results(batches, aligner, num_workers):
             for item, result in zip(batch, results, strict=True):

@@ -26,6 +26,7 @@ class RecognizerAligner(Aligner):
     name = "asr"
     parallel = False
     needs_text = False
+    verb = "recognising"
 
     def __init__(self, recognizer: Recognizer) -> None:
         self.recognizer = recognizer
