@@ -267,7 +267,9 @@ def _fill(path, items, keys, aligner, num_workers):
     seconds = 0.0
     with (
         open(path, "w", encoding="utf-8") as file,
-        tqdm(total=len(items), unit="utt", desc=f"{aligner.verb} ({aligner.name})") as bar,
+        tqdm(
+            total=len(items), unit="utt", desc=f"{aligner.verb} ({aligner.name})"
+        ) as bar,
     ):
         for batch, results in _results(batches, aligner, num_workers):
             for item, result in zip(batch, results, strict=True):
