@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from ssr_plugin.alignment.record import Alignment
     from ssr_plugin.encoders.encoder import SpeechEncoder
 
@@ -27,6 +29,10 @@ class Recognizer(nn.Module, abc.ABC):
     """
 
     sample_rate: int
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in eval mode: it is frozen."""
+        return super().train(False)
 
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:

@@ -44,10 +44,6 @@ class CTCRecognizer(Recognizer):
         self.model = self._ctc.model.requires_grad_(False)
         self.sample_rate = self._ctc.sample_rate
 
-    def train(self, mode: bool = True) -> "CTCRecognizer":
-        """Stays in eval mode: it is frozen."""
-        return super().train(False)
-
     @functools.cached_property
     def fingerprint(self) -> str:
         """What tells the model's weights and settings from others."""

@@ -58,7 +58,7 @@ class WhisperRecognizer(Recognizer):
         What is spoken, as "en"; None finds it out, recording by recording. Models of
         English alone do not ask.
     num_beams : int
-        Hypotheses followed at once; 1 is greedy, and knows no alternatives.
+        Hypotheses followed at once; 1 is greedy.
     batch_size : int
         Windows decoded at once.
 
@@ -118,10 +118,6 @@ class WhisperRecognizer(Recognizer):
                 f"language: '{self.source}' does not know '{self.language}'; known: "
                 f"{', '.join(known)}"
             )
-
-    def train(self, mode: bool = True) -> "WhisperRecognizer":
-        """Stays in eval mode: it is frozen."""
-        return super().train(False)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -225,7 +221,7 @@ class WhisperRecognizer(Recognizer):
             self.model,
             encoder_outputs=encoded,
             # Of the frames; a text is never padded on the left.
-            attention_mask=torch.ones(states.shape[:2], dtype=torch.long),
+            attention_mask=states.new_ones(states.shape[:2], dtype=torch.long),
             decoder_input_ids=prefix.to(states.device),
             max_new_tokens=min(tokens, room),
             num_beams=self.num_beams,

@@ -34,7 +34,7 @@ _LEAST = 1e-4
 
 
 class ASRSegmenter(HearingSegmenter):
-    """A Hugging Face recogniser's words, cut into the LLM's tokens at its own times.
+    """A Hugging Face recogniser's words, cut into the LLM's tokens.
 
     There is nothing to train, and no transcript. Its hypothesis, given to the LLM as
     text, is the *matched cascade* where the recogniser is the encoder's own.
