@@ -30,8 +30,8 @@ _LEAST = 1e-3
 _FLOOR = 1e-9
 # Of the fit: squared weights count as much as this many segments.
 _RIDGE, _STEPS, _RATE = 1.0, 400, 0.02
-# Segments whose vocabulary is weighed at once.
-_ROWS = 512
+#: Segments whose vocabulary is weighed at once.
+ROWS = 512
 
 
 @dataclasses.dataclass
@@ -147,10 +147,10 @@ class PosteriorGate(nn.Module):
         return scores.masked_fill(none, -math.inf).softmax(-1)
 
     @torch.no_grad()
-    def read(
+    def believe(
         self, connector: VocabularyConnector, states: Tensor, evidence: Evidence
-    ) -> tuple[Tensor, Tensor]:
-        """Probabilities of all tokens, and which segments are of one.
+    ) -> Tensor:
+        """:meth:`weights` of segments.
 
         Arguments
         ---------
@@ -162,29 +162,45 @@ class PosteriorGate(nn.Module):
 
         Returns
         -------
-        log_probs : torch.Tensor
-            [M, V] float32, in nats.
-        is_token : torch.Tensor
-            [M] bool
+        torch.Tensor
+            [M, 4]
         """
         features = gate_features(connector, states, evidence)
-        alternatives = evidence.log_probs[:, 1:].exp()
-        total = alternatives.sum(1)
-        weights = self.weights(features, total > 0)
-        parts = []
-        for rows in torch.arange(len(states), device=states.device).split(_ROWS):
-            heard = connector.token_logits(states[rows]).float().softmax(-1)
-            told = heard * weights[rows, 2:3]
-            told.scatter_add_(1, evidence.token_ids[rows, :1], weights[rows, :1])
-            share = weights[rows, 1] / total[rows].clamp_min(1e-9)
-            told.scatter_add_(
-                1,
-                evidence.token_ids[rows, 1:],
-                alternatives[rows] * share.unsqueeze(1),
-            )
-            parts.append((told / told.sum(1, keepdim=True)).clamp_min(1e-30).log())
-        log_probs = torch.cat(parts) if parts else states.new_zeros(0, 0)
-        return log_probs, weights[:, 3] <= 0.5
+        return self.weights(features, evidence.log_probs[:, 1:].exp().sum(1) > 0)
+
+    @torch.no_grad()
+    def log_probs(
+        self,
+        connector: VocabularyConnector,
+        states: Tensor,
+        evidence: Evidence,
+        weights: Tensor,
+        rows: Tensor,
+    ) -> Tensor:
+        """Probabilities of all tokens, for some segments: they take much memory.
+
+        Arguments
+        ---------
+        connector, states, evidence
+            Of :meth:`believe`.
+        weights : torch.Tensor
+            [M, 4], what that gives.
+        rows : torch.Tensor
+            [R] int, which of the segments.
+
+        Returns
+        -------
+        torch.Tensor
+            [R, V] float32, in nats.
+        """
+        weights, ids = weights[rows], evidence.token_ids[rows]
+        alternatives = evidence.log_probs[rows, 1:].exp()
+        share = weights[:, 1] / alternatives.sum(1).clamp_min(1e-9)
+        told = connector.token_logits(states[rows]).float().softmax(-1)
+        told = told * weights[:, 2:3]
+        told.scatter_add_(1, ids[:, :1], weights[:, :1])
+        told.scatter_add_(1, ids[:, 1:], alternatives * share.unsqueeze(1))
+        return (told / told.sum(1, keepdim=True)).clamp_min(1e-30).log()
 
     def fit(self, examples: Iterable[Examples]) -> float:
         """Learns the weights.
@@ -265,7 +281,7 @@ class Examples:
         Arguments
         ---------
         connector, states, evidence
-            Of :meth:`PosteriorGate.read`.
+            Of :meth:`PosteriorGate.believe`.
         tokens : torch.Tensor
             [M] int, of the transcript.
         null : int
@@ -283,8 +299,8 @@ class Examples:
             [
                 connector.token_logits(x).float().log_softmax(-1).gather(1, ids)[:, 0]
                 for x, ids in zip(
-                    states.split(_ROWS),
-                    tokens.clamp_max(null - 1)[:, None].split(_ROWS),
+                    states.split(ROWS),
+                    tokens.clamp_max(null - 1)[:, None].split(ROWS),
                     strict=True,
                 )
             ]
@@ -315,7 +331,7 @@ def gate_features(
     Arguments
     ---------
     connector, states, evidence
-        Of :meth:`PosteriorGate.read`.
+        Of :meth:`PosteriorGate.believe`.
 
     Returns
     -------
@@ -327,9 +343,7 @@ def gate_features(
     after = torch.where(evidence.last, confidence, confidence.roll(-1))
     total = evidence.log_probs[:, 1:].exp().sum(1).clamp_min(_LEAST).log()
     heard: list[Tensor] = []
-    for x, ids in zip(
-        states.split(_ROWS), evidence.token_ids.split(_ROWS), strict=True
-    ):
+    for x, ids in zip(states.split(ROWS), evidence.token_ids.split(ROWS), strict=True):
         logits = connector.token_logits(x).float()
         log_probs = logits.log_softmax(-1)
         best, token = log_probs.max(-1)

@@ -5,7 +5,12 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ssr_plugin.connectors.base import Connector, VocabularyConnector
-from ssr_plugin.inference.posterior_gate import SHARPNESS, Evidence, PosteriorGate
+from ssr_plugin.inference.posterior_gate import (
+    ROWS,
+    SHARPNESS,
+    Evidence,
+    PosteriorGate,
+)
 from ssr_plugin.llm.lm_fusion import LMFusion, fuse_with_lm
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.nnet.segment_lists import place_vectors
@@ -76,13 +81,17 @@ def read_segments(
     kept = boundaries >= 0
     states = connector.encode(features, boundaries, starts)[kept]
     logits: Callable[[torch.Tensor], torch.Tensor] = connector.token_logits
-    log_probs = None
+    gated = gate is not None and posteriors is not None
     if gate is not None and posteriors is not None:
-        evidence = Evidence.of(posteriors, boundaries, starts)
-        log_probs, is_token = gate.read(connector, states, evidence)
-        # What is read is known by now: a state is its row.
-        rows = torch.arange(len(states), device=states.device)
-        states, logits = rows[:, None], lambda x: log_probs[x[:, 0]]
+        known = states, Evidence.of(posteriors, boundaries, starts)
+        weights = gate.believe(connector, *known)
+        is_token = weights[:, 3] <= 0.5
+        # A state is its row from here on.
+        states = torch.arange(len(states), device=states.device)[:, None]
+
+        def logits(rows: torch.Tensor) -> torch.Tensor:
+            return gate.log_probs(connector, *known, weights, rows[:, 0])
+
     elif predicted:
         is_token = connector.is_token(states)
     if predicted:
@@ -90,10 +99,14 @@ def read_segments(
     if lm_fusion is not None:
         counts = kept.sum(1).tolist()
         vectors = fuse_with_lm(llm, logits, states, counts, lm_fusion)
-    elif log_probs is not None:
+    elif gated:
         table = connector.table()
-        sharp = (SHARPNESS * logits(states)).softmax(-1)
-        vectors = sharp.to(table.dtype) @ table
+        vectors = torch.cat(
+            [
+                (SHARPNESS * logits(rows)).softmax(-1).to(table.dtype) @ table
+                for rows in states.split(ROWS)
+            ]
+        )
     else:
         vectors = connector.expected_embeddings(states)
     return place_vectors(vectors, boundaries.masked_fill(~kept, -1)), kept

@@ -63,6 +63,14 @@ def states(llm, tokens, sure=8.0):
     return found
 
 
+def read(gate, connector, states, evidence):
+    """Probabilities of tokens, and which segments are of one."""
+    weights = gate.believe(connector, states, evidence)
+    rows = torch.arange(len(states))
+    log_probs = gate.log_probs(connector, states, evidence, weights, rows)
+    return log_probs, weights[:, 3] <= 0.5
+
+
 def taught(connector, llm, right, count=400):
     """A gate from segments where hypothesis and connector differ.
 
@@ -88,15 +96,16 @@ def taught(connector, llm, right, count=400):
 def test_a_hypothesis_is_believed_where_it_is_sure_and_right(connector, llm):
     gate, loss = taught(connector, llm, lambda confidence: confidence > 0.5)
     assert loss < 0.3
-    log_probs, is_token = gate.read(
-        connector, states(llm, [9, 9]), evidence([2, 2], [0.95, 0.05])
+    log_probs, is_token = read(
+        gate, connector, states(llm, [9, 9]), evidence([2, 2], [0.95, 0.05])
     )
     assert log_probs.argmax(1).tolist() == [2, 9]
     assert is_token.all()
 
 
 def test_probabilities_sum_to_one(connector, llm):
-    log_probs, _ = PosteriorGate().read(
+    log_probs, _ = read(
+        PosteriorGate(),
         connector,
         states(llm, [9, 8, 7]),
         evidence([2, 3, 4], [0.9, 0.5, 0.1], [(5, 0.05), (6, 0.4), (7, 0.3)]),
@@ -112,7 +121,7 @@ def test_alternatives_share_what_is_theirs(connector, llm):
     with torch.no_grad():
         gate.weight.zero_()
         gate.bias.copy_(torch.tensor([-50.0, 50.0, -50.0, -50.0]))
-    log_probs, _ = gate.read(connector, states(llm, [9]), known)
+    log_probs, _ = read(gate, connector, states(llm, [9]), known)
     assert log_probs.exp()[0, 5] == pytest.approx(1.0)
 
 
@@ -136,8 +145,8 @@ def test_a_segment_of_no_token_is_found_out(connector, llm):
     )
     gate = PosteriorGate()
     gate.fit([found])
-    _, is_token = gate.read(
-        connector, states(llm, [3, 3]), evidence([3, 3], [0.1, 0.9])
+    _, is_token = read(
+        gate, connector, states(llm, [3, 3]), evidence([3, 3], [0.1, 0.9])
     )
     assert is_token.tolist() == [False, True]
 
@@ -170,7 +179,7 @@ def test_a_gate_is_kept_as_json(connector, llm):
     gate, _ = taught(connector, llm, lambda confidence: confidence > 0.5)
     again = gate_of(settings_of(gate))
     arguments = connector, states(llm, [9]), evidence([2], [0.6])
-    torch.testing.assert_close(gate.read(*arguments)[0], again.read(*arguments)[0])
+    torch.testing.assert_close(read(gate, *arguments)[0], read(again, *arguments)[0])
     with pytest.raises(ValueError, match="'gate' is damaged"):
         gate_of({"mean": [1.0]})
     assert gate_of(None) is None and settings_of(None) is None
