@@ -51,6 +51,7 @@ def overrides(corpus, small_run, whisper_folder):
             segmenter="asr",
             # It knows English, and no tones.
             segmenter_options={"asr": {"times": "own"}},
+            noisy_copies={"kinds": ["white"], "snr": [30]},
             **others,
         )
 
@@ -70,6 +71,14 @@ def test_a_recognisers_segments_are_scored_without_a_training(run):
     # The recogniser makes no error here: its text is the transcript.
     assert predicted["nll"]["cascade"] == pytest.approx(predicted["nll"]["text"])
     assert predicted["vectors_per_token"] == pytest.approx(1, abs=0.2)
+
+
+def test_copies_in_noise_are_trained_on_and_held_out_ones_scored_apart(run):
+    folder, metrics = run
+    # Of each utterance of train-a and of dev-a.
+    assert len(list((folder / "cache" / "noisy").glob("*/*.flac"))) == 5 + 5
+    assert metrics["valid noisy"]["segments"] == "forced"
+    assert metrics["valid noisy predicted"]["segments"] == "predicted"
 
 
 def test_what_was_heard_is_kept_and_not_heard_again(run, overrides, monkeypatch):

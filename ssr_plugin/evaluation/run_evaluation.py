@@ -13,15 +13,15 @@ from speechbrain.utils.run_opts import RunOptions
 from ssr_plugin import build
 from ssr_plugin.alignment.cache import align
 from ssr_plugin.data.datasets import DataSet
-from ssr_plugin.evaluation.harness.answering import answer_items
-from ssr_plugin.evaluation.harness.benchmark import Align, Benchmark
-from ssr_plugin.evaluation.harness.condition import Condition
-from ssr_plugin.evaluation.harness.conditions import make_conditions, sort_conditions
-from ssr_plugin.evaluation.harness.distorted_set import (
+from ssr_plugin.data.distorted_set import (
     DistortedSet,
     make_distorted_sets,
     noise_settings,
 )
+from ssr_plugin.evaluation.harness.answering import answer_items
+from ssr_plugin.evaluation.harness.benchmark import Align, Benchmark
+from ssr_plugin.evaluation.harness.condition import Condition
+from ssr_plugin.evaluation.harness.conditions import make_conditions, sort_conditions
 from ssr_plugin.evaluation.harness.records import add_unheard, answers_path
 from ssr_plugin.evaluation.report import evaluation_report
 from ssr_plugin.evaluation.report.noise_sounds import noise_sounds
@@ -257,7 +257,8 @@ def make_noises(
             f"{', '.join(benchmark.name for benchmark in benchmarks)}"
         )
     dataset = make_dataset(hparams["data_folder"])
-    return make_distorted_sets(noise, dataset, hparams["seed"])
+    utterances = {x: [*dataset.utterances(x)] for x in dataset.splits()}
+    return make_distorted_sets(noise, utterances, hparams["seed"])
 
 
 def hears_corpus(benchmark: Benchmark) -> bool:
@@ -270,7 +271,7 @@ def describe_noise(noise: DistortedSet) -> dict[str, Any]:
 
     Arguments
     ---------
-    noise : ssr_plugin.evaluation.harness.distorted_set.DistortedSet
+    noise : ssr_plugin.data.distorted_set.DistortedSet
 
     Returns
     -------

@@ -1,5 +1,6 @@
 """From manifests to data sets: align, encode, cut. Shared by the stages."""
 
+import collections
 import dataclasses
 import pathlib
 
@@ -11,10 +12,15 @@ from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.alignment.cache import align
 from ssr_plugin.data.manifest import read_manifest
 from ssr_plugin.encoders.feature_cache import FeatureCache
+from ssr_plugin.problems import prefix_errors
 from ssr_plugin.recognizers.hypotheses import recognize_all
 from ssr_plugin.segmenters.base import HearingSegmenter
 from ssr_plugin.training.batches import make_dataset, other_rates, segment_all
+from ssr_plugin.training.noisy_copies import NoisyCopies
 from ssr_plugin.training.speed_perturbation import add_speeds
+
+#: The split of validation data in noise, where training data are copied in noise.
+NOISY_VALID = "valid noisy"
 
 
 @dataclasses.dataclass
@@ -53,7 +59,8 @@ def make_splits(hparams, run_opts, manifests):
     Returns
     -------
     dict
-        Name ("train", "valid", a test split's) -> :class:`Split`.
+        Name ("train", "valid", a test split's) -> :class:`Split`; with noisy copies
+        also :data:`NOISY_VALID`.
     """
     paths = {"train": manifests.train, "valid": manifests.valid, **manifests.tests}
     rows = {split: read_manifest(path) for split, path in paths.items()}
@@ -73,6 +80,7 @@ def make_splits(hparams, run_opts, manifests):
     for split, split_rows in rows.items():
         alignments[split], problems = align_rows(split_rows, hparams)
         skipped[split] |= problems.reasons
+    add_noisy_copies(rows, alignments, skipped, hparams)
     hypotheses = {split: {} for split in rows}
     for split in _heard_splits(rows, hparams):
         hypotheses[split], problems = hear_rows(rows[split], hparams, run_opts)
@@ -127,6 +135,35 @@ def align_rows(rows, hparams):
     folder = pathlib.Path(hparams["cache_folder"]) / "alignments"
     in_shards(lambda shard, share: align(items, aligner, folder, shard, None, share))
     return align(items, aligner, folder, max_skipped_share=hparams["max_skipped_share"])
+
+
+def add_noisy_copies(rows, alignments, skipped, hparams):
+    """Adds noisy copies to the training data, and a noisy split of validation data.
+
+    Nothing is added where ``noisy_copies`` names no kind of noise. Under ``torchrun``
+    each process makes its share.
+
+    Arguments
+    ---------
+    rows, alignments, skipped : dict
+        By split; they are changed.
+    hparams : dict
+    """
+    settings = hparams.get("noisy_copies") or {}
+    if not settings.get("kinds"):
+        return
+    folder = pathlib.Path(hparams["cache_folder"]) / "noisy"
+    rate, seed = hparams["encoder"].sample_rate, hparams["seed"]
+    for split, target in (("train", "train"), ("valid", NOISY_VALID)):
+        with prefix_errors(f"noisy_copies ({split})"):
+            noisy = NoisyCopies(settings, rows[split], folder, rate, seed)
+        in_shards(noisy.make)
+        copies, problems = noisy.make(max_skipped_share=hparams["max_skipped_share"])
+        aligned = noisy.alias(alignments[split])
+        rows[target] = rows.get(target, {}) | copies
+        # Searched in turn.
+        alignments[target] = collections.ChainMap(alignments.get(target, {}), aligned)
+        skipped[target] = skipped.get(target, {}) | problems.reasons
 
 
 def _heard_splits(rows, hparams):

@@ -18,7 +18,7 @@ from ssr_plugin.training import run_report
 from ssr_plugin.training.batch_size import resolve_batch
 from ssr_plugin.training.batches import durations_of
 from ssr_plugin.training.brain import ReadOptions
-from ssr_plugin.training.data_pipeline import make_splits
+from ssr_plugin.training.data_pipeline import NOISY_VALID, make_splits
 from ssr_plugin.training.distill_brain import DistillBrain
 from ssr_plugin.training.gate_fitting import fit_gate
 from ssr_plugin.training.loop import make_loaders, train
@@ -74,7 +74,8 @@ def run(hparams, run_opts, manifests):
     # Kept here: scoring loads the best checkpoint, whose history ends at its epoch.
     epochs = hparams["history"].epochs
 
-    brain.gate = fit_gate(brain, loaders["valid"])
+    held_out = [loaders[name] for name in ("valid", NOISY_VALID) if name in loaders]
+    brain.gate = fit_gate(brain, held_out)
     metrics = {}
     segmentations = ("forced",) if predicted is None else ("predicted", "forced")
     for name, loader in loaders.items():

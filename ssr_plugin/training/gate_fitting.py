@@ -1,5 +1,6 @@
 """The gate between a segmenter's hypothesis and the connector: learnt after stage 1."""
 
+import itertools
 import logging
 
 import torch
@@ -18,13 +19,13 @@ logger = logging.getLogger(__name__)
 
 
 @torch.no_grad()
-def gate_examples(brain, loader):
+def gate_examples(brain, loaders):
     """What hypothesis and connector say of utterances whose transcript is known.
 
     Arguments
     ---------
     brain : ssr_plugin.training.distill_brain.DistillBrain
-    loader : torch.utils.data.DataLoader
+    loaders : list of torch.utils.data.DataLoader
         Of utterances that the connector did not learn from.
 
     Returns
@@ -37,7 +38,7 @@ def gate_examples(brain, loader):
     if not isinstance(connector, VocabularyConnector):
         return None
     examples = []
-    for batch in loader:
+    for batch in itertools.chain(*loaders):
         batch = batch.to(brain.device)
         features, lengths = brain.frames(batch)
         predicted = brain.predict(batch.ids, features, lengths, use_lm=True)
@@ -66,14 +67,14 @@ def gate_examples(brain, loader):
     return examples
 
 
-def fit_gate(brain, loader):
+def fit_gate(brain, loaders):
     """Learns how far to believe a hypothesis, and how far the connector.
 
     Arguments
     ---------
     brain : ssr_plugin.training.distill_brain.DistillBrain
         Trained; its best checkpoint is read.
-    loader : torch.utils.data.DataLoader
+    loaders : list of torch.utils.data.DataLoader
         Of utterances that the connector did not learn from.
 
     Returns
@@ -85,7 +86,7 @@ def fit_gate(brain, loader):
         return None
     brain.on_evaluate_start(**brain.best)
     brain.modules.eval()
-    examples = gate_examples(brain, loader)
+    examples = gate_examples(brain, loaders)
     count = sum(len(x.features) for x in examples or ())
     if not count:
         return None

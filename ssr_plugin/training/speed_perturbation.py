@@ -56,11 +56,19 @@ def add_speeds(rows, alignments, speeds):
                 duration = row["duration"] / speed
                 speed_rows[speed_name] = {**row, "duration": duration, "speed": speed}
                 originals[speed_name] = (name, speed)
-    return speed_rows, _AtSpeeds(alignments, originals)
+    return speed_rows, AtSpeeds(alignments, originals)
 
 
-class _AtSpeeds(collections.abc.Mapping):
-    """Alignments at several speeds, computed on access."""
+class AtSpeeds(collections.abc.Mapping):
+    """Alignments of copies of recordings, computed on access.
+
+    Arguments
+    ---------
+    alignments : collections.abc.Mapping
+        ssr_plugin.alignment.record.Alignment by id.
+    originals : dict
+        Of each copy's id, the id of its original and its speed.
+    """
 
     def __init__(self, alignments, originals):
         self._alignments = alignments

@@ -56,7 +56,7 @@ def answer_items(
         Of the items, that may be left out.
     answer : callable
         Of :meth:`ssr_plugin.evaluation.harness.benchmark.Benchmark.answer`.
-    distorted : ssr_plugin.evaluation.harness.distorted_set.DistortedSet or None
+    distorted : ssr_plugin.data.distorted_set.DistortedSet or None
         Noise or a room in which recordings are heard. Clean audio is what is aligned
         for forced segments.
 

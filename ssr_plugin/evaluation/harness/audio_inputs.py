@@ -14,8 +14,8 @@ import torch
 from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.alignment.record import Alignment
 from ssr_plugin.data.audio import read_audio
+from ssr_plugin.data.distorted_set import DistortedSet
 from ssr_plugin.data.read_ahead import ReadAhead, file_seconds
-from ssr_plugin.evaluation.harness.distorted_set import DistortedSet
 from ssr_plugin.evaluation.harness.items import Item, SpokenText
 from ssr_plugin.inference.speech import Speech
 from ssr_plugin.inference.speech_lm import SpeechLM
@@ -132,7 +132,7 @@ def embed_recordings(
     problems : ssr_plugin.problems.Problems
         Where items are noted of which a recording cannot be heard, once their batch is
         asked for.
-    distorted : ssr_plugin.evaluation.harness.distorted_set.DistortedSet or None
+    distorted : ssr_plugin.data.distorted_set.DistortedSet or None
         Noise or a room in which recordings are heard; None for clean audio.
 
     Yields

@@ -6,7 +6,7 @@ import pathlib
 import platform
 
 from ssr_plugin import __version__
-from ssr_plugin.evaluation.harness.distorted_set import SNR
+from ssr_plugin.data.distorted_set import SNR
 from ssr_plugin.evaluation.report.bars import draw_bars
 from ssr_plugin.evaluation.report.document import (
     Code,

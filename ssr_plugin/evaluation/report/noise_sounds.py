@@ -17,7 +17,7 @@ def noise_sounds(folder, noises, item, sample_rate):
     folder : path-like
         Of the evaluation; ``noise/`` in it gets the recordings.
     noises : list of DistortedSet
-        Of :mod:`ssr_plugin.evaluation.harness.distorted_set`.
+        Of :mod:`ssr_plugin.data.distorted_set`.
     item : Item
         Whose last recording is heard: those before are examples.
     sample_rate : int

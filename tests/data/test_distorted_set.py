@@ -8,9 +8,9 @@ from ssr_plugin import SpeechLM
 from ssr_plugin.alignment.record import Alignment, Unit
 from ssr_plugin.data.audio import AudioError
 from ssr_plugin.data.datasets import DataSet, Utterance
+from ssr_plugin.data.distorted_set import make_distorted_sets
 from ssr_plugin.evaluation.harness.audio_inputs import embed_recordings
 from ssr_plugin.evaluation.harness.conditions import make_conditions
-from ssr_plugin.evaluation.harness.distorted_set import make_distorted_sets
 from ssr_plugin.evaluation.harness.items import PromptItem, SpokenText
 from ssr_plugin.hparams import find_yaml, plain_keys
 from ssr_plugin.problems import Problems
@@ -55,9 +55,14 @@ def lm(tiny_speech_lm_folder):
     return SpeechLM.from_pretrained(tiny_speech_lm_folder)
 
 
+def distorted_sets(noise, dataset, seed):
+    utterances = {split: [*dataset.utterances(split)] for split in dataset.splits()}
+    return make_distorted_sets(noise, utterances, seed)
+
+
 def make(dataset, seed=0, **changes):
     """By name."""
-    sets = make_distorted_sets(NOISE | changes, dataset, seed)
+    sets = distorted_sets(NOISE | changes, dataset, seed)
     return {x.distortion.name: x for x in sets}
 
 
@@ -99,8 +104,8 @@ def test_kinds_come_as_they_are_asked_for_from_the_weakest_to_the_strongest(data
 
 
 def test_nothing_is_asked_for_by_default(dataset):
-    assert make_distorted_sets(NOISE | {"kinds": []}, dataset, 0) == []
-    assert make_distorted_sets(None, dataset, 0) == []
+    assert distorted_sets(NOISE | {"kinds": []}, dataset, 0) == []
+    assert distorted_sets(None, dataset, 0) == []
 
 
 def test_noise_depends_on_seed_and_utterance_alone(dataset):
@@ -213,12 +218,12 @@ def test_what_is_wrong_is_named(dataset, changes, says):
 
 
 def test_what_a_yaml_does_not_say_is_as_in_ours(dataset):
-    sets = make_distorted_sets({"kinds": "white"}, dataset, 0)
+    sets = distorted_sets({"kinds": "white"}, dataset, 0)
     assert [x.distortion.strength for x in sets] == [20, 10, 5, 0]
     ours = plain_keys(find_yaml("evaluate.yaml").read_text())["noise"]
-    assert make_distorted_sets(ours, dataset, 0) == []
+    assert distorted_sets(ours, dataset, 0) == []
     asked, short = (
-        [x.identity() for x in make_distorted_sets(noise, dataset, 0)]
+        [x.identity() for x in distorted_sets(noise, dataset, 0)]
         for noise in (ours | {"kinds": KINDS}, {"kinds": KINDS})
     )
     assert asked == short

@@ -1,4 +1,4 @@
-"""A data set's recordings in noise, or in a room: the same ones whenever asked.
+"""Recordings in noise, or in a room: the same ones whenever asked.
 
 What is random of a recording is drawn by the seed, the kind of distortion and the
 utterance's id alone: it depends neither on the order, the batch or the process, nor on
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ssr_plugin.data.audio import AudioError
-from ssr_plugin.data.datasets import DataSet, Utterance
+from ssr_plugin.data.datasets import Utterance
 from ssr_plugin.data.distortion import Distortion
 from ssr_plugin.data.noise import (
     AddedNoise,
@@ -152,15 +152,18 @@ def noise_settings(noise: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def make_distorted_sets(
-    noise: Mapping[str, Any] | None, dataset: DataSet, seed: int
+    noise: Mapping[str, Any] | None,
+    utterances: Mapping[str, Sequence[Utterance]],
+    seed: int,
 ) -> list[DistortedSet]:
-    """A data set in each noise that a user asks for.
+    """Utterances in each noise that a user asks for.
 
     Arguments
     ---------
     noise : dict or None
         Of :func:`noise_settings`.
-    dataset : ssr_plugin.data.datasets.DataSet
+    utterances : dict
+        Those of each split, by its name.
     seed : int
 
     Returns
@@ -176,10 +179,9 @@ def make_distorted_sets(
     noise = noise_settings(noise)
     if not noise["kinds"]:
         return []
-    by_split = {split: [*dataset.utterances(split)] for split in dataset.splits()}
-    utterances = {x.wav: x for split in by_split.values() for x in split}
-    chosen = select_splits("noise.splits", noise["splits"], dataset.splits())
-    pool = [x for split in chosen for x in by_split[split]]
+    by_wav = {x.wav: x for split in utterances.values() for x in split}
+    chosen = select_splits("noise.splits", noise["splits"], [*utterances])
+    pool = [x for split in chosen for x in utterances[split]]
     distortions: list[Distortion] = []
     for kind in noise["kinds"]:
         if kind == Reverberation.kind:
@@ -191,7 +193,7 @@ def make_distorted_sets(
             with prefix_errors(f"noise (splits: {', '.join(chosen)})"):
                 source = _make_noise(kind, pool, seed, noise["num_talkers"])
             distortions += [AddedNoise(source, snr) for snr in sorted(snrs)[::-1]]
-    return [DistortedSet(x, utterances, seed) for x in distortions]
+    return [DistortedSet(x, by_wav, seed) for x in distortions]
 
 
 def _make_noise(

@@ -1,0 +1,211 @@
+"""Training speech in noise, too: multi-condition training (Hirsch and Pearce 2000).
+
+Copies of utterances are written to disk as audio files, each with noise of a kind and a
+level that are drawn for it. All that follows (encoder, recogniser, caches) takes them
+for recordings like others, and a user can listen to them.
+"""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from tqdm import tqdm
+
+from ssr_plugin.alignment.cache import parse_shard
+from ssr_plugin.alignment.record import Alignment
+from ssr_plugin.data.audio import AudioError, read_audio
+from ssr_plugin.data.datasets import Utterance
+from ssr_plugin.data.distorted_set import DistortedSet, make_distorted_sets
+from ssr_plugin.data.read_ahead import ReadAhead
+from ssr_plugin.files import atomic_path, digest, file_identity
+from ssr_plugin.problems import Problems
+from ssr_plugin.processes import usable_cores
+from ssr_plugin.training.speed_perturbation import AtSpeeds
+
+Rows = dict[str, dict[str, Any]]
+# Raised when the same settings give other copies than before.
+_FORMAT = 1
+# Of a copy that is louder than a file can be: its highest sample.
+_PEAK = 0.99
+
+
+class NoisyCopies:
+    """Copies of a manifest's utterances in noise.
+
+    Arguments
+    ---------
+    settings : dict
+        The key ``noisy_copies`` of ``hparams/distill.yaml``: ``copies`` of each
+        utterance, and what :func:`ssr_plugin.data.distorted_set.noise_settings` takes,
+        but for ``splits``: talkers of babble are those of the manifest.
+    rows : dict
+        Manifest rows by id.
+    folder : path-like
+        Where the copies are kept.
+    sample_rate : int
+        Of the copies, Hz.
+    seed : int
+        Of all that is drawn.
+
+    Attributes
+    ----------
+    originals : dict
+        Of each copy's id, that of its utterance.
+
+    Raises
+    ------
+    ValueError
+        If a setting is unknown, or noise cannot be made of the utterances.
+
+    Example
+    -------
+    >>> import soundfile
+    >>> folder = getfixture("tmp_path")
+    >>> soundfile.write(folder / "a.wav", np.sin(np.arange(8000.0)), 16000)
+    >>> rows = {"a": {"wav": str(folder / "a.wav"), "duration": 0.5, "wrd": "hi",
+    ...               "spk_id": "1"}}
+    >>> settings = {"copies": 2, "kinds": ["white"], "snr": [20, 0]}
+    >>> noisy = NoisyCopies(settings, rows, folder, 16000, seed=1)
+    >>> noisy.originals
+    {'noisy1-a': 'a', 'noisy2-a': 'a'}
+    >>> copies, problems = noisy.make()
+    >>> copies["noisy1-a"]["duration"], pathlib.Path(copies["noisy2-a"]["wav"]).suffix
+    (0.5, '.flac')
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        rows: Mapping[str, Mapping[str, Any]],
+        folder: str | pathlib.Path,
+        sample_rate: int,
+        seed: int,
+    ) -> None:
+        settings = dict(settings)
+        number = settings.pop("copies", 1)
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise ValueError(f"copies: there must be one or more, not {number}")
+        self.rows = rows
+        self.sample_rate = sample_rate
+        self.utterances = {
+            name: Utterance(name, row["wav"], row["wrd"], row["spk_id"])
+            for name, row in rows.items()
+        }
+        everyone = {"all": [*self.utterances.values()]}
+        self.originals: dict[str, str] = {}
+        self._heard_in: dict[str, DistortedSet] = {}
+        identity = []
+        for copy in range(1, number + 1):
+            # Each copy has babble and rooms of its own.
+            distorted = make_distorted_sets(settings, everyone, seed + copy - 1)
+            identity.append([x.identity() for x in distorted])
+            for name in rows if distorted else ():
+                copy_name = f"noisy{copy}-{name}"
+                draw = int(digest(seed, "noisy copy", copy, name), 16)
+                # Kinds are as frequent as each other, whatever levels each has.
+                kinds = sorted({x.distortion.kind for x in distorted})
+                rng = np.random.default_rng(draw)
+                kind = kinds[rng.integers(len(kinds))]
+                those = [x for x in distorted if x.distortion.kind == kind]
+                self.originals[copy_name] = name
+                self._heard_in[copy_name] = those[rng.integers(len(those))]
+        self.folder = pathlib.Path(folder) / digest(_FORMAT, sample_rate, identity)
+
+    def make(
+        self, shard: str = "1/1", max_skipped_share: float = 0.01
+    ) -> tuple[Rows, Problems]:
+        """Writes those copies that are not there yet.
+
+        Arguments
+        ---------
+        shard : str
+            "k/n": the k-th of n parts is made, and the others' rows are left out.
+        max_skipped_share : float
+            More bad utterances stop the run.
+
+        Returns
+        -------
+        rows : dict
+            Of the copies, by id: the utterance's, with the copy's file.
+        problems : ssr_plugin.problems.Problems
+            The utterances of which there is no copy.
+        """
+        part, parts = parse_shard(shard)
+        problems = Problems("adding noise", max_skipped_share)
+        files: dict[str, pathlib.Path] = {}
+        for copy_name in [*self.originals][part - 1 :: parts]:
+            wav = self.utterances[self.originals[copy_name]].wav
+            try:
+                name = digest(copy_name, *file_identity(wav))
+            except FileNotFoundError:
+                problems.add(copy_name, f"there is no audio file {wav}")
+                continue
+            files[copy_name] = self.folder / f"{name}.flac"
+        missing = [name for name, path in files.items() if not path.exists()]
+        heard = [self._heard_in[name] for name in missing]
+        for distorted in {id(x): x for x in heard}.values():
+            distorted.distortion.prepare(self.sample_rate)
+        for name, result in self._hear(missing):
+            if isinstance(result, AudioError):
+                problems.add(name, str(result))
+            else:
+                _write(files[name], result, self.sample_rate)
+        problems.check(len(files))
+        rows = {
+            name: {**self.rows[self.originals[name]], "wav": str(path)}
+            for name, path in files.items()
+            if name not in problems.reasons
+        }
+        return rows, problems
+
+    def _hear(
+        self, names: list[str]
+    ) -> Iterator[tuple[str, torch.Tensor | AudioError]]:
+        """Each copy, or why there is none; processes make them."""
+        reader: ReadAhead[str] = ReadAhead(
+            self.sample_rate,
+            read=self._read,
+            seconds=lambda name: float(self.rows[self.originals[name]]["duration"]),
+            num_workers=usable_cores(),
+        )
+        bar = tqdm(names, "adding noise", unit="utt", disable=not names)
+        with contextlib.closing(reader.each(names)) as heard:
+            yield from zip(bar, heard, strict=True)
+
+    def _read(self, copy_name: str, sample_rate: int) -> torch.Tensor:
+        wav = self.utterances[self.originals[copy_name]].wav
+        samples: torch.Tensor = read_audio(wav, sample_rate)
+        return self._heard_in[copy_name](wav, samples, sample_rate)
+
+    def alias(self, alignments: Mapping[str, Alignment]) -> AtSpeeds:
+        """Alignments of the copies: in them nothing moves.
+
+        Arguments
+        ---------
+        alignments : collections.abc.Mapping
+            ssr_plugin.alignment.record.Alignment of the utterances, by id.
+
+        Returns
+        -------
+        ssr_plugin.training.speed_perturbation.AtSpeeds
+            By a copy's id.
+        """
+        originals = {
+            copy: (name, 1)
+            for copy, name in self.originals.items()
+            if name in alignments
+        }
+        return AtSpeeds(alignments, originals)
+
+
+def _write(path: pathlib.Path, samples: torch.Tensor, sample_rate: int) -> None:
+    """A copy as a file; one that is too loud is made softer."""
+    peak = float(samples.abs().max())
+    if peak > _PEAK:
+        samples = samples * (_PEAK / peak)
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        soundfile.write(file, samples.numpy(), sample_rate, format="FLAC")
