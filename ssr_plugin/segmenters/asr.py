@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import unicodedata
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ssr_plugin.alignment.record import Alignment
 from ssr_plugin.recognizers.aligned import AlignedRecognizer
@@ -19,9 +16,9 @@ from ssr_plugin.segmenters.base import (
     Segmentation,
     SegmentationError,
     Segments,
-    TokenPosteriors,
 )
 from ssr_plugin.segmenters.forced import ForcedSegmenter, apply_case
+from ssr_plugin.segmenters.posteriors import token_posteriors
 
 if TYPE_CHECKING:
     from ssr_plugin.encoders.encoder import SpeechEncoder
@@ -29,8 +26,6 @@ if TYPE_CHECKING:
 
 #: In place of an aligner's name: the recogniser's own times.
 OWN = "own"
-# Probabilities are kept off 0 and 1, whose logarithms say too much.
-_LEAST = 1e-4
 
 
 class ASRSegmenter(HearingSegmenter):
@@ -112,40 +107,8 @@ class ASRSegmenter(HearingSegmenter):
             segments = self._cutter.segment(said, num_frames)
         except SegmentationError:
             return Segmentation(Segments.none(), "")
-        tokens, spans = self._cutter.tokenize(said.text)
         text = apply_case(said.text, self._cutter.text_case)
-        return Segmentation(segments, text, self._posteriors(said, tokens, spans))
-
-    def _posteriors(
-        self, said: Alignment, tokens: list[int], spans: list[tuple[int, int]]
-    ) -> TokenPosteriors:
-        """Probabilities of each token, and of those that may stand in its place."""
-        scored: list[dict[int, float]] = [{} for _ in tokens]
-        for unit in said.units:
-            stop = unit.offset + len(unit.text)
-            inside = [
-                i
-                for i, (first, last) in enumerate(spans)
-                if first < stop and last > unit.offset
-            ]
-            confidence = 1.0 if unit.confidence is None else unit.confidence
-            for text, probability in unit.alternatives:
-                others = self._cutter.tokenize(text)[0] if text else []
-                for i, token in zip(inside, others, strict=False):
-                    scored[i][token] = scored[i].get(token, 0.0) + probability
-            for i in inside:
-                scored[i][tokens[i]] = confidence
-        most = max(map(len, scored), default=1)
-        ids = np.zeros((len(tokens), most), dtype=np.int64)
-        log_probs = np.full((len(tokens), most), -np.inf, dtype=np.float32)
-        for i, (token, probabilities) in enumerate(zip(tokens, scored, strict=True)):
-            # The token itself first, even where another is likelier.
-            own = probabilities.pop(token, 1.0)
-            ranked = sorted(probabilities.items(), key=lambda item: -item[1])
-            for k, (other, probability) in enumerate([(token, own), *ranked]):
-                ids[i, k] = other
-                log_probs[i, k] = math.log(min(max(probability, _LEAST), 1 - _LEAST))
-        return TokenPosteriors(ids, log_probs)
+        return Segmentation(segments, text, token_posteriors(self._cutter, said))
 
 
 def without_marks(alignment: Alignment) -> Alignment:

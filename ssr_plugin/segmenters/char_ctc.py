@@ -21,6 +21,7 @@ from ssr_plugin.segmenters.character_segmenter import (
 )
 from ssr_plugin.segmenters.forced import ForcedSegmenter
 from ssr_plugin.segmenters.network_segmenter import FrameNetworkSegmenter
+from ssr_plugin.segmenters.posteriors import token_posteriors
 from ssr_plugin.segmenters.spikes import runs_of_labels
 
 BLANK = 0
@@ -92,13 +93,17 @@ class CharCTCSegmenter(CharacterSegmenter, FrameNetworkSegmenter):
 
     def segment_states(self, states, num_frames):
         """See :meth:`FrameNetworkSegmenter.segment_states`."""
-        labels, first, last = runs_of_labels(self.log_probs(states).argmax(-1), BLANK)
+        log_probs, best = self.log_probs(states).max(-1)
+        labels, first, last = runs_of_labels(best, BLANK)
         text = "".join(self.alphabet[i - 1] for i in labels)
         spoken = [i for i, character in enumerate(text) if not character.isspace()]
         times = self.times([(first[i], last[i] + 1) for i in spoken])
         duration = num_frames / self.frame_rate
+        # One frame tells a label; those beside it are often half blank.
+        sure = log_probs.exp().cpu()
+        confidences = {i: float(sure[first[i] : last[i] + 1].max()) for i in spoken}
         units = tuple(
-            Unit(text[i], start, end, i)
+            Unit(text[i], start, end, i, confidences[i])
             for i, start, end in spread_characters(
                 [(i, i + 1) for i in spoken], times, duration
             )
@@ -108,5 +113,6 @@ class CharCTCSegmenter(CharacterSegmenter, FrameNetworkSegmenter):
             segments = self._cut.segment(alignment, num_frames)
         except SegmentationError:
             # Silence, or more tokens than frames: there is nothing to read.
-            segments = Segments.none()
-        return Segmentation(segments, text.strip())
+            return Segmentation(Segments.none(), text.strip())
+        posteriors = token_posteriors(self._cut, alignment)
+        return Segmentation(segments, text.strip(), posteriors)

@@ -201,6 +201,16 @@ def test_offsets_move_char_ctc_with_and_without_a_text(ctc):
     assert found.segments.starts.tolist() == [2]
 
 
+def test_char_ctc_is_as_sure_of_a_token_as_of_its_letters_together(ctc):
+    log_probs = ctc.log_probs(torch.zeros(9, 4))
+    # The surer of the two frames that tell "c" counts.
+    log_probs[[1, 2, 5], [3, 3, 2]] = torch.tensor([0.2, 0.5, 0.9]).log()
+    (found,) = ctc.segment_frames(torch.zeros(1, 9, 4), torch.tensor([9]))
+    assert found.posteriors.token_ids.tolist() == [[x] for x in found.segments.tokens]
+    (sure,) = np.exp(found.posteriors.log_probs[:, 0])
+    assert sure == pytest.approx(0.5 * 0.9)
+
+
 def test_char_ctc_has_a_star_for_what_its_alphabet_lacks(ctc):
     found = ctc.align_text(torch.zeros(9, 4), "c日t")
     assert [i for i, *_ in found] == [0, 1, 2]
