@@ -94,15 +94,12 @@ def _restored():
         torch.set_num_threads(threads)
 
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-TORCHRUN += ["--nproc_per_node", "2"]
-
-
 def run_by_two(recipe, argv, timeout):
     """Runs a recipe in two processes that train together, to its end."""
     script = PROJECT / "recipes" / recipe / "train.py"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(
-        [*TORCHRUN, script, *argv],
+        [*launcher, "--nproc_per_node", "2", script, *argv],
         capture_output=True,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)},

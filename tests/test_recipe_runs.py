@@ -302,13 +302,13 @@ def test_ssr_train_gives_in_any_folder_what_the_recipe_gives(
     assert figures(tmp_path / "run") == figures(run[0]["output_folder"])
 
 
-def command_line(small_run, folder, *launcher, path=(), **overrides):
+def command_line(small_run, folder, path=(), **overrides):
     """Runs train.py as a user does, in a process of its own."""
     argv = runs.arguments(**small_run(folder, **overrides))
     script = runs.PROJECT / "recipes" / "librispeech" / "train.py"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(map(str, [*path, runs.PROJECT]))
-    command = [*(launcher or [sys.executable]), script, *argv]
+    command = [sys.executable, script, *argv]
     done = subprocess.run(
         command, capture_output=True, text=True, env=environment, timeout=120
     )
@@ -329,19 +329,6 @@ def test_the_connector_of_an_installed_extension_trains_by_its_name(
         "project.bias": [16],
     }
     assert figures(tmp_path / "run")["valid"]["utterances"] == 10
-
-
-@pytest.mark.slow
-def test_two_processes_train_together_and_report_what_one_reports(small_run, tmp_path):
-    together = {"distributed_backend": "gloo"}
-    command_line(small_run, tmp_path, *runs.TORCHRUN, **together)
-    assert (tmp_path / "run" / "log.txt").read_text().count("epoch 3: ") == 1
-    expected = figures(tmp_path / "run")
-    assert set(expected) == {"train", "valid", "test-a"}
-    assert set(expected["test-a"]) >= SPLIT_KEYS
-    argv = runs.arguments(**small_run(tmp_path)) + ["--test_only"]
-    runs.run("librispeech", argv)
-    assert figures(tmp_path / "run") == expected
 
 
 def test_testing_only_needs_a_checkpoint(small_run, tmp_path):

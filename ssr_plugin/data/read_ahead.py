@@ -17,7 +17,14 @@ import pathlib
 import shutil
 import signal
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import (
+    Callable,
+    Generator,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -216,7 +223,9 @@ class ReadAhead(Generic[Item]):
                 waveforms, errors = {}, {}
                 yield batches_read.pop()
 
-    def each(self, items: Iterable[Item]) -> Iterator[torch.Tensor | AudioError]:
+    def each(
+        self, items: Iterable[Item]
+    ) -> Generator[torch.Tensor | AudioError, None, None]:
         """Reads one item after the other.
 
         Arguments

@@ -61,9 +61,9 @@ def token_posteriors(cutter: ForcedSegmenter, said: Alignment) -> TokenPosterior
         for i in inside:
             sure[i] *= 1.0 if unit.confidence is None else unit.confidence
     ranked = []
-    for token, confidence, others in zip(tokens, sure, scored, strict=True):
-        others.pop(token, None)
-        likeliest = sorted(others.items(), key=lambda item: -item[1])
+    for token, confidence, masses in zip(tokens, sure, scored, strict=True):
+        masses.pop(token, None)
+        likeliest = sorted(masses.items(), key=lambda item: -item[1])
         ranked.append([(token, confidence), *likeliest])
     most = max(map(len, ranked), default=1)
     ids = np.zeros((len(tokens), most), dtype=np.int64)
