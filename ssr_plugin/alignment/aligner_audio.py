@@ -26,12 +26,12 @@ def read_item_audio(item, sample_rate):
     Raises
     ------
     AlignmentError
-        If the file is missing, unreadable or empty; it names the file.
+        If the file is missing, unreadable, empty or cut short; it names the file.
     """
     try:
         samples, rate = item.samples, item.sample_rate
         if samples is None:
-            samples, rate = read_mono(item.wav)
+            samples, rate = read_mono(item.wav, whole=True)
     except AudioError as error:
         raise AlignmentError(item.id, str(error)) from None
     if rate == sample_rate:

@@ -273,6 +273,8 @@ def _fill(path, items, keys, aligner, num_workers):
     ):
         for batch, results in _results(batches, aligner, num_workers):
             for item, result in zip(batch, results, strict=True):
+                if aligner.needs_text:
+                    result = _check_rate(result)
                 record = {"key": keys[item.id]}
                 if isinstance(result, AlignmentError):
                     record |= {"id": item.id, "error": result.reason}
@@ -284,6 +286,16 @@ def _fill(path, items, keys, aligner, num_workers):
             bar.update(len(batch))
             elapsed = bar.format_dict["elapsed"]
             bar.set_postfix_str(f"{seconds / elapsed:.0f} x real time")
+
+
+def _check_rate(result):
+    """The alignment, or an error if nobody could speak so fast."""
+    try:
+        if not isinstance(result, AlignmentError):
+            result.check_rate()
+    except AlignmentError as error:
+        return error
+    return result
 
 
 def _results(batches, aligner, num_workers):

@@ -14,6 +14,9 @@ KINDS = ("word", "char")
 # audio, by about as much: that is no error.
 TOLERANCE = 0.05
 
+#: Letters and digits that may be said in a second. Talk has 10 to 20, an auctioneer 30.
+MOST_LETTERS = 40.0
+
 # What other aligners write for a word that their dictionary lacks.
 UNKNOWN = ("<unk>", "<star>")
 
@@ -173,6 +176,38 @@ transcript, at character 0, says 'Hi'
             "duration": self.duration,
             "units": units,
         }
+
+    def check_rate(self):
+        """Refuses what nobody could speak: a transcript squeezed into a piece of it.
+
+        Raises
+        ------
+        AlignmentError
+            If more than :data:`MOST_LETTERS` letters and digits would be said in a
+            second, from the first unit to the last.
+
+        Example
+        -------
+        >>> text = "good morning to you all"
+        >>> Alignment("a", text, (Unit(text, 0.0, 0.4, 0),), "word", 1.0).check_rate()
+        Traceback (most recent call last):
+            ...
+        ssr_plugin.alignment.record.AlignmentError: a: 19 letters in 0.40 s are more \
+than anybody can say: the audio is cut short, or has another transcript
+        """
+        if not self.units:
+            return
+        seconds = self.units[-1].end - self.units[0].start
+        # Not counted where there cannot be too many.
+        if len(self.text) <= MOST_LETTERS * seconds:
+            return
+        count = sum(len({i for _, i in sayable(unit.text)}) for unit in self.units)
+        if count > MOST_LETTERS * seconds:
+            raise AlignmentError(
+                self.id,
+                f"{count} letters in {seconds:.2f} s are more than anybody can say: "
+                f"the audio is cut short, or has another transcript",
+            )
 
     def at_speed(self, speed):
         """The alignment of the same audio, played faster or slower.

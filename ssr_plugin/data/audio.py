@@ -8,7 +8,7 @@ from ssr_plugin.data.samples import AudioError, read_mono
 __all__ = ["AudioError", "read_audio", "read_row", "row_speed"]
 
 
-def read_audio(source, sample_rate, resample=True, speed=1.0, name=None):
+def read_audio(source, sample_rate, resample=True, speed=1.0, name=None, whole=False):
     """Reads an audio file.
 
     Arguments
@@ -24,6 +24,9 @@ def read_audio(source, sample_rate, resample=True, speed=1.0, name=None):
         How fast it is played: 1.1 is a tenth faster, and higher, as with a tape.
     name : str or None
         What messages call it; its path by default.
+    whole : bool
+        Whether a file that is cut short is refused, rather than read as far as it goes
+        with a warning.
 
     Returns
     -------
@@ -34,7 +37,7 @@ def read_audio(source, sample_rate, resample=True, speed=1.0, name=None):
     ------
     AudioError
         If the file is missing, unreadable, empty, holds samples that are no numbers,
-        or has another rate and must not be resampled.
+        or has another rate and must not be resampled, or is not whole and must be.
 
     Example
     -------
@@ -45,7 +48,7 @@ def read_audio(source, sample_rate, resample=True, speed=1.0, name=None):
     >>> wav.shape, round(float(wav[8000]), 2)
     (torch.Size([16000]), 0.2)
     """
-    samples, rate = read_mono(source, name)
+    samples, rate = read_mono(source, name, whole)
     if rate != sample_rate and not resample:
         raise AudioError(
             f"{name or source} is sampled at {rate} Hz, not {sample_rate}: convert it, "
@@ -68,7 +71,7 @@ def row_speed(row):
 
 
 def read_row(row, sample_rate):
-    """Reads the audio of a manifest row, at its speed.
+    """Reads the audio of a manifest row, at its speed; it must be whole.
 
     Arguments
     ---------
@@ -90,4 +93,5 @@ def read_row(row, sample_rate):
     >>> [len(read_row({"wav": path, "speed": speed}, 8000)) for speed in (1, 2)]
     [8000, 4000]
     """
-    return read_audio(row["wav"], sample_rate, speed=row_speed(row))
+    # What is missing would be heard for what the transcript says of it.
+    return read_audio(row["wav"], sample_rate, speed=row_speed(row), whole=True)

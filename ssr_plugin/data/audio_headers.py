@@ -3,7 +3,13 @@
 import soundfile
 
 from ssr_plugin.data.ffmpeg import FFMPEG_SUFFIXES
-from ssr_plugin.data.samples import open_audio
+from ssr_plugin.data.samples import (
+    AudioError,
+    decode,
+    likely_frames,
+    open_audio,
+    what_is_missing,
+)
 
 #: Endings of the file types that this libsndfile or ffmpeg reads. Those of ffmpeg are
 #: here even if it is not installed, so that such a file gives an error and is not
@@ -45,6 +51,8 @@ def audio_duration(path):
     """Length of an audio file in seconds.
 
     It is read in the header where libsndfile reads the file; else ffmpeg decodes it.
+    An MP3 is decoded, too, because its header is a guess, and so is any file that is
+    small for what its header promises.
 
     Arguments
     ---------
@@ -58,7 +66,8 @@ def audio_duration(path):
     Raises
     ------
     ssr_plugin.data.samples.AudioError
-        If it is missing or unreadable.
+        If it is missing, unreadable or cut short
+        (:func:`ssr_plugin.data.samples.what_is_missing`).
 
     Example
     -------
@@ -68,4 +77,10 @@ def audio_duration(path):
     0.5
     """
     with open_audio(path, header_only=True) as file:
-        return file.frames / file.samplerate
+        num_frames = file.frames
+        if file.format == "MP3" or num_frames > likely_frames(file, path):
+            num_frames = sum(map(len, decode(file, path)))
+        missing = what_is_missing(file, path, num_frames)
+        if missing:
+            raise AudioError(f"{path} {missing}: replace the file, or leave it out")
+        return num_frames / file.samplerate

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 STATE_FILE = "prepare.json"
 #: To be raised by 1 when the same input shall give other manifests than before.
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 
 
 @dataclass(frozen=True)

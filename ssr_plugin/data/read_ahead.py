@@ -30,6 +30,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 
 from ssr_plugin.data.audio import AudioError, read_row
+from ssr_plugin.data.samples import LEAST_BYTE_RATE
 from ssr_plugin.processes import can_fork, exit_with_parent, num_readers
 
 logger = logging.getLogger(__name__)
@@ -47,9 +48,7 @@ _TASKS_AHEAD = 8
 # Where Linux keeps what processes share; containers often have 64 MB of it.
 _SHARED_MEMORY = pathlib.Path("/dev/shm")
 _BYTES_PER_SAMPLE = 4
-#: Fewest bytes in a second of audio.
-LEAST_BYTE_RATE = 2000
-# Those of files that are larger, by their ending.
+# Those in a second of files that are larger, by their ending.
 _BYTE_RATES = {".wav": 32000, ".aif": 32000, ".aiff": 32000, ".flac": 10000}
 
 

@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import logging
 import os
 import pathlib
+import re
 import tempfile
 
 import numpy as np
@@ -11,6 +13,23 @@ import soundfile
 
 from ssr_plugin.data.ffmpeg import FFMPEG_SUFFIXES, INSTALL, convert, find_ffmpeg
 
+logger = logging.getLogger(__name__)
+
+#: How much shorter a recording may be than its header says, s: encoders add silence,
+#: and not all headers tell of it.
+LENGTH_TOLERANCE = 0.2
+#: Fewest bytes in a second of audio. A header that promises more is not believed.
+LEAST_BYTE_RATE = 2000
+# Of such a file samples are read in blocks of so many frames: it costs no memory.
+_BLOCK = 1 << 20
+# What libsndfile says of a header that promises more bytes than there are.
+_MISSING_BYTES = re.compile(
+    r"(?:data|SSND|Data Size|Riff size|riff) *: (\d+) \(should be (\d+)\)"
+)
+# Programs that write to a pipe put this or more for a size they do not know.
+_OPEN_SIZE = 0x7F000000
+# The last page of an Ogg file begins in so many bytes at its end.
+_OGG_PAGE = 65307
 # libsndfile counts this many frames or more (2^63 - 1) where the header leaves the
 # length open; it cannot decode such a stream (FLAC from a pipe).
 _OPEN_LENGTH = 1 << 62
@@ -116,7 +135,107 @@ def _as_file(source):
         yield path
 
 
-def read_mono(source, name=None):
+def likely_frames(file, source):
+    """How many frames an open file may hold, by its size.
+
+    Arguments
+    ---------
+    file : soundfile.SoundFile
+        Of :func:`open_audio`.
+    source : path-like or bytes
+        What was opened.
+
+    Returns
+    -------
+    int
+    """
+    is_bytes = isinstance(source, bytes)
+    size = len(source) if is_bytes else os.path.getsize(source)
+    return int(size / LEAST_BYTE_RATE * file.samplerate)
+
+
+def decode(file, source):
+    """Decodes an open file to its true end, whatever its header says.
+
+    Arguments
+    ---------
+    file : soundfile.SoundFile
+        Of :func:`open_audio`.
+    source : path-like or bytes
+        What was opened.
+
+    Yields
+    ------
+    numpy.ndarray
+        [S, channels] float32: all at once, unless the header promises much too much.
+    """
+    # Between two blocks there is a seek, after which MP3s differ in the last bit.
+    size = max(likely_frames(file, source), _BLOCK)
+    while len(block := file.read(size, dtype="float32", always_2d=True)):
+        yield block
+
+
+def what_is_missing(file, source, num_frames):
+    """What an open file lacks of what its header promises.
+
+    A recording is short if it lacks more than :data:`LENGTH_TOLERANCE`, or if an Ogg
+    file ends inside a page. A size that a program left open promises nothing.
+
+    Arguments
+    ---------
+    file : soundfile.SoundFile
+        Of :func:`open_audio`.
+    source : path-like or bytes
+        What was opened.
+    num_frames : int
+        Frames that are there.
+
+    Returns
+    -------
+    str or None
+        In words; None if it is whole.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.wav"
+    >>> soundfile.write(path, [0.1] * 16000, 16000)
+    >>> content = path.read_bytes()[:16044]
+    >>> with open_audio(content) as file:
+    ...     what_is_missing(file, content, file.frames)
+    'is cut short, or its header is wrong: 1.00 s by its header, 0.50 s are there'
+    """
+    seconds = num_frames / file.samplerate
+    promised = file.frames / file.samplerate
+    for said, there in _MISSING_BYTES.findall(file.extra_info):
+        if 0 < int(there) < int(said) < _OPEN_SIZE:
+            promised = max(promised, seconds * int(said) / int(there))
+    if promised > seconds + LENGTH_TOLERANCE:
+        return (
+            f"is cut short, or its header is wrong: {promised:.2f} s by its header, "
+            f"{seconds:.2f} s are there"
+        )
+    if file.format == "OGG" and _ends_inside_a_page(source):
+        return f"is cut short: it ends inside a page, after {seconds:.2f} s"
+    return None
+
+
+def _ends_inside_a_page(source):
+    """Whether the last page of an Ogg file is not whole."""
+    if isinstance(source, bytes):
+        tail = source[-_OGG_PAGE:]
+    else:
+        with open(source, "rb") as file:
+            file.seek(max(os.path.getsize(source) - _OGG_PAGE, 0))
+            tail = file.read()
+    # RFC 3533: 27 bytes, the last of which counts segments; then their lengths.
+    page = tail[max(tail.rfind(b"OggS"), 0) :]
+    if len(page) < 27:
+        return True
+    lengths = page[27 : 27 + page[26]]
+    return len(page) < 27 + page[26] + sum(lengths)
+
+
+def read_mono(source, name=None, whole=False):
     """Reads the samples of an audio file and averages its channels.
 
     Arguments
@@ -124,6 +243,10 @@ def read_mono(source, name=None):
     source : path-like or bytes
         Of :func:`open_audio`.
     name : str or None
+    whole : bool
+        Whether a recording that is cut short (:func:`what_is_missing`) is refused, as
+        it must be where a transcript tells what is said in it. Else what is there is
+        read, and the log warns.
 
     Returns
     -------
@@ -135,7 +258,8 @@ def read_mono(source, name=None):
     Raises
     ------
     AudioError
-        If it is missing, unreadable or empty, or holds samples that are no numbers.
+        If it is missing, unreadable or empty, or holds samples that are no numbers; if
+        it must be whole and is not.
 
     Example
     -------
@@ -146,11 +270,17 @@ def read_mono(source, name=None):
     ((8000,), 0.5, 16000)
     """
     with open_audio(source, name) as file:
-        samples = file.read(dtype="float32", always_2d=True).mean(axis=1)
+        blocks = [block.mean(axis=1) for block in decode(file, source)]
         rate = file.samplerate
+        missing = what_is_missing(file, source, sum(map(len, blocks)))
     name = _name(source, name)
-    if not len(samples):
+    if not blocks:
         raise AudioError(f"{name} holds no samples: leave it out")
+    if missing and whole:
+        raise AudioError(f"{name} {missing}: replace the file, or leave it out")
+    if missing:
+        logger.warning("%s %s; what is there is used", name, missing)
+    samples = np.concatenate(blocks)
     if not np.isfinite(samples).all():
         raise AudioError(f"{name} holds samples that are no numbers: replace it")
     return samples, rate

@@ -10,7 +10,8 @@ import torch
 import torchaudio
 
 from ssr_plugin.data.audio import AudioError, read_audio
-from ssr_plugin.data.read_ahead import LEAST_BYTE_RATE, ReadAhead, file_seconds
+from ssr_plugin.data.read_ahead import ReadAhead, file_seconds
+from ssr_plugin.data.samples import LEAST_BYTE_RATE
 from ssr_plugin.segmenters.base import Segments
 
 # More channels than this are taken for samples.

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from ssr_plugin.alignment.align_manifest import main, make_aligner
 from ssr_plugin.alignment.base import Aligner, AlignmentItem
 from ssr_plugin.alignment.cache import Alignments, align, take_shard
+from ssr_plugin.alignment.even import EvenAligner
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
 from ssr_plugin.data.manifest import write_manifest
 from ssr_plugin.problems import TooManyProblems
@@ -247,3 +248,20 @@ def test_alignments_know_their_ids_without_reading_files():
     assert "a" in alignments and "b" not in alignments
     with pytest.raises(FileNotFoundError):
         alignments["a"]
+
+
+def test_a_transcript_squeezed_into_a_piece_of_its_audio_is_refused(
+    tmp_path, write_audio
+):
+    text = "seven old birds saw the cat on a mat in the old house on the hill"
+    rates = {"fast": 1.0, "slow": 2.0}
+    items = [
+        AlignmentItem(name, str(write_audio(tmp_path / f"{name}.wav", seconds)), text)
+        for name, seconds in rates.items()
+    ]
+    alignments, problems = align(items, EvenAligner(), tmp_path, max_skipped_share=1)
+    assert list(alignments) == ["slow"]
+    assert (
+        "51 letters in 1.00 s are more than anybody can say"
+        in (problems.reasons["fast"])
+    )
