@@ -105,6 +105,28 @@ def test_ljspeech_with_either_half_missing_is_told(ljspeech, tmp_path, write_aud
     assert reasons["LJ001-0001"].startswith("missing audio")
 
 
+@pytest.mark.parametrize("recipe", ["librispeech", "ljspeech"])
+def test_an_id_with_two_transcripts_keeps_the_first_and_the_other_is_told(
+    recipe, tmp_path, librispeech, ljspeech
+):
+    if recipe == "librispeech":
+        folder, name = librispeech, "19-100-0000"
+        path = librispeech / "train-clean-5" / "19" / "100" / "19-100.trans.txt"
+        path.write_text(f"{name} FIRST\n{name} SECOND\n" + path.read_text())
+    else:
+        folder, name = ljspeech, "LJ001-0001"
+        path = ljspeech / "metadata.csv"
+        path.write_text(f"{name}|x|FIRST\n{name}|x|SECOND\n" + path.read_text())
+    dataset = {"librispeech": "LibriSpeech", "ljspeech": "LJSpeech"}[recipe]
+    manifests = prepare(
+        load(recipe)[dataset](folder), tmp_path / "s", "train*", max_skipped_share=0.5
+    )
+    rows = read_manifest(manifests.train) | read_manifest(manifests.valid)
+    assert rows[name]["wrd"] == "FIRST"
+    reasons = manifests.skipped["train"]
+    assert reasons[f"{name} (copy 2)"].startswith("duplicate id")
+
+
 def test_another_folder_than_ljspeech_is_told(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"data_folder: no metadata\.csv in"):
         load("ljspeech")["LJSpeech"](tmp_path)

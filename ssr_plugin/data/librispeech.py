@@ -1,5 +1,7 @@
 """LibriSpeech, and any corpus in its folder layout, as a data set."""
 
+from collections import defaultdict
+
 from ssr_plugin.data.audio_headers import audio_files
 from ssr_plugin.data.datasets import DataSet, Utterance, read_text
 
@@ -32,18 +34,15 @@ class LibriSpeech(DataSet):
             if not chapter.is_dir():
                 continue
             speaker = chapter.parent.name
-            texts = {}
+            texts = defaultdict(list)
             for path in sorted(chapter.glob("*.trans.txt")):
-                texts |= self._transcripts(path)
-            without_audio = dict(texts)
+                for line in read_text(path).split("\n"):
+                    if words := line.split(maxsplit=1):
+                        texts[words[0]].append(" ".join(words[1:]))
+            # Each line is an utterance: the preparation names ids that come twice.
             for wav in audio_files(chapter):
-                without_audio.pop(wav.stem, None)
-                yield Utterance(wav.stem, str(wav), texts.get(wav.stem), speaker)
-            for name, text in without_audio.items():
-                yield Utterance(name, str(chapter / f"{name}.flac"), text, speaker)
-
-    @staticmethod
-    def _transcripts(path):
-        """Transcripts of a chapter by utterance id."""
-        lines = (line.split(maxsplit=1) for line in read_text(path).split("\n"))
-        return {line[0]: " ".join(line[1:]) for line in lines if line}
+                for text in texts.pop(wav.stem, [None]):
+                    yield Utterance(wav.stem, str(wav), text, speaker)
+            for name, copies in texts.items():
+                for text in copies:
+                    yield Utterance(name, str(chapter / f"{name}.flac"), text, speaker)

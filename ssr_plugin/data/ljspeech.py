@@ -1,5 +1,7 @@
 """LJSpeech as a data set."""
 
+from collections import defaultdict
+
 from ssr_plugin.data.audio_headers import audio_files
 from ssr_plugin.data.datasets import DataSet, Utterance, read_text
 
@@ -42,7 +44,10 @@ class LJSpeech(DataSet):
             )
         # Bars separate the columns; quotation marks are plain text.
         rows = (line.split("|") for line in read_text(metadata).split("\n") if line)
-        self._texts = {name: texts[-1] if texts else None for name, *texts in rows}
+        # Each row is an utterance: the preparation names ids that come twice.
+        self._texts = defaultdict(list)
+        for name, *texts in rows:
+            self._texts[name].append(texts[-1] if texts else None)
         wavs = self.folder / "wavs"
         self._wavs = {path.stem: path for path in audio_files(wavs)}
         for name in self._texts:
@@ -54,7 +59,8 @@ class LJSpeech(DataSet):
     def utterances(self, split):
         for name, wav in self._wavs.items():
             if self._split(name) == split:
-                yield Utterance(name, str(wav), self._texts.get(name), "LJ")
+                for text in self._texts.get(name, [None]):
+                    yield Utterance(name, str(wav), text, "LJ")
 
     def _split(self, name):
         return "test" if name.startswith(self.TEST_CHAPTER) else "train"
