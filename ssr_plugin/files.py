@@ -74,6 +74,20 @@ def check_writable(key, folder):
         ) from error
 
 
+def printable(text):
+    """A text that any UTF-8 file or terminal takes.
+
+    The bytes of a file name that is not UTF-8 are lone surrogates in Python, which
+    cannot be written; in JSON the result stands for the same name.
+
+    Example
+    -------
+    >>> printable("caf\udce9.wav")
+    'caf\\udce9.wav'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def digest(*values):
     """A short name for JSON-able values: equal values, equal name (16 hex digits).
 

@@ -7,6 +7,8 @@ import contextlib
 import difflib
 import logging
 
+from ssr_plugin.files import printable
+
 logger = logging.getLogger(__name__)
 
 
@@ -121,7 +123,8 @@ class Problems:
 
     def add(self, name, reason):
         """Adds an utterance that is skipped, and logs it."""
-        self.reasons[str(name)] = str(reason)
+        name, reason = printable(str(name)), printable(str(reason))
+        self.reasons[name] = reason
         logger.warning("%s: skipped %s: %s", self.step, name, reason)
 
     def check(self, total):

@@ -266,7 +266,7 @@ def _fill(path, items, keys, aligner, num_workers):
     num_workers = min(num_workers, len(batches))
     seconds = 0.0
     with (
-        open(path, "w", encoding="utf-8") as file,
+        open(path, "w", encoding="utf-8", errors="backslashreplace") as file,
         tqdm(
             total=len(items), unit="utt", desc=f"{aligner.verb} ({aligner.name})"
         ) as bar,

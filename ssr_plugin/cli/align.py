@@ -144,7 +144,8 @@ def _write(path, alignment, options, show_path):
     import json
 
     from ssr_plugin.alignment.writers import to_ctm, words, write_textgrid
-    from ssr_plugin.files import atomic_path
+    from ssr_plugin.cli.show import show_line
+    from ssr_plugin.files import atomic_path, printable
 
     alignment = dataclasses.replace(alignment, id=path.stem)
     target = None
@@ -167,7 +168,7 @@ def _write(path, alignment, options, show_path):
             for word, start, end in words(alignment)
         )
     if target is None:
-        print(text)
+        show_line(text)
         return
     with atomic_path(target) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
+        partial.write_text(printable(text) + "\n", encoding="utf-8")

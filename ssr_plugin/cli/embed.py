@@ -35,6 +35,7 @@ def run(options):
     """Writes the vectors of all recordings into one file; returns the problems."""
     from ssr_plugin.cli.model import load_model, read_speech
     from ssr_plugin.cli.recordings import find_audio
+    from ssr_plugin.files import printable
     from ssr_plugin.inference.speech_files import save_speech
     from ssr_plugin.problems import Problems
 
@@ -48,7 +49,7 @@ def run(options):
         if speech is not None:
             # A GPU's memory is not for what is done.
             speech.vectors = speech.vectors.cpu()
-            speeches[str(path)] = speech
+            speeches[printable(str(path))] = speech
     elapsed = time.monotonic() - begin
     if not speeches:
         raise ValueError("none of the recordings can be read: nothing is written")

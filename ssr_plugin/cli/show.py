@@ -5,6 +5,13 @@ import sys
 
 from tqdm import tqdm
 
+from ssr_plugin.files import printable
+
+
+def show_line(text):
+    """Prints a text above a progress bar, names of files that are not UTF-8, too."""
+    tqdm.write(printable(text), file=sys.stdout)
+
 
 def show_fields(*fields):
     """Prints a line of tab-separated fields, above a progress bar if there is one.
@@ -15,12 +22,12 @@ def show_fields(*fields):
     a.wav	0.500	hello
     """
     texts = (f"{x:.3f}" if isinstance(x, float) else str(x) for x in fields)
-    tqdm.write("\t".join(texts), file=sys.stdout)
+    show_line("\t".join(texts))
 
 
 def show_json(record):
     """Prints a line of JSON."""
-    tqdm.write(json.dumps(record, ensure_ascii=False), file=sys.stdout)
+    show_line(json.dumps(record, ensure_ascii=False))
 
 
 def show_text(path, text, alone):

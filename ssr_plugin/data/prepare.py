@@ -22,7 +22,7 @@ from ssr_plugin.data.holdout import hold_out, hold_out_fold, parse_fold
 from ssr_plugin.data.manifest import read_manifest, write_manifest
 from ssr_plugin.data.samples import AudioError
 from ssr_plugin.data.splits import group_splits
-from ssr_plugin.files import atomic_path, digest, file_identity
+from ssr_plugin.files import atomic_path, digest, file_identity, printable
 from ssr_plugin.problems import Problems
 
 __all__ = ["Manifests", "prepare", "read_manifest"]
@@ -351,6 +351,8 @@ def _select_rows(name, items, durations):
 
 def _problem(item, durations):
     """Why an utterance cannot be used; None if it can."""
+    if not all(map(_is_utf8, (item.id, item.wav, item.speaker, item.text or ""))):
+        return f"a name that is not UTF-8, which no manifest holds: rename {item.wav}"
     if item.size is None:
         return f"missing audio: no file {item.wav}"
     if item.size == 0 or durations[item.wav] == 0:
@@ -362,6 +364,10 @@ def _problem(item, durations):
     if not item.text:
         return f"empty transcript for {item.wav}"
     return None
+
+
+def _is_utf8(text):
+    return printable(text) == text
 
 
 def _split(rows, held_out):

@@ -82,9 +82,7 @@ def open_audio(source, name=None, header_only=False):
 
 def _open(source, name, header_only):
     try:
-        file = soundfile.SoundFile(
-            io.BytesIO(source) if isinstance(source, bytes) else source
-        )
+        file = soundfile.SoundFile(_openable(source))
         if file.frames < _OPEN_LENGTH:
             return file
         file.close()
@@ -103,6 +101,13 @@ def _open(source, name, header_only):
             return soundfile.SoundFile(convert(program, path, codec))
     except ValueError as error:
         raise _unreadable(name, f"{reason}; ffmpeg: {error}") from error
+
+
+def _openable(source):
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    # soundfile would encode a name itself, and fail where it is not UTF-8.
+    return source if os.name == "nt" else os.fsencode(source)
 
 
 def _name(source, name):

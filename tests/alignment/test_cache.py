@@ -262,6 +262,6 @@ def test_a_transcript_squeezed_into_a_piece_of_its_audio_is_refused(
     alignments, problems = align(items, EvenAligner(), tmp_path, max_skipped_share=1)
     assert list(alignments) == ["slow"]
     assert (
-        "51 letters in 1.00 s are more than anybody can say"
+        "50 letters in 1.00 s are more than anybody can say"
         in (problems.reasons["fast"])
     )

@@ -3,6 +3,7 @@
 import configparser
 import io
 import json
+import os
 import pathlib
 import re
 import runpy
@@ -112,6 +113,42 @@ def test_align_ends_without_traceback_when_its_reader_closes_the_pipe(
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()
     assert process.wait() == 1
+
+
+@pytest.fixture
+def bad_name(talks, write_audio):
+    """A recording whose file name is Latin-1."""
+    path = pathlib.Path(os.fsdecode(os.fsencode(talks) + b"/caf\xe9.wav"))
+    try:
+        shutil.copy(talks / "a.wav", path)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    shutil.copy(talks / "a.txt", path.with_suffix(".txt"))
+    return path
+
+
+@pytest.mark.parametrize("command", ["transcribe", "generate", "align"])
+def test_a_file_name_that_is_not_utf8_loses_no_result(ssr, talks, bad_name, command):
+    options = {"generate": ["--prompt", "{audio}"], "align": ["--aligner", "even"]}
+    line = [command, talks, *options.get(command, [])]
+    status, lines = ssr(*line)
+    assert status == 0
+    names = {line.split("\t")[0] for line in lines}
+    others = {str(talks / "a.wav"), str(talks / "more" / "b.flac")}
+    assert names == {*others, str(talks / "caf\\udce9.wav")}
+    # In JSON it stands for the very name.
+    form = ["--json"] if command != "align" else ["--format", "json"]
+    status, lines = ssr(*line, *form)
+    assert status == 0
+    records = [json.loads(line) for line in lines]
+    names = [name for x in records for name in x.get("paths", [x.get("path")])]
+    assert sorted(names) == sorted([*others, str(bad_name)])
+
+
+def test_embed_keeps_recordings_whose_name_is_not_utf8(ssr, talks, bad_name, tmp_path):
+    path = tmp_path / "all.safetensors"
+    assert ssr("embed", talks, "--output", path)[0] == 0
+    assert str(talks / "caf\\udce9.wav") in load_speech(path)
 
 
 # --- Which recordings --------------------------------------------------------------

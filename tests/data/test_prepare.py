@@ -1,6 +1,8 @@
 """Preparation: the same files each time, quick when nothing changed, bad input told."""
 
 import json
+import os
+import pathlib
 import re
 import shutil
 
@@ -202,6 +204,22 @@ def spoil(corpus, write_audio):
     copy.with_suffix(".txt").write_text("twice")
     hollow = write_audio(corpus.folder / "train-b" / "dora" / "hollow.wav", 0)
     hollow.with_suffix(".txt").write_text("nothing")
+
+
+def test_a_name_that_is_not_utf8_is_told_and_others_are_prepared(
+    corpus, save, write_audio
+):
+    folder = os.fsencode(corpus.folder / "train-b" / "dora")
+    try:
+        path = pathlib.Path(os.fsdecode(folder + b"/caf\xe9.wav"))
+        write_audio(path.parent / "cafe.wav", 0.2).rename(path)
+        path.with_suffix(".txt").write_text("coffee")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    manifests = prepare(corpus, save, ["train-*"], ["dev"], max_skipped_share=0.2)
+    (reason,) = manifests.skipped["train"].values()
+    assert re.search(r"not UTF-8, .* rename .*dora/caf\\udce9\.wav", reason)
+    assert read_manifest(manifests.train)
 
 
 REASONS = {
