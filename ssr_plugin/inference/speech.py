@@ -14,8 +14,16 @@ from ssr_plugin.data.read_ahead import ReadAhead, file_seconds
 from ssr_plugin.data.samples import LEAST_BYTE_RATE
 from ssr_plugin.segmenters.base import Segments
 
-# More channels than this are taken for samples.
-_MOST_CHANNELS = 8
+# More channels than this are none: they may be the bands of a spectrogram.
+_MOST_CHANNELS = 64
+# Zero and full scale of integers, as sound cards and WAV files have them.
+_INTEGERS = {
+    torch.int8: (0, 2**7),
+    torch.uint8: (2**7, 2**7),
+    torch.int16: (0, 2**15),
+    torch.uint16: (2**15, 2**15),
+    torch.int32: (0, 2**31),
+}
 
 
 @dataclasses.dataclass
@@ -108,7 +116,8 @@ def read_waveform(speech: Recording, sample_rate: int) -> torch.Tensor:
         list, and their rate in Hz; or what Hugging Face ``datasets`` gives: those as
         ``{"array": ..., "sampling_rate": ...}``, a file and what stands in it as
         ``{"path": ..., "bytes": ...}`` (one may be None), or torchcodec's decoder.
-        Integers are scaled to -1..1.
+        Integers are scaled by their type to -1..1: int8, uint8, int16, uint16, int32.
+        Of two dimensions the shorter is the channels, 64 at most.
     sample_rate : int
         Wanted, Hz.
 
@@ -120,7 +129,8 @@ def read_waveform(speech: Recording, sample_rate: int) -> torch.Tensor:
     Raises
     ------
     AudioError
-        If there are no samples, or some are no numbers, or a file is unreadable.
+        If there are no samples, or some are no numbers, or a file is unreadable; if
+        integers are of a type that has no known full scale, such as int64.
     TypeError
         If it is something else, such as samples without a rate.
 
@@ -143,15 +153,9 @@ def read_waveform(speech: Recording, sample_rate: int) -> torch.Tensor:
             waveform = read_audio(source, sample_rate, name=path)
             return waveform
     samples, rate = _decode(speech)
-    if not isinstance(samples, torch.Tensor):
-        samples = torch.from_numpy(np.array(samples))
-    samples = samples.detach().cpu()
-    if not samples.is_floating_point():
-        samples = samples.float() / -float(torch.iinfo(samples.dtype).min)
-    samples = samples.float()
-    if samples.dim() == 2:
-        channels = 0 if samples.shape[0] <= _MOST_CHANNELS else 1
-        samples = samples.mean(channels)
+    samples = _to_floats(samples)
+    if samples.dim() == 2 and min(samples.shape) <= _MOST_CHANNELS:
+        samples = samples.mean(int(samples.shape[0] > samples.shape[1]))
     if samples.dim() != 1 or not len(samples):
         raise AudioError(f"samples of shape {list(samples.shape)} are no audio")
     if not bool(samples.isfinite().all()):
@@ -160,6 +164,35 @@ def read_waveform(speech: Recording, sample_rate: int) -> torch.Tensor:
         return samples
     waveform = torchaudio.functional.resample(samples, int(rate), sample_rate)
     return waveform
+
+
+def _to_floats(samples: Any) -> torch.Tensor:
+    """Samples of any type as float32 in -1..1."""
+    if isinstance(samples, torch.Tensor):
+        samples = samples.detach().cpu()
+    else:
+        samples = np.asarray(samples)
+        if samples.dtype.kind not in "fiu":
+            raise AudioError(f"samples are no numbers, but {samples.dtype}")
+        samples = torch.from_numpy(np.array(samples, samples.dtype.newbyteorder("=")))
+    if samples.is_floating_point():
+        return samples.float()
+    if samples.dtype not in _INTEGERS:
+        name = str(samples.dtype).removeprefix("torch.")
+        raise AudioError(
+            f"samples of type {name} have no known full scale: give "
+            f"{', '.join(str(x).removeprefix('torch.') for x in _INTEGERS)}, or "
+            f"floats in -1..1"
+        )
+    zero, scale = _INTEGERS[samples.dtype]
+    floats = (samples.float() - zero) / scale
+    loudest = float(floats.abs().max()) if floats.numel() else 0.0
+    if samples.dtype == torch.int32 and 0 < loudest < 2**-16:
+        raise AudioError(
+            "samples of type int32 that are all within the range of int16: give them "
+            "as int16"
+        )
+    return floats
 
 
 def _decode(speech: Recording) -> tuple[Any, int]:

@@ -83,6 +83,56 @@ def test_read_waveform_takes_a_path_or_bytes_as_undecoded_datasets_give_them(fil
         assert read_waveform(speech, 16000).equal(expected)
 
 
+@pytest.mark.parametrize(
+    "dtype, silence, full",
+    [
+        ("int8", 0, 2**7),
+        ("uint8", 2**7, 2**7),
+        ("int16", 0, 2**15),
+        ("uint16", 2**15, 2**15),
+        ("int32", 0, 2**31),
+        ("float64", 0, 1),
+        (">i2", 0, 2**15),
+        (">f4", 0, 1),
+    ],
+)
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_read_waveform_scales_samples_by_their_type(dtype, silence, full, as_tensor):
+    wanted = np.array([0.0, 0.5, -0.5, 0.25])
+    samples = (wanted * full + silence).astype(dtype)
+    if as_tensor:
+        samples = torch.from_numpy(samples.astype(np.dtype(dtype).newbyteorder("=")))
+    waveform = read_waveform((samples, 8000), 8000)
+    assert waveform.dtype == torch.float32
+    assert waveform.tolist() == pytest.approx(wanted.tolist())
+
+
+@pytest.mark.parametrize(
+    "samples, message",
+    [
+        ([0, 300, -300], "type int64 have no known full scale: give int8, .*floats"),
+        (np.array([0, 300], "uint32"), "type uint32 have no known full scale"),
+        (np.array([0, 300], "int32"), "all within the range of int16: give them as"),
+        (np.array([True, False]), "no numbers, but bool"),
+        (["0.1", "0.2"], "no numbers, but <U3"),
+        (np.zeros(9, "complex64"), "no numbers, but complex64"),
+        (np.zeros((80, 200)), r"samples of shape \[80, 200\] are no audio"),
+        (np.zeros(0, "int16"), r"samples of shape \[0\] are no audio"),
+    ],
+)
+def test_read_waveform_refuses_samples_of_no_known_scale_or_shape(samples, message):
+    with pytest.raises(AudioError, match=message):
+        read_waveform((samples, 8000), 8000)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 9, 12, 64])
+def test_read_waveform_averages_channels_whichever_side_they_are_on(channels):
+    samples = np.arange(channels)[:, None] + np.linspace(0, 1, 100)[None]
+    expected = torch.from_numpy(samples.mean(0)).float()
+    for array in (samples, samples.T):
+        torch.testing.assert_close(read_waveform((array, 8000), 8000), expected)
+
+
 def test_read_waveform_names_the_path_of_bytes_that_are_no_audio():
     with pytest.raises(AudioError, match=r"cannot read clips/a\.wav \("):
         read_waveform({"path": "clips/a.wav", "bytes": b"no audio"}, 16000)
