@@ -6,6 +6,7 @@ is accepted.
 
 import inspect
 import json
+import math
 import pathlib
 
 from ssr_plugin.problems import did_you_mean
@@ -32,6 +33,49 @@ _ALSO = {
     "target_modules": (list,),
     "batch_seconds": (float,),
     "num_workers": (int,),
+}
+# Least and most of numbers, and whether the least itself is one of them.
+_SHARE = (0, 1, True)
+_COUNT = (1, math.inf, True)
+_POSITIVE = (0, math.inf, False)
+_NOT_NEGATIVE = (0, math.inf, True)
+_RANGES = {
+    "number_of_epochs": _COUNT,
+    "grad_accumulation_factor": _COUNT,
+    "kl_layers": _COUNT,
+    "time_mask_frames": _COUNT,
+    "text_block": _COUNT,
+    "text_heldout_tokens": _COUNT,
+    "lr": _POSITIVE,
+    "batch_seconds": _POSITIVE,
+    "max_grad_norm": _POSITIVE,
+    "inverse_temperature": _POSITIVE,
+    "speed_perturbation": _POSITIVE,
+    "warmup": _SHARE,
+    "max_skipped_share": _SHARE,
+    "predicted_share": _SHARE,
+    "frame_dropout": _SHARE,
+    "seed": _NOT_NEGATIVE,
+    "weight_decay": _NOT_NEGATIVE,
+    "ckpt_interval_minutes": _NOT_NEGATIVE,
+    "num_workers": _NOT_NEGATIVE,
+    "num_shown": _NOT_NEGATIVE,
+    "mean_swap": _NOT_NEGATIVE,
+    "noise": _NOT_NEGATIVE,
+    "time_masks": _NOT_NEGATIVE,
+    "boundary_jitter": _NOT_NEGATIVE,
+    "mse_weight": _NOT_NEGATIVE,
+    "cosine_weight": _NOT_NEGATIVE,
+    "ce_weight": _NOT_NEGATIVE,
+    "ce_candidates": _NOT_NEGATIVE,
+    "kl_weight": _NOT_NEGATIVE,
+    "llm_weight": _NOT_NEGATIVE,
+    "lm_fusion_steps": _NOT_NEGATIVE,
+    "lm_fusion_weight": _NOT_NEGATIVE,
+    "text_ratio": _NOT_NEGATIVE,
+    "text_weight": _NOT_NEGATIVE,
+    "text_kl_weight": _NOT_NEGATIVE,
+    "text_tokens": _NOT_NEGATIVE,
 }
 # Dicts in which a user may add names.
 _OPEN = {"templates"}
@@ -77,6 +121,7 @@ def check_value(name, value, default, path=None):
                 f"{name}: expected a list of numbers, such as {_yaml(default)}, not "
                 f"{_yaml(value)}"
             )
+        _check_range(name, value, key)
         return
     if kind is dict:
         kinds = (dict,)
@@ -84,6 +129,23 @@ def check_value(name, value, default, path=None):
     has_example = kind not in (bool, dict) and default not in ("", [], ())
     example = f", such as {_yaml(default)}" if has_example else ""
     raise ValueError(f"{name}: expected {words}{example}, not {_yaml(value)}")
+
+
+def _check_range(name, value, key):
+    """Refuses a number, or one in a list, that is out of the key's range."""
+    numbers = value if isinstance(value, list) else [value]
+    low, high, closed = _RANGES.get(key, (-math.inf, math.inf, False))
+    for number in numbers:
+        if not _is(number, float):
+            continue
+        above = number >= low if closed else number > low
+        if not (above and number <= high and math.isfinite(number)):
+            words = f"above {low}" if not closed else f"{low} or more"
+            if high < math.inf:
+                words = f"from {low} to {high}"
+            if low == -math.inf:
+                words = "a finite number"
+            raise ValueError(f"{name}: expected {words}, not {_yaml(value)}")
 
 
 def _is(value, kind):

@@ -74,6 +74,15 @@ def test_a_missing_data_folder_is_named_with_its_key(overrides, tmp_path):
     assert "data_folder" in message and str(tmp_path / "nowhere") in message
 
 
+def test_a_training_that_diverges_ends_with_an_error_and_leaves_no_metrics(
+    overrides, tmp_path
+):
+    # Three steps: too few to stop it by themselves.
+    message = error(overrides(lr=1e6, batch_seconds=8, precision="fp32"))
+    assert "stopped after epoch 1: in the validation, loss is nan. Lower lr" in message
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
 @pytest.mark.parametrize("key", ["train_splits", "test_splits"])
 def test_a_missing_split_is_named_and_those_there_are_listed(overrides, key):
     message = error(overrides(**{key: ["train-clean-100"]}))

@@ -215,6 +215,26 @@ def test_a_value_of_another_kind_is_refused_with_what_is_expected(words, message
 
 
 @pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("number_of_epochs", 0, "expected 1 or more, not 0"),
+        ("lr", 0.0, "expected above 0, not 0.0"),
+        ("lr", ".nan", "expected above 0, not NaN"),
+        ("lr", ".inf", "expected above 0, not Infinity"),
+        ("warmup", 1.5, "expected from 0 to 1, not 1.5"),
+        ("predicted_share", -0.1, "expected from 0 to 1, not -0.1"),
+        ("batch_seconds", 0, "expected above 0, not 0"),
+        ("num_shown", -1, "expected 0 or more, not -1"),
+        ("speed_perturbation", "[1.0, 0.0]", "expected above 0, not [1.0, 0.0]"),
+        ("valid_share", ".nan", "expected a finite number, not NaN"),
+        ("segmenter_options", "{forced: {leading_space: 3}}", "expected True or False"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_with_the_range(key, value, message):
+    assert message in refused(f"--{key}", str(value))
+
+
+@pytest.mark.parametrize(
     "words, message",
     [
         (["--numbr_of_epochs", 3], "--numbr_of_epochs: .*mean '--number_of_epochs'"),

@@ -333,8 +333,8 @@ class StageBrain(sb.Brain, abc.ABC):
         if len(self._nonfinite_row) > self.nonfinite_patience:
             self._stop()
 
-    def _stop(self):
-        """Ends a training whose last steps were not finite."""
+    def _remedy(self):
+        """What to do about a training that is not finite any more."""
         checkpoint = self.checkpointer and self.checkpointer.find_checkpoint()
         if checkpoint:
             effect = f"it goes on from the last good checkpoint, {checkpoint.path}"
@@ -343,6 +343,22 @@ class StageBrain(sb.Brain, abc.ABC):
         remedy = f"Lower lr (it is {self.hparams.lr})"
         if self.hparams.precision != "fp32":
             remedy += " or set precision: fp32"
+        return f"{remedy}, and give the command again: {effect}"
+
+    def _check_finite(self, epoch, metrics):
+        """Ends a training whose weights give no numbers any more; keeps no checkpoint.
+
+        Their steps may all have been finite.
+        """
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"training stopped after epoch {epoch}: in the validation, {name} "
+                    f"is {value}. {self._remedy()}"
+                )
+
+    def _stop(self):
+        """Ends a training whose last steps were not finite."""
         names = [name for ids in self._nonfinite_row for name in ids]
         shown = ", ".join(names[:10])
         if len(names) > 10:
@@ -351,14 +367,19 @@ class StageBrain(sb.Brain, abc.ABC):
             f"training stopped at step {self.step} of epoch "
             f"{self.hparams.epoch_counter.current}: its last "
             f"{len(self._nonfinite_row)} steps were not finite, and none of them was "
-            f"taken. {remedy}, and give the command again: {effect}. Utterances of "
-            f"these steps: {shown}"
+            f"taken. {self._remedy()}. Utterances of these steps: {shown}"
         )
 
     def update_average(self, loss, avg_loss):
-        """As SpeechBrain's; in training, the average of what has been read."""
+        """As SpeechBrain's; in training, the average of what has been read.
+
+        In a validation SpeechBrain leaves out what is not finite, and gives 0 where all
+        of it is; here the average is not finite then.
+        """
         if self.modules.training:
             return self.avg_train_loss
+        if not math.isfinite(float(loss)):
+            return float(loss)
         return super().update_average(loss, avg_loss)
 
     @abc.abstractmethod
@@ -475,6 +496,9 @@ class StageBrain(sb.Brain, abc.ABC):
             self.train_loss = self.avg_train_loss
         if stage == sb.Stage.VALID:
             stats = self.valid_stats()
+            ((kind, key),) = self.best.items()
+            metrics = {"loss": stage_loss, **stats}
+            self._check_finite(epoch, {"loss": stage_loss, key: metrics[key]})
             rate = float(self.optimizer.param_groups[0]["lr"])
             history = self.hparams.history
             history.add(
@@ -486,8 +510,6 @@ class StageBrain(sb.Brain, abc.ABC):
                 nonfinite_steps=self.nonfinite_steps or None,
             )
             self.nonfinite_steps = 0
-            ((kind, key),) = self.best.items()
-            metrics = {"loss": stage_loss, **stats}
             self.checkpointer.save_and_keep_only(
                 meta={"epoch": epoch, key: metrics[key]}, **{f"{kind}s": [key]}
             )

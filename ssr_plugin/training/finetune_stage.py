@@ -98,6 +98,7 @@ def run(hparams, run_opts, manifests):
         **run_report.train_metrics(brain, splits["train"], epochs, started),
         "trained_parameters": sum(x.numel() for x in tuned.state_dict().values()),
     }
+    run_report.check_finite(metrics)
     if if_main_process():
         folder = hparams["output_folder"]
         skipped = {name: split.skipped for name, split in splits.items()}

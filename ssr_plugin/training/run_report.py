@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import pathlib
 import sys
 import time
@@ -36,6 +37,46 @@ def write_json(folder, **contents):
     for name, content in contents.items():
         with atomic_path(pathlib.Path(folder) / f"{name}.json") as path:
             path.write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
+def check_finite(metrics):
+    """Refuses metrics that are no numbers, before they are published as a result.
+
+    Arguments
+    ---------
+    metrics : dict
+        As in ``metrics.json``; None stands for a figure that there is none of.
+
+    Raises
+    ------
+    ValueError
+
+    Example
+    -------
+    >>> check_finite({"valid": {"nll": {"speech": float("nan"), "none": None}}})
+    Traceback (most recent call last):
+        ...
+    ValueError: valid, nll, speech is nan: the model gives no numbers any more; train \
+again with a lower lr, in an output_folder of its own
+    """
+    for path, value in _leaves(metrics):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(
+                f"{', '.join(path)} is {value}: the model gives no numbers any more; "
+                f"train again with a lower lr, in an output_folder of its own"
+            )
+
+
+def _leaves(content, path=()):
+    """(keys on the way, value) of all that is in dicts and lists."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from _leaves(value, (*path, str(key)))
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from _leaves(value, path)
+    else:
+        yield path, content
 
 
 def train_metrics(brain, split, epochs, started):

@@ -72,6 +72,7 @@ def run(hparams, run_opts, manifests):
             "skipped": skipped,
         }
     metrics["train"] = run_report.train_metrics(brain, splits["train"], epochs, started)
+    run_report.check_finite(metrics)
     if if_main_process():
         folder = hparams["output_folder"]
         skipped = {name: split.skipped for name, split in splits.items()}

@@ -261,6 +261,18 @@ def test_the_history_of_an_epoch_without_such_steps_says_nothing_of_them(tmp_pat
     assert all("nonfinite_steps" not in x for x in brain.hparams.history.epochs)
 
 
+def test_a_validation_that_is_not_finite_stops_the_run_and_keeps_no_checkpoint(
+    tmp_path,
+):
+    brain = make_brain(tmp_path)
+    loader = SaveableDataLoader(make_batches(), batch_size=None)
+    valid = torch.utils.data.DataLoader(make_batches(1, {1: "loss is nan"}), None)
+    message = "stopped after epoch 1: in the validation, loss is nan. Lower lr"
+    with pytest.raises(ValueError, match=message):
+        brain.fit_epochs(loader, valid)
+    assert brain.checkpointer.find_checkpoint() is None
+
+
 # --- Several of them -----------------------------------------------------------------
 
 
