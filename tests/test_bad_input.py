@@ -5,6 +5,7 @@ computed before is lost.
 """
 
 import json
+import re
 import shutil
 
 import pytest
@@ -15,9 +16,6 @@ from ssr_plugin.encoders.feature_cache import FeatureCache
 from ssr_plugin.training.distill_brain import DistillBrain
 
 import runs
-
-# One of twenty training utterances, or of ten others.
-ONE = 0.1
 
 
 @pytest.fixture
@@ -228,13 +226,14 @@ def test_many_bad_utterances_stop_the_run_and_few_are_named(
     overrides, corpus, tmp_path, spoil
 ):
     reason = spoil(corpus)
-    message = error(overrides())
+    message = error(overrides(max_skipped_share=0))
+    assert re.match("error: (preparing )?train: ", message)
     assert "1 of 20 utterances are bad (5.0 %)" in message
     assert "max_skipped_share" in message
     assert "\n  1-100-0000: " in message and reason in message
 
-    argv = runs.arguments(**overrides(max_skipped_share=ONE))
-    metrics = runs.run("librispeech", argv)
+    # One is few, even if it is a twentieth of the split.
+    metrics = runs.run("librispeech", runs.arguments(**overrides()))
     assert metrics["train"]["skipped"] == 1 and metrics["valid"]["skipped"] == 0
     skipped = json.loads((tmp_path / "run" / "skipped.json").read_text())
     assert list(skipped["train"]) == ["1-100-0000"]
@@ -246,7 +245,7 @@ def test_utterances_skipped_in_a_test_split_are_counted_in_its_metrics(
     overrides, corpus
 ):
     utterance(corpus, "7-100-0000").unlink()
-    argv = runs.arguments(**overrides(max_skipped_share=ONE))
+    argv = runs.arguments(**overrides())
     metrics = runs.run("librispeech", argv)
     assert metrics["test-a"]["skipped"] == 1 and metrics["test-a"]["utterances"] == 9
     assert metrics["train"]["skipped"] == metrics["valid"]["skipped"] == 0
@@ -258,10 +257,10 @@ def test_another_sampling_rate_is_resampled_or_refused(
     write_audio(utterance(corpus), 1.0, sample_rate=8000)
     metrics = runs.run("librispeech", runs.arguments(**overrides()))
     assert metrics["train"]["skipped"] == 0
-    message = error(overrides(resample=False))
+    message = error(overrides(resample=False, max_skipped_share=0))
     assert "1-100-0000" in message
     assert "is sampled at 8000 Hz, not 16000: convert it, or set resample" in message
-    argv = runs.arguments(**overrides(resample=False, max_skipped_share=ONE))
+    argv = runs.arguments(**overrides(resample=False))
     assert runs.run("librispeech", argv)["train"]["skipped"] == 1
 
 
@@ -272,7 +271,7 @@ def test_a_run_that_stopped_for_bad_audio_repeats_no_work(
     overrides, corpus, monkeypatch
 ):
     damage(corpus)
-    error(overrides())
+    error(overrides(max_skipped_share=0))
 
     def never(*arguments):
         raise AssertionError("done again")
@@ -286,7 +285,7 @@ def test_a_run_that_stopped_for_bad_audio_repeats_no_work(
 
     monkeypatch.setattr(FileAligner, "align", never)
     monkeypatch.setattr(FeatureCache, "_encode_batch", encode_batch)
-    runs.run("librispeech", runs.arguments(**overrides(max_skipped_share=ONE)))
+    runs.run("librispeech", runs.arguments(**overrides()))
     # The first run stopped at the training split.
     assert len(encoded) == 20
     assert not [name for name in encoded if name[0] in "1234"]

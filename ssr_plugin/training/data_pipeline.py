@@ -1,6 +1,7 @@
 """From manifests to data sets: align, encode, cut. Shared by the stages."""
 
 import collections
+import contextlib
 import dataclasses
 import pathlib
 
@@ -12,7 +13,7 @@ from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.alignment.cache import align
 from ssr_plugin.data.manifest import read_manifest
 from ssr_plugin.encoders.feature_cache import FeatureCache
-from ssr_plugin.problems import prefix_errors
+from ssr_plugin.problems import TooManyProblems, prefix_errors
 from ssr_plugin.recognizers.hypotheses import recognize_all
 from ssr_plugin.segmenters.base import HearingSegmenter
 from ssr_plugin.training.batches import make_dataset, other_rates, segment_all
@@ -70,7 +71,8 @@ def make_splits(hparams, run_opts, manifests):
 
     if not hparams["resample"]:
         for split, split_rows in rows.items():
-            problems = other_rates(split_rows, encoder.sample_rate, share)
+            with _of_split(split):
+                problems = other_rates(split_rows, encoder.sample_rate, share)
             skipped[split] |= problems.reasons
             rows[split] = {
                 k: row for k, row in split_rows.items() if k not in skipped[split]
@@ -78,12 +80,14 @@ def make_splits(hparams, run_opts, manifests):
     # Each step is done for all splits before the next, so that errors show early.
     alignments = {}
     for split, split_rows in rows.items():
-        alignments[split], problems = align_rows(split_rows, hparams)
+        with _of_split(split):
+            alignments[split], problems = align_rows(split_rows, hparams)
         skipped[split] |= problems.reasons
     add_noisy_copies(rows, alignments, skipped, hparams)
     hypotheses = {split: {} for split in rows}
     for split in _heard_splits(rows, hparams):
-        hypotheses[split], problems = hear_rows(rows[split], hparams, run_opts)
+        with _of_split(split):
+            hypotheses[split], problems = hear_rows(rows[split], hparams, run_opts)
         skipped[split] |= problems.reasons
     speeds = hparams["speed_perturbation"]
     _, hypotheses["train"] = add_speeds(rows["train"], hypotheses["train"], speeds)
@@ -94,15 +98,17 @@ def make_splits(hparams, run_opts, manifests):
     for split, split_rows in rows.items():
         features = None
         if hparams["cache_features"]:
-            features, problems = cache_features(split_rows, hparams, run_opts)
+            with _of_split(split):
+                features, problems = cache_features(split_rows, hparams, run_opts)
             skipped[split] |= problems.reasons
         usable = {
             name: row for name, row in split_rows.items() if name not in skipped[split]
         }
         count = frame_counter(usable, encoder, features)
-        segments, problems = segment_all(
-            usable, alignments[split], hparams["segmenters"]["forced"], count, share
-        )
+        with _of_split(split):
+            segments, problems = segment_all(
+                usable, alignments[split], hparams["segmenters"]["forced"], count, share
+            )
         skipped[split] |= problems.reasons
         num_frames = {name: count(name) for name in segments}
         dataset = make_dataset(
@@ -112,6 +118,15 @@ def make_splits(hparams, run_opts, manifests):
             dataset, segments, skipped[split], alignments[split], hypotheses[split]
         )
     return splits
+
+
+@contextlib.contextmanager
+def _of_split(split):
+    """Puts the split before the message that too many of its utterances are bad."""
+    try:
+        yield
+    except TooManyProblems as error:
+        raise TooManyProblems(f"{split}: {error}") from error
 
 
 def align_rows(rows, hparams):
