@@ -50,7 +50,8 @@ def add_arguments(parser):
         dest="synthesizer_command",
         metavar="LINE",
         help="of --synthesizer command: any program; {voice}, {wav} (to be written) "
-        "and {text} are filled in; without {text} it is given on standard input",
+        "and {text} are filled in, {text} as an argument of its own; without {text} it "
+        "is given on standard input",
     )
     voice.add_argument(
         "--seed", type=int, metavar="N", help="another seed gives ids other voices"
@@ -92,6 +93,11 @@ def run(options):
     synthesizer_options = {
         key: value for key, value in synthesizer_options.items() if value
     }
+    if options.synthesizer == "command" and not options.synthesizer_command:
+        raise ValueError(
+            "--synthesizer command needs --command LINE: the program that speaks, such "
+            "as 'piper --model {voice} --output_file {wav}'"
+        )
     synthesizer = build.synthesizer(options.synthesizer, synthesizer_options)
     speak_options = {key: getattr(options, key) for key in _OPTIONS}
     speak_options = {

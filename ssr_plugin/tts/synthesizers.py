@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import abc
 import pathlib
+import re
 import shlex
 import shutil
+import string
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +16,14 @@ from typing import Any
 import torch
 
 from ssr_plugin.data.audio import AudioError, read_audio
+
+_FIELDS = ("voice", "wav", "text")
+# Programs that take code after an option, such as -c or -xec.
+_INTERPRETERS = re.compile(
+    r"(ba|da|z|k|c|tc|fi)?sh|python[\d.]*|perl|ruby|node|cmd(\.exe)?|p(ower)?sh"
+    r"(ell)?(\.exe)?"
+)
+_FORMATTER = string.Formatter()
 
 
 class SynthesisError(ValueError):
@@ -69,14 +79,16 @@ class CommandSynthesizer(Synthesizer):
     ---------
     command : str
         The command line, in which ``{voice}``, ``{wav}`` (the file to write) and
-        ``{text}`` are filled in. Without ``{text}``, it is given on standard input.
+        ``{text}`` are filled in. Without ``{text}``, it is given on standard input. No
+        shell runs it, and ``{text}`` is an argument of its own, or the end of one
+        ("--text={text}"): nothing in a text is ever executed.
     voices : list of str
         The voices to draw from.
 
     Raises
     ------
     SynthesisError
-        If there is no such program.
+        If there is no such program, or the command line is malformed.
 
     Example
     -------
@@ -90,7 +102,7 @@ class CommandSynthesizer(Synthesizer):
     name = "command"
 
     def __init__(self, command: str, voices: Sequence[str] = ("default",)) -> None:
-        self.command = shlex.split(command)
+        self.command = _split(command)
         self.voices = [str(voice) for voice in voices]
         if shutil.which(self.command[0]) is None:
             raise SynthesisError(f"there is no program '{self.command[0]}': install it")
@@ -103,7 +115,9 @@ class CommandSynthesizer(Synthesizer):
         """See :meth:`Synthesizer.speak`; fails if the program writes no speech."""
         with tempfile.TemporaryDirectory() as folder:
             wav = pathlib.Path(folder) / "speech.wav"
-            filled = {"voice": voice, "wav": str(wav), "text": text}
+            # Else a program would take a text such as "-o x" for an option.
+            argument = f" {text}" if text.startswith("-") else text
+            filled = {"voice": voice, "wav": str(wav), "text": argument}
             line = [word.format(**filled) for word in self.command]
             stdin = None if any("{text}" in x for x in self.command) else text
             done = subprocess.run(line, input=stdin, capture_output=True, text=True)
@@ -121,6 +135,39 @@ class CommandSynthesizer(Synthesizer):
         if samples.abs().max() < 1e-3:
             raise SynthesisError(f"{line[0]} wrote silence with voice '{voice}'")
         return samples
+
+
+def _split(command: str) -> list[str]:
+    """The words of a command line that is safe to be filled in."""
+    try:
+        words = shlex.split(command)
+        fields = [field for word in words for _, field, *_ in _FORMATTER.parse(word)]
+    except ValueError as error:
+        raise SynthesisError(f"the command line '{command}': {error}") from error
+    if not words:
+        raise SynthesisError("the command line is empty: name a program")
+    unknown = {field for field in fields if field is not None} - set(_FIELDS)
+    if unknown:
+        raise SynthesisError(
+            f"the command line '{command}': there is no {{{min(unknown)}}}; known: "
+            f"{', '.join(f'{{{field}}}' for field in _FIELDS)} (a brace is written "
+            f"twice)"
+        )
+    for i, word in enumerate(words):
+        if "{text}" not in word:
+            continue
+        # What an interpreter runs is code, and so would be the text in it.
+        interpreted = any(
+            _INTERPRETERS.fullmatch(pathlib.PurePath(x).name) for x in words[:i]
+        )
+        is_code = interpreted and words[i - 1].startswith(("-", "/c", "/C"))
+        if is_code or not re.fullmatch(r"(--?[\w-]+=)?\{text\}", word):
+            raise SynthesisError(
+                f"the command line '{command}': a program would run what stands in a "
+                f"text; give {{text}} as an argument of its own (sh -c 'say \"$1\"' sh "
+                f"{{text}}), or leave it out and read standard input"
+            )
+    return words
 
 
 class EspeakSynthesizer(CommandSynthesizer):

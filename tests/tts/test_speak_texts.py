@@ -1,6 +1,7 @@
 """Speaking text sets: what is said, by whom, and what had better not be."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -165,6 +166,59 @@ def test_silence_is_no_speech(tmp_path):
         mute.speak("hello", "default", 16000)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sh -c 'echo {text}'",
+        'sh -c "cp a {wav}; echo \\"{text}\\""',
+        "sh -c {text}",
+        "bash -xec 'say {text}'",
+        "python3 -c 'print(\"{text}\")'",
+        "perl -e {text}",
+        "env 'X={text}' sh",
+    ],
+)
+def test_no_command_line_runs_what_stands_in_a_text(line):
+    with pytest.raises(SynthesisError, match="a program would run .* of its own"):
+        CommandSynthesizer(line)
+
+
+@pytest.mark.parametrize("place", ["{text}", "--text={text}", ""])
+def test_a_text_reaches_the_program_as_it_is(tmp_path, write_audio, place):
+    tone = write_audio(tmp_path / "tone.wav")
+    script = tmp_path / "say.sh"
+    script.write_text(
+        f'cat > {tmp_path}/in\necho "$1" > {tmp_path}/arg\ncp {tone} "$2"'
+    )
+    made = CommandSynthesizer(f"sh {script} {place or 'none'} {{wav}}")
+    text = f"$(touch {tmp_path}/run) `touch {tmp_path}/run`; touch {tmp_path}/run {{x}}"
+    made.speak(text, "default", 16000)
+    found = (tmp_path / ("arg" if place else "in")).read_text().rstrip("\n")
+    assert found == place.replace("{text}", "") + text
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_text_is_taken_for_no_option(parrot):
+    parrot.speak("-o x", "a", 16000)
+    assert parrot.calls() == ["a  -o x"]
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("sh say.sh {txt}", "there is no {txt}; known: {voice}, {wav}, {text}"),
+        ("sh say.sh {}", "there is no {}; known"),
+        ("sh say.sh {text.__class__}", "there is no {text.__class__}"),
+        ("sh say.sh {text", "expected '}'"),
+        ("sh 'say.sh", "No closing quotation"),
+        ("", "is empty: name a program"),
+    ],
+)
+def test_a_malformed_command_line_is_told(line, message):
+    with pytest.raises(SynthesisError, match=re.escape(message)):
+        CommandSynthesizer(line)
+
+
 @pytest.mark.parametrize("name, program", [("espeak", "espeak-ng"), ("flite", "flite")])
 def test_known_synthesisers_speak(name, program):
     if shutil.which(program) is None:
@@ -240,5 +294,7 @@ def test_a_synthesiser_or_program_that_is_not_there_is_named(tmp_path):
     line = ["speak", str(tmp_path / "my.txt"), "--output", str(tmp_path / "out")]
     with pytest.raises(SystemExit, match="did you mean 'espeak'"):
         main([*line, "--synthesizer", "espek"])
+    with pytest.raises(SystemExit, match="needs --command LINE: the program"):
+        main([*line, "--synthesizer", "command"])
     with pytest.raises(SynthesisError, match="no program 'nowhere'"):
         CommandSynthesizer("nowhere {text}")
