@@ -172,6 +172,7 @@ def test_silence_is_no_speech(tmp_path):
         "sh -c 'echo {text}'",
         'sh -c "cp a {wav}; echo \\"{text}\\""',
         "sh -c {text}",
+        "/usr/bin/env bash -xec {text}",
         "bash -xec 'say {text}'",
         "python3 -c 'print(\"{text}\")'",
         "perl -e {text}",
