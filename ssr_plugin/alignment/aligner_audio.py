@@ -1,11 +1,7 @@
 """Audio as aligners want it: one channel, finite samples, the model's sampling rate."""
 
-import math
-
-import numpy as np
-import scipy.signal
-
 from ssr_plugin.alignment.record import AlignmentError
+from ssr_plugin.data.resampling import resample
 from ssr_plugin.data.samples import AudioError, read_mono
 
 
@@ -34,10 +30,4 @@ def read_item_audio(item, sample_rate):
             samples, rate = read_mono(item.wav, whole=True)
     except AudioError as error:
         raise AlignmentError(item.id, str(error)) from None
-    if rate == sample_rate:
-        return samples
-    divisor = math.gcd(rate, sample_rate)
-    # scipy rather than torchaudio: the processes that align load no torch.
-    return scipy.signal.resample_poly(
-        samples, sample_rate // divisor, rate // divisor
-    ).astype(np.float32)
+    return resample(samples, rate, sample_rate)

@@ -1,8 +1,8 @@
 """Audio files as encoders want them: one channel, float32, their sampling rate."""
 
 import torch
-import torchaudio
 
+from ssr_plugin.data.resampling import resample as change_rate
 from ssr_plugin.data.samples import AudioError, read_mono
 
 __all__ = ["AudioError", "read_audio", "read_row", "row_speed"]
@@ -54,9 +54,7 @@ def read_audio(source, sample_rate, resample=True, speed=1.0, name=None, whole=F
             f"{name or source} is sampled at {rate} Hz, not {sample_rate}: convert it, "
             f"or allow resampling"
         )
-    wav = torch.from_numpy(samples)
-    # Audio of that rate is returned as it is.
-    return torchaudio.functional.resample(wav, round(rate * speed), sample_rate)
+    return torch.from_numpy(change_rate(samples, round(rate * speed), sample_rate))
 
 
 def row_speed(row):

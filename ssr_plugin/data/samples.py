@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 
 from ssr_plugin.data.ffmpeg import FFMPEG_SUFFIXES, INSTALL, convert, find_ffmpeg
+from ssr_plugin.data.resampling import check_rate
 
 logger = logging.getLogger(__name__)
 
@@ -75,9 +76,20 @@ def open_audio(source, name=None, header_only=False):
         raise AudioError(f"there is no audio file {name}")
     try:
         with _open(source, name, header_only) as file:
+            _check_rate(file.samplerate, name)
             yield file
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(name, _error_text(error)) from error
+
+
+def _check_rate(rate, name):
+    try:
+        check_rate(rate)
+    except ValueError as error:
+        raise AudioError(
+            f"{name} has {error}: its header is damaged; replace the file, or leave it "
+            f"out"
+        ) from error
 
 
 def _open(source, name, header_only):

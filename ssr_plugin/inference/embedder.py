@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
-import torchaudio
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.alignment.record import Alignment
 from ssr_plugin.connectors.base import Connector, VocabularyConnector
 from ssr_plugin.data.audio import AudioError
+from ssr_plugin.data.resampling import resample
 from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.inference.posterior_gate import PosteriorGate, known_posteriors
 from ssr_plugin.inference.reading import read_segments
@@ -437,7 +437,7 @@ class Embedder(nn.Module):
         theirs, ours = segmenter.recognizer.sample_rate, self.encoder.sample_rate
         if theirs != ours:
             waveforms = [
-                torchaudio.functional.resample(x, ours, theirs) for x in waveforms
+                torch.from_numpy(resample(x.numpy(), ours, theirs)) for x in waveforms
             ]
         hypotheses = segmenter.recognizer.recognize(waveforms, windows)
         return segmenter.cut_all(hypotheses, num_frames)

@@ -7,10 +7,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-import torchaudio
 
 from ssr_plugin.data.audio import AudioError, read_audio
 from ssr_plugin.data.read_ahead import ReadAhead, file_seconds
+from ssr_plugin.data.resampling import check_rate, resample
 from ssr_plugin.data.samples import LEAST_BYTE_RATE
 from ssr_plugin.segmenters.base import Segments
 
@@ -152,8 +152,8 @@ def read_waveform(speech: Recording, sample_rate: int) -> torch.Tensor:
         if source is not None:
             waveform = read_audio(source, sample_rate, name=path)
             return waveform
-    samples, rate = _decode(speech)
-    samples = _to_floats(samples)
+    array, rate = _decode(speech)
+    samples = _to_floats(array)
     if samples.dim() == 2 and min(samples.shape) <= _MOST_CHANNELS:
         samples = samples.mean(int(samples.shape[0] > samples.shape[1]))
     if samples.dim() != 1 or not len(samples):
@@ -162,19 +162,25 @@ def read_waveform(speech: Recording, sample_rate: int) -> torch.Tensor:
         raise AudioError("the samples hold some that are no numbers")
     if rate == sample_rate:
         return samples
-    waveform = torchaudio.functional.resample(samples, int(rate), sample_rate)
-    return waveform
+    try:
+        check_rate(rate)
+    except ValueError as error:
+        raise AudioError(f"the samples are told to have {error}") from error
+    return torch.from_numpy(resample(samples.numpy(), round(rate), sample_rate))
 
 
-def _to_floats(samples: Any) -> torch.Tensor:
+def _to_floats(array: Any) -> torch.Tensor:
     """Samples of any type as float32 in -1..1."""
-    if isinstance(samples, torch.Tensor):
-        samples = samples.detach().cpu()
+    if isinstance(array, torch.Tensor):
+        samples = array.detach().cpu()
     else:
-        samples = np.asarray(samples)
-        if samples.dtype.kind not in "fiu":
-            raise AudioError(f"samples are no numbers, but {samples.dtype}")
-        samples = torch.from_numpy(np.array(samples, samples.dtype.newbyteorder("=")))
+        try:
+            array = np.asarray(array)
+        except ValueError as error:
+            raise AudioError(f"samples are no array of numbers: {error}") from error
+        if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+            raise AudioError(f"samples are no numbers, but {array.dtype}")
+        samples = torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))
     if samples.is_floating_point():
         return samples.float()
     if samples.dtype not in _INTEGERS:
@@ -185,7 +191,7 @@ def _to_floats(samples: Any) -> torch.Tensor:
             f"floats in -1..1"
         )
     zero, scale = _INTEGERS[samples.dtype]
-    floats = (samples.float() - zero) / scale
+    floats: torch.Tensor = (samples.float() - zero) / scale
     loudest = float(floats.abs().max()) if floats.numel() else 0.0
     if samples.dtype == torch.int32 and 0 < loudest < 2**-16:
         raise AudioError(
@@ -257,8 +263,12 @@ def recording_seconds(speech: Recording) -> float:
         speech = speech.get("array", ()), speech.get("sampling_rate", 1)
     if isinstance(speech, tuple) and len(speech) == 2:
         samples, rate = speech
-        # One of its sides is channels.
-        return max(np.shape(samples), default=0) / max(rate, 1)
+        try:
+            # One of its sides is channels.
+            return float(max(np.shape(samples), default=0) / max(rate, 1))
+        except (TypeError, ValueError):
+            # What they are instead shows when they are read.
+            return 0.0
     return 0.0
 
 
