@@ -7,12 +7,15 @@ model.
 import hashlib
 import json
 import pathlib
+import re
 
 import huggingface_hub
 from transformers import AutoConfig
 
 from ssr_plugin.sources import NOT_FOUND_ERRORS, address
 
+# Options that say how large something is.
+_SIZES = re.compile("layers|width|size|heads|stack|strides|channels|rank|dim")
 # A fingerprint reads so many bytes at each of so many positions of a weight file.
 _SAMPLE_BYTES = 1 << 14
 _SAMPLES = 64
@@ -49,6 +52,8 @@ def load_config(source):
             f"folder '{source}' has no config.json: give a folder that holds a "
             f"Hugging Face model (config.json and weights), or a hub id"
         )
+    if folder.is_dir():
+        check_regular(folder)
     try:
         return AutoConfig.from_pretrained(**address(source), trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -128,6 +133,89 @@ def safetensors_map(source):
         return None
     header = json.loads(safetensors_header(path))
     return {name: path.name for name in header if name != "__metadata__"}
+
+
+def check_regular(folder):
+    """Refuses a folder with pipes or devices in it: to open one may take for ever.
+
+    Arguments
+    ---------
+    folder : path-like
+        Of a model.
+
+    Raises
+    ------
+    ValueError
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> _ = (folder / "config.json").write_text("{}")
+    >>> check_regular(folder)
+    """
+    for path in pathlib.Path(folder).iterdir():
+        # A link to nowhere is a file that is missing.
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ValueError(f"{path} is no regular file: move it away")
+
+
+def check_sizes(options, path):
+    """Refuses options that ask for more than the weights can fill.
+
+    It is found out before any memory is taken: a number of layers is at most that of
+    the tensors, any other size at most the longest side of one.
+
+    Arguments
+    ---------
+    options : dict
+        Of a component.
+    path : path-like
+        Its weights, in safetensors.
+
+    Raises
+    ------
+    ValueError
+        If an option is too large, or the weights are damaged.
+
+    Example
+    -------
+    >>> import torch
+    >>> from safetensors.torch import save_file
+    >>> path = getfixture("tmp_path") / "weights.safetensors"
+    >>> save_file({"a": torch.zeros(4, 8), "b": torch.zeros(8)}, path)
+    >>> check_sizes({"num_layers": 2, "width": 8, "dropout": 0.1}, path)
+    >>> check_sizes({"num_layers": 3}, path)
+    Traceback (most recent call last):
+        ...
+    ValueError: num_layers is 3, and the weights in '...' can fill 2 at most
+    """
+    shapes = safetensors_shapes(path).values()
+    longest = max((side for shape in shapes for side in shape), default=0)
+    for name, value in options.items():
+        limit = len(shapes) if "layers" in name else longest
+        for size in value if isinstance(value, list | tuple) else [value]:
+            is_size = _SIZES.search(name) and type(size) is int
+            if is_size and size > limit:
+                raise ValueError(
+                    f"{name} is {size}, and the weights in '{path}' can fill {limit} "
+                    f"at most"
+                )
+
+
+def safetensors_shapes(path):
+    """Shapes of the tensors in a safetensors file, by name, without reading any.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+    """
+    try:
+        header = json.loads(safetensors_header(path))
+        header.pop("__metadata__", None)
+        return {name: list(map(int, x["shape"])) for name, x in header.items()}
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def safetensors_header(path):

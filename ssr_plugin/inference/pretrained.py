@@ -24,7 +24,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ssr_plugin import build
+from ssr_plugin import build, hub
 from ssr_plugin.connectors.base import Connector
 from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.files import atomic_path
@@ -66,6 +66,8 @@ _WANTED = {
     ("lm_fusion", "weight"): float | int,
     ("lm_fusion", "inverse_temperature"): float | int,
 }
+# More passes of LM fusion than this change nothing, and take for ever.
+_MOST_STEPS = 100
 # Keys that are found out from the model itself when it is saved.
 _OF_MODELS = ("format", "version", "encoder", "llm")
 
@@ -248,6 +250,9 @@ def load_components(
         As :meth:`SpeechLM.from_pretrained`.
     """
     folder = pathlib.Path(folder)
+    for subfolder in (folder, folder / SEGMENTER, folder / TUNED):
+        if subfolder.is_dir():
+            hub.check_regular(subfolder)
     settings = read_settings(folder)
     encoder = _backbone(
         "encoder",
@@ -379,6 +384,11 @@ def read_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
             value = value.get(key) if isinstance(value, dict) else None
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ValueError(f"{path} is damaged: '{'.'.join(keys)}' is {value!r}")
+    steps = settings["lm_fusion"]["steps"]
+    if not 0 <= steps <= _MOST_STEPS:
+        raise ValueError(
+            f"{path} is damaged: 'lm_fusion.steps' is {steps}, not 0 to {_MOST_STEPS}"
+        )
     if settings["format"] > FORMAT:
         raise ValueError(
             f"{path} is of format {settings['format']}, made by ssr_plugin "
@@ -412,6 +422,7 @@ def _load_connector(
 ) -> Connector:
     name, options = settings["connector"]["name"], settings["connector"]["options"]
     try:
+        hub.check_sizes(options, folder / WEIGHTS)
         connector = build.connector(name, encoder, llm, {name: options})
         connector.load_state_dict(load_file(pathlib.Path(folder) / WEIGHTS))
     except (OSError, RuntimeError, TypeError, ValueError, SafetensorError) as error:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ssr_plugin.files import atomic_path, digest
+from ssr_plugin.hub import check_regular, check_sizes
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.base import TrainableSegmenter
 
@@ -137,6 +138,8 @@ def load_segmenter(
         If the folder holds none, or one that was trained on another encoder's frames or
         for another LLM's tokens, or weights that do not fit its settings.
     """
+    folder = pathlib.Path(folder)
+    check_regular(folder)
     settings = read_settings(folder)
     for kind, model in (("encoder", encoder), ("llm", llm)):
         if settings[kind]["weights"] != model.fingerprint:
@@ -154,6 +157,7 @@ def load_segmenter(
         segmenters, name = get_registry().segmenters, settings["segmenter"]
         if not segmenters.makes(name, TrainableSegmenter):
             raise ValueError(f"'{name}' is not trained")
+        check_sizes(settings["options"], folder / WEIGHTS)
         segmenter = segmenters.get(name)(
             input_size=encoder.width,
             llm=llm,
@@ -161,7 +165,7 @@ def load_segmenter(
             **settings["options"],
         )
         assert isinstance(segmenter, TrainableSegmenter)
-        segmenter.load_state_dict(load_file(pathlib.Path(folder) / WEIGHTS))
+        segmenter.load_state_dict(load_file(folder / WEIGHTS))
     except _MISFITS as error:
         raise ValueError(
             f"{SETTINGS} and {WEIGHTS} in '{folder}' do not belong together, or are "

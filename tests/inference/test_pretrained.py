@@ -1,6 +1,7 @@
 """A SpeechLM on disk and on the hub: what is kept, what is refused, nothing runs."""
 
 import json
+import os
 import pathlib
 import pickle
 import shutil
@@ -232,6 +233,46 @@ def test_weights_cut_short_or_of_another_shape_are_refused(folder):
     spoil(folder, "connector", "options", "num_layers", value=2)
     with pytest.raises(ValueError, match="do not belong together"):
         SpeechLM.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    "keys, value, message",
+    [
+        (
+            ["lm_fusion", "steps"],
+            10**9,
+            "steps' is 1000000000, not 0 to 100",
+        ),
+        (["connector", "options", "num_layers"], 10**6, "num_layers is 1000000, and"),
+        (["connector", "options", "num_pooling_heads"], 10**9, "num_pooling_heads is"),
+        (["connector", "options", "stack"], 10**9, "stack is 1000000000, and the wei"),
+    ],
+)
+def test_sizes_beyond_the_weights_are_refused_before_memory_is_taken(
+    folder, keys, value, message
+):
+    spoil(folder, *keys, value=value)
+    with pytest.raises(ValueError, match=message):
+        SpeechLM.from_pretrained(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
+@pytest.mark.parametrize("name", ["speech_lm.json", "segmenter/segmenter.json"])
+def test_a_pipe_in_place_of_a_models_file_is_refused(folder, name):
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(ValueError, match="json is no regular file: move it away"):
+        SpeechLM.from_pretrained(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
+def test_a_pipe_in_a_backbones_folder_is_refused(tiny_llm_folder, tmp_path):
+    copy = shutil.copytree(tiny_llm_folder, tmp_path / "llm")
+    (copy / "model.safetensors").unlink()
+    os.mkfifo(copy / "model.safetensors")
+    with pytest.raises(ValueError, match="safetensors is no regular file"):
+        hub.load_config(copy)
 
 
 def test_a_later_format_asks_for_a_later_version(folder):
