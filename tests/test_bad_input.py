@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 
 from ssr_plugin.alignment.readers import FileAligner
 from ssr_plugin.encoders.feature_cache import FeatureCache
-from ssr_plugin.training.distill_brain import DistillBrain
 
 import runs
 
@@ -291,23 +290,21 @@ def test_a_run_that_stopped_for_bad_audio_repeats_no_work(
     assert not [name for name in encoded if name[0] in "1234"]
 
 
-def test_a_checkpoint_of_other_settings_is_named_and_kept(
-    overrides, tmp_path, monkeypatch
+def test_another_command_in_a_folder_is_refused_and_changes_nothing(
+    overrides, corpus, tmp_path
 ):
     mine = overrides(connector_options={"ssr": {"num_layers": 1}})
     others = overrides(connector_options={"ssr": {"num_layers": 2}})
-    first = runs.run("librispeech", runs.arguments(**mine))
+    runs.run("librispeech", runs.arguments(**mine))
+    folder = tmp_path / "run"
+    settings = (folder / "hyperparams.yaml").read_text()
     message = error(others)
-    folder = tmp_path / "run" / "checkpoints"
-    assert f"the checkpoint in {folder}" in message and "does not fit" in message
-    assert "output_folder" in message
-
-    def never(*arguments):
-        raise AssertionError("trained again")
-
-    monkeypatch.setattr(DistillBrain, "fit_batch", never)
-    again = runs.run("librispeech", runs.arguments(**mine))
-    assert again["test-a"] == first["test-a"]
+    assert f"output_folder: the run in '{folder}' has other settings: " in message
+    assert '"num_layers": 1' in message and '"num_layers": 2' in message
+    transcribe(corpus, "1-100-0000", "QUITE ANOTHER THING")
+    message = error(mine)
+    assert f"the run in '{folder}' was trained on other data (train)" in message
+    assert (folder / "hyperparams.yaml").read_text() == settings
 
 
 def test_another_encoder_of_the_same_shape_is_noticed(

@@ -392,8 +392,8 @@ def test_an_empty_text_is_named(finetune_run, tmp_path):
         finetune(finetune_run(tmp_path, text_heldout=tmp_path / "empty.txt"))
 
 
-def test_settings_of_another_run_are_told_from_its_checkpoint(run, finetune_run):
+def test_settings_of_another_run_are_refused_in_its_folder(run, finetune_run):
     folder = run[0]["output_folder"].parent
     options = {"lora": {"r": 3}}
-    with pytest.raises(SystemExit, match="error: the checkpoint in .* does not fit"):
+    with pytest.raises(SystemExit, match="has other settings: tuning_options is"):
         finetune(finetune_run(folder, tuning_options=options))

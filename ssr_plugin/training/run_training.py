@@ -11,6 +11,7 @@ from ssr_plugin.data.datasets import DataSet
 from ssr_plugin.data.prepare import Manifests, prepare
 from ssr_plugin.hparams import parse_command_line
 from ssr_plugin.problems import errors_in_one_line
+from ssr_plugin.training import run_folder
 from ssr_plugin.training.inputs import check_inputs
 from ssr_plugin.training.segmenter_first import train_segmenter_first
 
@@ -49,14 +50,19 @@ def main(
         # All user errors are found before anything large is loaded.
         dataset = job.dataset_class(dataset_class)(settings["data_folder"])
         check_inputs(settings)
+        folder = settings["output_folder"]
         sb.utils.distributed.ddp_init_group(job.run_opts)
-        sb.create_experiment_directory(settings["output_folder"])
-        manifests = prepare_on_main(dataset, settings)
-        if "segmenter_yaml" in settings:
-            job = train_segmenter_first(job, manifests)
-        sb.utils.distributed.run_on_main(job.save, [settings["output_folder"]])
-        hparams = job.load()
-        results: dict[str, Any] = hparams["stage"](hparams, job.run_opts, manifests)
+        with run_folder.locked(folder):
+            run_folder.check_settings(folder, settings)
+            known_data = run_folder.known_data(folder)
+            sb.create_experiment_directory(folder)
+            manifests = prepare_on_main(dataset, settings)
+            run_folder.check_data(folder, manifests, known_data)
+            if "segmenter_yaml" in settings:
+                job = train_segmenter_first(job, manifests)
+            sb.utils.distributed.run_on_main(job.save, [folder])
+            hparams = job.load()
+            results: dict[str, Any] = hparams["stage"](hparams, job.run_opts, manifests)
         return results
 
 

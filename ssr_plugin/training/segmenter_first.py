@@ -13,6 +13,7 @@ import speechbrain as sb
 from ssr_plugin import build
 from ssr_plugin.hparams import make_job
 from ssr_plugin.segmenters.trained import SETTINGS
+from ssr_plugin.training.run_folder import check_settings
 
 logger = logging.getLogger(__name__)
 
@@ -66,10 +67,11 @@ def train_segmenter_first(job, manifests):
     if not build.is_trainable(settings.get("segmenter")):
         return job
     folder = pathlib.Path(settings["output_folder"]) / FOLDER
+    overrides = _overrides(settings, folder)
+    segmenter_job = make_job(settings["segmenter_yaml"], overrides, job.run_opts)
+    check_settings(folder, segmenter_job.settings)
     if not (folder / SETTINGS).is_file():
         logger.info("First the segmenter '%s' is trained", settings["segmenter"])
-        overrides = _overrides(settings, folder)
-        segmenter_job = make_job(settings["segmenter_yaml"], overrides, job.run_opts)
         sb.create_experiment_directory(folder)
         sb.utils.distributed.run_on_main(segmenter_job.save, [folder])
         hparams = segmenter_job.load()
