@@ -4,14 +4,17 @@ For sources see :mod:`ssr_plugin.sources`. Nothing here runs code that came with
 model.
 """
 
+import functools
 import hashlib
 import json
 import pathlib
 import re
+import zlib
 
 import huggingface_hub
 from transformers import AutoConfig
 
+from ssr_plugin.files import file_identity
 from ssr_plugin.sources import NOT_FOUND_ERRORS, address
 
 # Options that say how large something is.
@@ -19,6 +22,10 @@ _SIZES = re.compile("layers|width|size|heads|stack|strides|channels|rank|dim")
 # A fingerprint reads so many bytes at each of so many positions of a weight file.
 _SAMPLE_BYTES = 1 << 14
 _SAMPLES = 64
+# What a fingerprint of all bytes begins with, and how many it reads at once.
+_WHOLE = "2-"
+_CHUNK_BYTES = 1 << 23
+_TOKENIZER_FILES = {"tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt"}
 
 
 def load_config(source):
@@ -234,11 +241,81 @@ def safetensors_header(path):
     return header
 
 
+def matches(mark, source):
+    """Whether a model is the one that was marked, by this version or an earlier one.
+
+    Arguments
+    ---------
+    mark : str
+        Of :func:`fingerprint` or :func:`whole_fingerprint`.
+    source : str
+        Hub id or folder.
+
+    Returns
+    -------
+    bool
+
+    Example
+    -------
+    >>> folder = getfixture("tiny_llm_folder")
+    >>> matches(whole_fingerprint(folder), folder), matches(fingerprint(folder), folder)
+    (True, True)
+    >>> matches("2-0123456789abcdef", folder)
+    False
+    """
+    is_whole = str(mark).startswith(_WHOLE)
+    return mark == (whole_fingerprint(source) if is_whole else fingerprint(source))
+
+
+def whole_fingerprint(source):
+    """A short name for all that makes an LLM what it is, its tokenizer too.
+
+    All bytes count: an LLM whose weights differ in a corner would read vectors that
+    were made for the other.
+
+    Arguments
+    ---------
+    source : str
+        Hub id or folder.
+
+    Returns
+    -------
+    str
+        "2-" and 16 hex digits.
+    """
+    hashed = hashlib.blake2b(digest_size=8)
+    for name in sorted(_model_files(source) | _TOKENIZER_FILES):
+        path = find_file(source, name)
+        if path is not None:
+            # By time of change: several components ask for the same model.
+            hashed.update(f"{name} {_checksums(*file_identity(path))}\n".encode())
+    return _WHOLE + hashed.hexdigest()
+
+
+@functools.lru_cache
+def _checksums(path, size, changed):
+    """Size and checksums of a file's parts; three times as fast as a digest."""
+    del changed
+    sums = []
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            sums.append(zlib.crc32(chunk))
+    return f"{size} {sums}"
+
+
+def _model_files(source):
+    """Names of files that a model may be made of, besides its tokenizer."""
+    names = {"config.json", "preprocessor_config.json", "pytorch_model.bin"}
+    # transformers applies adapters that lie beside the weights.
+    names |= {"adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"}
+    return names | set((safetensors_map(source) or {}).values())
+
+
 def fingerprint(source):
     """A short name for a model's weights and settings, whatever its folder is called.
 
-    It is made of the weights' sizes, headers and samples of their bytes: to read all of
-    an 8 GB file would take too long.
+    It is made of the weights' sizes, headers and samples of their bytes, and names
+    stored features: it stays what it was.
 
     Arguments
     ---------
@@ -250,10 +327,8 @@ def fingerprint(source):
     str
         16 hex digits.
     """
-    names = {"config.json", "preprocessor_config.json", "pytorch_model.bin"}
-    names |= set((safetensors_map(source) or {}).values())
     hashed = hashlib.blake2b(digest_size=8)
-    for name in sorted(names):
+    for name in sorted(_model_files(source)):
         path = find_file(source, name)
         if path is None:
             continue

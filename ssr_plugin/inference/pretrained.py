@@ -272,7 +272,8 @@ def load_components(
         lambda name: TextLLM(name, dtype=dtype),
     )
     for kind, model in (("encoder", encoder), ("llm", llm)):
-        if model.fingerprint != settings[kind]["weights"]:
+        weights = settings[kind]["weights"]
+        if model.fingerprint != weights and not hub.matches(weights, model.source):
             raise ValueError(
                 f"'{folder}' was trained with another {kind} than '{model.source}': "
                 f"give {kind}_source, the path or id of {settings[kind]['source']} as "

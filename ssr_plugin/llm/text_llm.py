@@ -66,7 +66,7 @@ class TextLLM(nn.Module):
         The token that the LLM's tokenizer puts before every text (Llama, Gemma, OPT);
         ``None`` where it puts none (GPT-2, Qwen), whatever its ``bos_token`` says.
     fingerprint : str
-        Of :func:`ssr_plugin.hub.fingerprint`, found out when first asked for.
+        Of :func:`ssr_plugin.hub.whole_fingerprint`, found out when first asked for.
 
     Raises
     ------
@@ -122,8 +122,8 @@ class TextLLM(nn.Module):
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """What tells the model's weights and settings from others."""
-        fingerprint: str = hub.fingerprint(self.source)
+        """What tells the model's weights, settings and tokenizer from others."""
+        fingerprint: str = hub.whole_fingerprint(self.source)
         return fingerprint
 
     @torch.no_grad()

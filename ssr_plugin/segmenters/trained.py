@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ssr_plugin.files import atomic_path, digest
-from ssr_plugin.hub import check_regular, check_sizes
+from ssr_plugin.hub import check_regular, check_sizes, matches
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.base import TrainableSegmenter
 
@@ -142,7 +142,8 @@ def load_segmenter(
     check_regular(folder)
     settings = read_settings(folder)
     for kind, model in (("encoder", encoder), ("llm", llm)):
-        if settings[kind]["weights"] != model.fingerprint:
+        weights = settings[kind]["weights"]
+        if weights != model.fingerprint and not matches(weights, model.source):
             raise ValueError(
                 f"the segmenter in '{folder}' was trained with another {kind} "
                 f"({settings[kind].get('source')}): use that one, or train a segmenter "

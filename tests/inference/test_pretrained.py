@@ -68,10 +68,17 @@ def test_a_trained_segmenter_is_kept_too(folder, tmp_path, monkeypatch):
     segmenters = {"forced": lm.segmenters["forced"], "predicted": trained}
     lm = SpeechLM(lm.encoder, lm.llm, lm.connector, segmenters, settings)
     lm.save_pretrained(tmp_path / "again")
-    asked, fingerprint = [], hub.fingerprint
-    monkeypatch.setattr(
-        hub, "fingerprint", lambda source: asked.append(source) or fingerprint(source)
-    )
+    asked = []
+
+    def count(name, original):
+        def counted(source):
+            asked.append(source)
+            return original(source)
+
+        monkeypatch.setattr(hub, name, counted)
+
+    for name in ("fingerprint", "whole_fingerprint"):
+        count(name, getattr(hub, name))
     again = SpeechLM.from_pretrained(tmp_path / "again")
     assert again.embed(WAV).starts == lm.embed(WAV).starts
     # Each model's weights are looked at once, whoever asks.
@@ -134,6 +141,56 @@ class Bomb:
 
     def __reduce__(self):
         return (self.mark.mkdir, ())
+
+
+def swap_tokens(folder):
+    path = folder / "tokenizer.json"
+    text = path.read_text()
+    path.write_text(text.replace('"the"', '"x"').replace('"cat"', '"the"'))
+
+
+def add_adapters(folder):
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+
+
+def change_a_corner(folder):
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    size = len(content)
+    # Between two of the samples that an earlier version took.
+    at = next(
+        i
+        for i in range(size // 2, size)
+        if not any(
+            s <= i < s + hub._SAMPLE_BYTES
+            for s in ((size - hub._SAMPLE_BYTES) * k // 63 for k in range(64))
+        )
+    )
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("change", [swap_tokens, add_adapters, change_a_corner])
+def test_an_llm_that_differs_in_anything_is_another(
+    tiny_llm_folder, tmp_path, change, monkeypatch
+):
+    monkeypatch.setattr(hub, "_SAMPLE_BYTES", 16)
+    copy = shutil.copytree(tiny_llm_folder, tmp_path / "llm")
+    mark = hub.whole_fingerprint(copy)
+    assert hub.matches(mark, copy) and hub.matches(hub.fingerprint(copy), copy)
+    change(copy)
+    assert not hub.matches(mark, copy)
+
+
+def test_a_model_that_an_earlier_version_marked_is_known(folder):
+    settings = json.loads((folder / "speech_lm.json").read_text())
+    lm = SpeechLM.from_pretrained(folder)
+    assert settings["llm"]["weights"].startswith("2-")
+    spoil(folder, "llm", "weights", value=hub.fingerprint(lm.llm.source))
+    SpeechLM.from_pretrained(folder)
+    spoil(folder, "llm", "weights", value="0123456789abcdef")
+    with pytest.raises(ValueError, match="trained with another llm than"):
+        SpeechLM.from_pretrained(folder)
 
 
 def test_a_pickle_in_place_of_the_weights_is_not_opened(folder):
