@@ -128,10 +128,49 @@ def check_options(
             )
 
 
+def check_required(
+    kind: str,
+    name: str,
+    component: Callable[..., Any],
+    options: Mapping[str, Any],
+    given: Iterable[str] = (),
+) -> None:
+    """Refuses a component that lacks an option without a default.
+
+    Arguments
+    ---------
+    kind, name, component, given
+        Of :func:`check_options`.
+    options : dict
+        Name -> value; None stands for nothing.
+
+    Raises
+    ------
+    ValueError
+        Names the option.
+
+    Example
+    -------
+    >>> ctc = get_registry().aligners.get("ctc")
+    >>> check_required("aligner", "ctc", ctc, {"source": None})
+    Traceback (most recent call last):
+        ...
+    ValueError: aligner 'ctc' needs the option 'source' (aligner_options.ctc.source)
+    """
+    for key, default in (options_of(component) or {}).items():
+        lacks = default is inspect.Parameter.empty and key not in given
+        if lacks and options.get(key) is None:
+            raise ValueError(
+                f"{kind} '{name}' needs the option '{key}' "
+                f"({kind.replace(' ', '')}_options.{name}.{key})"
+            )
+
+
 def _make(table: Table[Made], name: str, options: Options, **arguments: Any) -> Made:
     component = table.get(name)
     chosen = (options or {}).get(name) or {}
     check_options(table.kind, name, component, chosen, arguments)
+    check_required(table.kind, name, component, chosen, arguments)
     try:
         made = component(**arguments, **chosen)
     except TypeError as error:

@@ -7,6 +7,7 @@ model.
 import functools
 import hashlib
 import json
+import os
 import pathlib
 import re
 import zlib
@@ -132,14 +133,66 @@ def safetensors_map(source):
     index = find_file(source, "model.safetensors.index.json")
     if index is not None:
         try:
-            return dict(json.loads(index.read_text())["weight_map"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{index} is no index of safetensors: {error}") from error
+            entries = json.loads(index.read_text(encoding="utf-8"))
+            # transformers wants it, too.
+            dict(entries["metadata"])
+            files = dict(entries["weight_map"])
+            for file in files.values():
+                if not isinstance(file, str) or pathlib.PurePath(file).name != file:
+                    raise ValueError(f"it names {file!r}, which is no file beside it")
+            return files
+        except (KeyError, RecursionError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{index} is no index of safetensors: {type(error).__name__}: {error}"
+            ) from error
     path = find_file(source, "model.safetensors")
     if path is None:
         return None
-    header = json.loads(safetensors_header(path))
-    return {name: path.name for name in header if name != "__metadata__"}
+    return dict.fromkeys(safetensors_shapes(path), path.name)
+
+
+def check_weights(source, whole=True):
+    """Refuses a model whose weights are a pickle, or not there.
+
+    To load a pickle may run what is in it. Where the user trusts it, the environment
+    variable ``SSR_ALLOW_PICKLE=1`` says so; then torch reads tensors alone of it.
+
+    Arguments
+    ---------
+    source : str
+        Hub id or folder.
+    whole : bool
+        Whether all files that its index names must be there.
+
+    Raises
+    ------
+    ValueError
+
+    Example
+    -------
+    >>> check_weights(getfixture("tiny_llm_folder"))
+    >>> _ = (getfixture("tmp_path") / "pytorch_model.bin").write_bytes(b"")
+    >>> check_weights(getfixture("tmp_path"))
+    Traceback (most recent call last):
+        ...
+    ValueError: the weights of '...' are no safetensors: a pickle may hold code. ...
+    """
+    files = safetensors_map(source)
+    if files is None:
+        if os.environ.get("SSR_ALLOW_PICKLE") == "1":
+            return
+        folder = pathlib.Path(source)
+        if folder.is_dir() and not any(folder.glob("pytorch_model*.bin*")):
+            raise ValueError(f"'{source}' has no weights (model.safetensors)")
+        raise ValueError(
+            f"the weights of '{source}' are no safetensors: a pickle may hold code. "
+            f"Save the model with save_pretrained, which writes safetensors; or set "
+            f"the environment variable SSR_ALLOW_PICKLE=1 if you trust it"
+        )
+    if whole and pathlib.Path(source).is_dir():
+        missing = {x for x in files.values() if find_file(source, x) is None}
+        if missing:
+            raise ValueError(f"'{source}' lacks {min(missing)}, which its index names")
 
 
 def check_regular(folder):

@@ -15,6 +15,7 @@ import yaml
 
 from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.alignment.cache import align
+from ssr_plugin.build import check_required
 from ssr_plugin.data.manifest import read_manifest
 from ssr_plugin.problems import TooManyProblems
 from ssr_plugin.registry import get_registry
@@ -60,6 +61,7 @@ def make_aligner(name, options):
                 f"it has {', '.join(parameters) or 'none'}"
             )
         values[key[2:]] = yaml.safe_load(value)
+    check_required("aligner", name, make, values)
     return make(**values)
 
 

@@ -3,6 +3,7 @@
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 
+from ssr_plugin.hub import check_weights
 from ssr_plugin.sources import address
 
 # Longer audio goes through the model in windows with context on both sides, s.
@@ -38,6 +39,7 @@ class CTCModel:
         self.source = str(source)
         self.batch_seconds = batch_seconds
         self.device = device
+        check_weights(self.source)
         self._extractor = AutoFeatureExtractor.from_pretrained(
             **address(self.source), trust_remote_code=False
         )

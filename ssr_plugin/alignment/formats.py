@@ -244,7 +244,7 @@ def _from_lhotse(record):
         from lhotse import SupervisionSegment
     except ImportError as error:
         raise ImportError(
-            "Lhotse supervisions need lhotse: pip install lhotse"
+            "Lhotse supervisions need lhotse: pip install ssr-plugin[lhotse]"
         ) from error
     supervision = SupervisionSegment.from_dict(record)
     if not supervision.alignment or "word" not in supervision.alignment:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as hf_logging
 
+from ssr_plugin.hub import check_weights
 from ssr_plugin.nnet.device_memory import encoder_memory
 from ssr_plugin.sources import address
 
@@ -43,6 +44,7 @@ def load_backbone(
     ValueError
         If the model has no encoder, or the checkpoint lacks some of its weights.
     """
+    check_weights(source)
     options: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": False}
     try:
         with torch.device("meta"):

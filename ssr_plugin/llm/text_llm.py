@@ -98,6 +98,8 @@ class TextLLM(nn.Module):
         self.model: PreTrainedModel | None = None
         #: By which adapters that are put into the model know whose they are.
         self.adapter_key = object()
+        # The rest of its weights may be elsewhere until the model is loaded.
+        hub.check_weights(self.source, whole=False)
         try:
             embedding = read_input_embedding(self.source, full_config, self.dtype)
         except ValueError as error:
@@ -162,6 +164,7 @@ class TextLLM(nn.Module):
         transformers.PreTrainedModel
         """
         if self.model is None:
+            hub.check_weights(self.source)
             # Any: transformers types this class, and not the model that it makes.
             model: Any = AutoModelForCausalLM.from_pretrained(
                 **address(self.source),

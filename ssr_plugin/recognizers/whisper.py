@@ -81,6 +81,7 @@ class WhisperRecognizer(Recognizer):
         self.language = language
         self.num_beams = num_beams
         self.batch_size = batch_size
+        hub.check_weights(self.source)
         options: dict[str, Any] = {**address(source), "trust_remote_code": False}
         self.extractor = AutoFeatureExtractor.from_pretrained(**options)
         self.tokenizer = AutoTokenizer.from_pretrained(**options)

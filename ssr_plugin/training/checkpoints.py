@@ -7,8 +7,10 @@ import pathlib
 import shutil
 import textwrap
 
+import yaml
 from speechbrain.utils.checkpoints import (
     CKPT_PREFIX,
+    METAFNAME,
     Checkpoint,
     Checkpointer,
     mark_as_loader,
@@ -40,6 +42,20 @@ class AtomicCheckpointer(Checkpointer):
     """
 
     partial_prefix = "partial-"
+
+    def _list_checkpoint_dirs(self):
+        """As the original's, but says which checkpoint is damaged."""
+        folders = super()._list_checkpoint_dirs()
+        for folder in folders:
+            try:
+                meta = yaml.safe_load((folder / METAFNAME).read_text(encoding="utf-8"))
+                float(meta["unixtime"])
+            except (KeyError, OSError, TypeError, ValueError, yaml.YAMLError) as error:
+                raise ValueError(
+                    f"the checkpoint in {folder} is damaged ({METAFNAME}): delete the "
+                    f"folder, and the run goes on from the one before it"
+                ) from error
+        return folders
 
     def _new_checkpoint_dirpath(self):
         path = super()._new_checkpoint_dirpath()

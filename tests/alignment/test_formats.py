@@ -121,7 +121,7 @@ def test_lhotse_supervisions_count_from_the_start_of_the_utterance(tmp_path):
 def test_without_lhotse_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "lhotse", None)
     (tmp_path / "s.jsonl").write_text('{"id": "a", "recording_id": "r"}\n')
-    with pytest.raises(ImportError, match="pip install lhotse"):
+    with pytest.raises(ImportError, match=r"pip install ssr-plugin\[lhotse\]"):
         read_file(tmp_path / "s.jsonl")
 
 

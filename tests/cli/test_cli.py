@@ -151,6 +151,12 @@ def test_embed_keeps_recordings_whose_name_is_not_utf8(ssr, talks, bad_name, tmp
     assert str(talks / "caf\\udce9.wav") in load_speech(path)
 
 
+@pytest.mark.parametrize("aligner", ["ctc", "files", "trained"])
+def test_an_aligner_that_needs_an_option_says_so(talks, aligner):
+    message = error("align", talks, "--aligner", aligner)
+    assert f"aligner '{aligner}' needs the option 'source'" in message
+
+
 # --- Which recordings --------------------------------------------------------------
 
 

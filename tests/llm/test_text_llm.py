@@ -166,15 +166,43 @@ def test_a_missing_shard_is_named(tmp_path, tiny_tokenizer):
         TextLLM(tmp_path)
 
 
-def test_weights_that_are_no_safetensors_are_loaded_whole_with_a_warning(
-    tmp_path, tiny_tokenizer
+def test_a_pickle_of_weights_is_loaded_only_if_asked_and_whole_with_a_warning(
+    tmp_path, tiny_tokenizer, monkeypatch
 ):
     model = make_folder(tmp_path, "llama", tiny_tokenizer)
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="no safetensors: a pickle may hold code"):
+        TextLLM(tmp_path)
+    monkeypatch.setenv("SSR_ALLOW_PICKLE", "1")
     with pytest.warns(UserWarning, match="the whole model is loaded"):
         llm = TextLLM(tmp_path)
     assert torch.equal(llm.table(), model.get_input_embeddings().weight)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "[]",
+        '{"weight_map": 3, "metadata": {}}',
+        '{"weight_map": {"a": 3}, "metadata": {}}',
+        '{"weight_map": {"a": "../x.safetensors"}, "metadata": {}}',
+        '{"weight_map": {}}',
+        "[" * 100000,
+    ],
+)
+def test_a_damaged_index_is_named(tmp_path, tiny_tokenizer, index):
+    make_folder(tmp_path, "llama", tiny_tokenizer)
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(ValueError, match=r"index\.json is no index of safetensors"):
+        TextLLM(tmp_path)
+
+
+def test_a_model_without_weights_is_named(tmp_path, tiny_tokenizer):
+    make_folder(tmp_path, "llama", tiny_tokenizer)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=f"'{tmp_path}' has no weights"):
+        TextLLM(tmp_path)
 
 
 def test_safetensors_give_no_warning(folders):

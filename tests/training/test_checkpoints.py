@@ -1,6 +1,7 @@
 """Checkpoints are whole, however the run that wrote them ended."""
 
 import os
+import re
 import shutil
 
 import pytest
@@ -45,6 +46,18 @@ def test_a_checkpoint_brings_back_what_was_saved(tmp_path):
     checkpointer = AtomicCheckpointer(tmp_path, {"layer": fresh})
     assert checkpointer.recover_if_possible() is not None
     assert fresh.weight.item() == 3.0
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{unixtime: x}", "a: ["])
+def test_a_checkpoint_with_a_damaged_note_is_named(tmp_path, content):
+    checkpointer = AtomicCheckpointer(tmp_path, {"layer": layer()})
+    saved = checkpointer.save_checkpoint()
+    (saved.path / "CKPT.yaml").write_text(content)
+    with pytest.raises(ValueError, match=re.escape(str(saved.path)) + " is damaged"):
+        checkpointer.recover_if_possible()
+    with pytest.raises(ValueError, match="delete the folder"):
+        checkpointer.save_checkpoint()
+    assert (saved.path / "layer.ckpt").exists()
 
 
 def test_save_checkpoint_returns_the_checkpoint_as_it_is_listed(tmp_path):
