@@ -1,11 +1,16 @@
 """Files that are written whole or not at all, and digests as names of results."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
 import pathlib
 import tempfile
+import time
+
+# A partial file that nobody has written to for so long belongs to nobody, s.
+_LEFT_AFTER = 3600.0
 
 
 @contextlib.contextmanager
@@ -30,6 +35,7 @@ def atomic_path(path):
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path.parent.absolute())
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         # Some libraries write files that nobody else may read.
@@ -40,6 +46,16 @@ def atomic_path(path):
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@functools.lru_cache
+def _remove_leftovers(folder):
+    """Deletes what killed processes left of files that they were writing."""
+    for partial in folder.glob(".*.partial"):
+        # Another process may be gone, or may have just been replaced by a file.
+        with contextlib.suppress(OSError):
+            if time.time() - partial.stat().st_mtime > _LEFT_AFTER:
+                partial.unlink()
 
 
 def check_writable(key, folder):
@@ -82,8 +98,8 @@ def printable(text):
 
     Example
     -------
-    >>> printable("caf\udce9.wav")
-    'caf\\udce9.wav'
+    >>> print(printable("caf" + chr(0xDCE9)))
+    caf\\udce9
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 

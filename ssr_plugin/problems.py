@@ -6,6 +6,7 @@ Bad utterances are named, counted, skipped up to a share, then the run stops.
 import contextlib
 import difflib
 import logging
+import sys
 
 from ssr_plugin.files import printable
 
@@ -41,6 +42,9 @@ def errors_in_one_line():
     except (OSError, ValueError, ImportError, MemoryError, TooManyProblems) as error:
         logger.debug("The run stopped", exc_info=True)
         raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 @contextlib.contextmanager

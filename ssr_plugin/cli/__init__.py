@@ -53,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader closed the pipe (head); nothing can be flushed at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
     except (OSError, ValueError, ImportError, TooManyProblems) as error:
         raise SystemExit(f"error: {error}") from error
     if problems:

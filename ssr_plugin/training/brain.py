@@ -29,6 +29,7 @@ from tqdm import tqdm
 from ssr_plugin.files import digest
 from ssr_plugin.nnet.layers import finite_attention
 from ssr_plugin.nnet.precision import resolve_precision
+from ssr_plugin.training import stopping
 from ssr_plugin.training.augment import Strengths, change_frames
 from ssr_plugin.training.memory import explain_out_of_memory
 from ssr_plugin.training.planning import TrainingCollate
@@ -409,6 +410,9 @@ class StageBrain(sb.Brain, abc.ABC):
         """Makes a new scorer for a validation; tells the loader the epoch."""
         if stage == sb.Stage.TRAIN:
             self.collate.epoch = epoch
+            # Of several processes, all would have to stop at the same step.
+            alone = not torch.distributed.is_initialized()
+            stopping.wait_for_checkpoints(alone and self.checkpointer is not None)
         if stage == sb.Stage.VALID:
             self.scorer = self.valid_scorer()
 
@@ -464,11 +468,19 @@ class StageBrain(sb.Brain, abc.ABC):
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
         # A checkpoint does not hold gradients that are not applied yet.
         due = super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
+        due = due or stopping.is_requested()
         if not due or self.step % self.grad_accumulation_factor:
             return False
         self.read_results()
         # The last good checkpoint is kept until steps are finite again.
+        if self._nonfinite_row and stopping.is_requested():
+            stopping.end()
         return not self._nonfinite_row
+
+    def _save_intra_epoch_ckpt(self):
+        super()._save_intra_epoch_ckpt()
+        if stopping.is_requested():
+            stopping.end()
 
     @mark_as_saver
     def _save(self, path):
@@ -491,6 +503,7 @@ class StageBrain(sb.Brain, abc.ABC):
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Keeps the epoch's metrics, and the latest and the best checkpoint."""
         if stage == sb.Stage.TRAIN:
+            stopping.wait_for_checkpoints(False)
             self.read_results()
             self._results.drop_open()
             self.train_loss = self.avg_train_loss

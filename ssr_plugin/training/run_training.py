@@ -14,6 +14,7 @@ from ssr_plugin.problems import errors_in_one_line
 from ssr_plugin.training import run_folder
 from ssr_plugin.training.inputs import check_inputs
 from ssr_plugin.training.segmenter_first import train_segmenter_first
+from ssr_plugin.training.stopping import stoppable
 
 
 def main(
@@ -43,7 +44,7 @@ def main(
     SystemExit
         With only the message, if the user's input is wrong.
     """
-    with errors_in_one_line():
+    with errors_in_one_line(), stoppable():
         job = parse_command_line(sys.argv[1:] if argv is None else argv, program)
         job.require("stage")
         settings = job.settings

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import os
+import signal
 
 import pytest
 import speechbrain as sb
@@ -14,6 +15,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from ssr_plugin.training.brain import StageBrain
 from ssr_plugin.training.checkpoints import AtomicCheckpointer
 from ssr_plugin.training.history import History
+from ssr_plugin.training.stopping import stoppable
 
 NAN, INF = float("nan"), float("inf")
 
@@ -271,6 +273,34 @@ def test_a_validation_that_is_not_finite_stops_the_run_and_keeps_no_checkpoint(
     with pytest.raises(ValueError, match=message):
         brain.fit_epochs(loader, valid)
     assert brain.checkpointer.find_checkpoint() is None
+
+
+# --- Told to stop --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_stop_saves_a_checkpoint_and_goes_on(
+    tmp_path, number, monkeypatch, capfd
+):
+    whole = train(make_brain(tmp_path / "whole"), make_batches())
+    brain = make_brain(tmp_path / "stopped")
+    take = type(brain).fit_batch
+
+    def fit_batch(self, batch):
+        if self.step == 3:
+            os.kill(os.getpid(), number)
+        return take(self, batch)
+
+    with monkeypatch.context() as context:
+        context.setattr(type(brain), "fit_batch", fit_batch)
+        with pytest.raises(SystemExit) as stopped, stoppable():
+            train(brain, make_batches())
+    assert stopped.value.code == 128 + number
+    assert "stopping after this step, with a checkpoint" in capfd.readouterr().err
+    assert brain.step == 3 and brain.checkpointer.find_checkpoint() is not None
+    again = train(make_brain(tmp_path / "stopped"), make_batches())
+    assert again.hparams.history.epochs == whole.hparams.history.epochs
+    assert same(weights(again), weights(whole))
 
 
 # --- Several of them -----------------------------------------------------------------
