@@ -402,7 +402,7 @@ class Embedder(nn.Module):
                 segmentations = [found[i] for i in rows]
             else:
                 if listens:
-                    segmentations = self._listen(
+                    segmentations = self.listen(
                         [waveforms[i] for i in rows],
                         [windows.get(i) for i in rows],
                         lengths[rows].tolist(),
@@ -425,13 +425,27 @@ class Embedder(nn.Module):
         assert isinstance(segmenter, Segmenter)
         return segmenter
 
-    def _listen(
+    def listen(
         self,
         waveforms: list[torch.Tensor],
         windows: list[torch.Tensor | None],
         num_frames: list[int],
     ) -> list[Segmentation]:
-        """Segments of what a recogniser hears."""
+        """Segments of what a recogniser hears, where the segmenter is one that listens.
+
+        Arguments
+        ---------
+        waveforms : list of torch.Tensor
+            [S], at the encoder's rate.
+        windows : list of (torch.Tensor or None)
+            What the encoder's network gave for each, of
+            :meth:`ssr_plugin.encoders.encoder.SpeechEncoder.keep_windows`.
+        num_frames : list of int
+
+        Returns
+        -------
+        list of ssr_plugin.segmenters.base.Segmentation
+        """
         segmenter = self.predicting
         assert isinstance(segmenter, HearingSegmenter)
         theirs, ours = segmenter.recognizer.sample_rate, self.encoder.sample_rate
@@ -470,10 +484,7 @@ class Embedder(nn.Module):
         vectors = padded[kept]
         said = kept.cpu().numpy()
         counts = said.sum(1).tolist()
-        table = self.llm.table()
-        if self._norms is None or self._norms.device != table.device:
-            self._norms = squared_norms(table)
-        tokens = nearest_tokens(vectors.float(), table, self._norms).cpu().split(counts)
+        tokens = torch.tensor(self.nearest_tokens(vectors)).split(counts)
         rate = self.encoder.frame_rate
         speeches = []
         for each, keep, z, ids in zip(
@@ -486,7 +497,7 @@ class Embedder(nn.Module):
                     # A copy, which does not hold those of other utterances.
                     vectors=z.clone(),
                     tokens=ids.tolist(),
-                    text=self._spell(ids.tolist()),
+                    text=self.spell(ids.tolist()),
                     starts=(cut.starts[keep] / rate).tolist(),
                     ends=((cut.boundaries[keep] + 1) / rate).tolist(),
                     segmentation="forced" if forced else "predicted",
@@ -505,7 +516,16 @@ class Embedder(nn.Module):
             self.connector, VocabularyConnector
         )
 
-    def _spell(self, tokens: list[int]) -> str:
+    def nearest_tokens(self, vectors: torch.Tensor) -> list[int]:
+        """The tokens whose embeddings are nearest to vectors [N, H]."""
+        table = self.llm.table()
+        if self._norms is None or self._norms.device != table.device:
+            self._norms = squared_norms(table)
+        tokens: list[int] = nearest_tokens(vectors.float(), table, self._norms).tolist()
+        return tokens
+
+    def spell(self, tokens: list[int]) -> str:
+        """The text of tokens, without blanks around it."""
         text = self.llm.tokenizer.decode(tokens, skip_special_tokens=True)
         assert isinstance(text, str)
         return text.strip()

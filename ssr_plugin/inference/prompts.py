@@ -111,23 +111,61 @@ def embed_prompt(llm: TextLLM, contents: list[str | Speech]) -> torch.Tensor:
     >>> embed_prompt(llm, ["the cat"]).shape, embed_prompt(llm, []).shape
     (torch.Size([3, 16]), torch.Size([1, 16]))
     """
-    device = llm.embedding.weight.device
-    text_first = bool(contents) and isinstance(contents[0], str)
-    start = llm.bos_id if text_first else llm.start_id
-    rows = [] if start is None else [llm.embed(torch.tensor([start], device=device))]
+    rows = [embed_start(llm, bool(contents) and isinstance(contents[0], str))]
     for index, content in enumerate(contents):
         if isinstance(content, Speech):
-            rows.append(content.vectors.to(rows[-1] if rows else llm.table()))
+            rows.append(content.vectors.to(rows[-1]))
             continue
         before_speech = index + 1 < len(contents)
-        text = content[:-1] if before_speech and content.endswith(" ") else content
-        ids = (
-            tokenize_inside(llm.tokenizer, text)
-            if index
-            else llm.tokenizer(text, add_special_tokens=False).input_ids
-        )
-        rows.append(llm.embed(torch.tensor(ids, dtype=torch.long, device=device)))
+        rows.append(embed_text(llm, content, index == 0, before_speech))
     embeds = torch.cat(rows)
-    if len(embeds):
-        return embeds
-    return llm.embed(torch.tensor([llm.start_id], device=device))
+    return embeds if len(embeds) else embed_start(llm, text_first=False)
+
+
+def embed_start(llm: TextLLM, text_first: bool) -> torch.Tensor:
+    """What comes before a prompt.
+
+    Arguments
+    ---------
+    llm : ssr_plugin.llm.text_llm.TextLLM
+    text_first : bool
+        Whether the prompt begins with text.
+
+    Returns
+    -------
+    torch.Tensor
+        [1, H], the start token; [0, H] before a text, where its tokenizer puts none.
+    """
+    start = llm.bos_id if text_first else llm.start_id
+    ids = [] if start is None else [start]
+    device = llm.embedding.weight.device
+    return llm.embed(torch.tensor(ids, dtype=torch.long, device=device))
+
+
+def embed_text(
+    llm: TextLLM, text: str, first: bool, before_speech: bool
+) -> torch.Tensor:
+    """A text of a prompt, as the LLM reads it.
+
+    Arguments
+    ---------
+    llm : ssr_plugin.llm.text_llm.TextLLM
+    text : str
+    first : bool
+        Whether the prompt begins with it.
+    before_speech : bool
+        Whether speech follows: then a space at its end is left out.
+
+    Returns
+    -------
+    torch.Tensor
+        [L, H]
+    """
+    text = text[:-1] if before_speech and text.endswith(" ") else text
+    ids = (
+        llm.tokenizer(text, add_special_tokens=False).input_ids
+        if first
+        else tokenize_inside(llm.tokenizer, text)
+    )
+    device = llm.embedding.weight.device
+    return llm.embed(torch.tensor(ids, dtype=torch.long, device=device))

@@ -19,9 +19,15 @@ from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.inference import pretrained
 from ssr_plugin.inference.chat import Message, render_chat
 from ssr_plugin.inference.embedder import Embedder
+from ssr_plugin.inference.growing_prompt import GrowingPrompt
 from ssr_plugin.inference.posterior_gate import gate_of
 from ssr_plugin.inference.prompts import Contents, Prompt, embed_prompt, parse_prompts
 from ssr_plugin.inference.speech import Recording, Speech, are_many, is_speech
+from ssr_plugin.inference.speech_stream import (
+    SpeechStream,
+    StreamSettings,
+    read_stream,
+)
 from ssr_plugin.llm.choices import score_choices
 from ssr_plugin.llm.lm_fusion import LMFusion
 from ssr_plugin.llm.text_llm import TextLLM
@@ -333,6 +339,68 @@ class SpeechLM(nn.Module):
         """
         return self.embedder.embed_cuts(wavs, alignments, batch_seconds, lm_fusion)
 
+    # --- Speech that is still going on -------------------------------------------
+
+    def stream_speech(
+        self,
+        chunks: Iterable[Any],
+        sample_rate: int | None = None,
+        lm_fusion: bool = False,
+        settings: StreamSettings | None = None,
+        end_pause: float | None = None,
+    ) -> Iterator[Speech]:
+        """Speech as vectors while it is spoken, piece by piece as they are settled.
+
+        Memory does not grow with the speech. See
+        :class:`ssr_plugin.inference.speech_stream.SpeechStream`, which takes chunks one
+        by one.
+
+        Arguments
+        ---------
+        chunks : iterable of array-like
+            [S] samples of one channel, of any size: float in -1..1, int16 or int32.
+        sample_rate : int or None
+            Theirs, Hz; by default the encoder's.
+        lm_fusion : bool
+            Whether what the LLM expects is multiplied into what the connector hears.
+        settings : ssr_plugin.inference.speech_stream.StreamSettings or None
+            How late and how well; None takes what suits the segmenter.
+        end_pause : float or None
+            Ends when nobody has spoken for so long, s, after somebody has. None: when
+            there are no more chunks.
+
+        Yields
+        ------
+        Speech
+            With a vector or more; times are those of the stream.
+
+        Raises
+        ------
+        ValueError
+            If there is no segmenter for audio alone, or it cannot work on a stream.
+
+        Example
+        -------
+        >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
+        >>> prompt = lm.growing_prompt()
+        >>> prompt.append("Said: ")
+        >>> for speech in lm.stream_speech(torch.rand(40, 800) - 0.5):
+        ...     prompt.append(speech)
+        >>> isinstance(prompt.generate(max_new_tokens=3), str)
+        True
+        """
+        stream = SpeechStream(self.embedder, sample_rate, lm_fusion, settings)
+        return read_stream(stream, chunks, end_pause)
+
+    def growing_prompt(self) -> GrowingPrompt:
+        """A prompt that the LLM reads while it grows: text, and speech as it settles.
+
+        Returns
+        -------
+        ssr_plugin.inference.growing_prompt.GrowingPrompt
+        """
+        return GrowingPrompt(self)
+
     # --- Text out ----------------------------------------------------------------
 
     @overload
@@ -443,7 +511,7 @@ class SpeechLM(nn.Module):
         count = _sequences(options)
         texts: list[str] = []
         for first in range(0, len(embeds), batch_size):
-            ids = self._generate(embeds[first : first + batch_size], options)
+            ids = self.write(embeds[first : first + batch_size], options)
             texts += self.llm.tokenizer.batch_decode(ids, skip_special_tokens=True)
         if count > 1:
             grouped = [texts[i : i + count] for i in range(0, len(texts), count)]
@@ -475,7 +543,22 @@ class SpeechLM(nn.Module):
         prompts, single = parse_prompts(prompt)
         if not single:
             raise ValueError("only one prompt at a time can be streamed")
-        embeds = self._embed_prompts(prompts)
+        return self.stream_text(self._embed_prompts(prompts)[0], **options)
+
+    def stream_text(self, embeds: torch.Tensor, **options: Any) -> Iterator[str]:
+        """:meth:`stream` after a prompt that is embedded already.
+
+        Arguments
+        ---------
+        embeds : torch.Tensor
+            [L, H], of :meth:`embed_prompts`.
+        **options
+            Of :meth:`generate`.
+
+        Yields
+        ------
+        str
+        """
         # Loaded once, before two threads ask for it.
         _ = self.model
         streamer = TextIteratorStreamer(self.llm.tokenizer, skip_special_tokens=True)
@@ -483,7 +566,7 @@ class SpeechLM(nn.Module):
 
         def write() -> None:
             try:
-                self._generate(embeds, {**options, "streamer": streamer})
+                self.write([embeds], {**options, "streamer": streamer})
             except Exception as error:
                 errors.append(error)
                 streamer.end()
@@ -668,10 +751,23 @@ class SpeechLM(nn.Module):
         ]
 
     @torch.no_grad()
-    def _generate(
-        self, embeds: list[torch.Tensor], options: dict[str, Any]
+    def write(
+        self, embeds: list[torch.Tensor], options: Mapping[str, Any]
     ) -> torch.Tensor:
-        """New token ids [B * sequences, L]."""
+        """What the LLM writes after prompts that are embedded already, as tokens.
+
+        Arguments
+        ---------
+        embeds : list of torch.Tensor
+            [L, H] each, of :meth:`embed_prompts`.
+        options : dict
+            Of :meth:`generate`.
+
+        Returns
+        -------
+        torch.Tensor
+            [B * sequences, L] int, the new ones alone.
+        """
         options = dict(options)
         if not {"max_new_tokens", "max_length", "generation_config"} & set(options):
             options["max_new_tokens"] = _NEW_TOKENS

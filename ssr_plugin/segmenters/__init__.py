@@ -17,6 +17,7 @@ _MODULES = {
     "SegmentationError": "base",
     "Segmenter": "base",
     "Segments": "base",
+    "StreamWindows": "base",
     "SubwordCTCSegmenter": "subword_ctc",
     "TextAligner": "base",
     "TokenPosteriors": "base",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ssr_plugin.segmenters.base import SegmentationError as SegmentationError
     from ssr_plugin.segmenters.base import Segmenter as Segmenter
     from ssr_plugin.segmenters.base import Segments as Segments
+    from ssr_plugin.segmenters.base import StreamWindows as StreamWindows
     from ssr_plugin.segmenters.base import TextAligner as TextAligner
     from ssr_plugin.segmenters.base import TokenPosteriors as TokenPosteriors
     from ssr_plugin.segmenters.base import TrainableSegmenter as TrainableSegmenter

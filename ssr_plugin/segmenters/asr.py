@@ -16,6 +16,7 @@ from ssr_plugin.segmenters.base import (
     Segmentation,
     SegmentationError,
     Segments,
+    StreamWindows,
 )
 from ssr_plugin.segmenters.forced import ForcedSegmenter, apply_case
 from ssr_plugin.segmenters.posteriors import token_posteriors
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ssr_plugin.encoders.encoder import SpeechEncoder
     from ssr_plugin.llm.text_llm import TextLLM
 
+# By how much a recogniser's time of a word differs from window to window, s.
+_JITTER = 0.3
 #: In place of an aligner's name: the recogniser's own times.
 OWN = "own"
 
@@ -99,6 +102,13 @@ class ASRSegmenter(HearingSegmenter):
             recognizer = AlignedRecognizer(recognizer, self._aligner())
         self._shares_encoder = recognizer.use_encoder(encoder)
         self._recognizer = recognizer
+
+    def stream_windows(self) -> StreamWindows:
+        """See :meth:`Segmenter.stream_windows`: words count that two windows agree on.
+
+        Macháček et al., arXiv 2307.14743 (LocalAgreement).
+        """
+        return StreamWindows(jitter=round(_JITTER * self.frame_rate), agreement=True)
 
     def cut(self, hypothesis: Alignment, num_frames: int) -> Segmentation:
         """See :meth:`HearingSegmenter.cut`."""

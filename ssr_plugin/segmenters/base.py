@@ -114,6 +114,25 @@ class Segmentation:
     posteriors: TokenPosteriors | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class StreamWindows:
+    """How segments are found in windows that move on with a stream.
+
+    Arguments
+    ---------
+    period : int
+        Frames; each window begins at a multiple of it.
+    jitter : int
+        Frames by which a segment may begin elsewhere in the next window.
+    agreement : bool
+        Whether a token counts only when two windows, one after the other, have it.
+    """
+
+    period: int = 1
+    jitter: int = 0
+    agreement: bool = False
+
+
 class Segmenter(nn.Module, abc.ABC):
     """Cuts utterances into segments. A subclass is registered by name.
 
@@ -147,6 +166,23 @@ class Segmenter(nn.Module, abc.ABC):
         ---------
         encoder : ssr_plugin.encoders.encoder.SpeechEncoder
         """
+
+    def stream_windows(self) -> StreamWindows:
+        """How it finds segments in speech that is still going on.
+
+        Returns
+        -------
+        StreamWindows
+
+        Raises
+        ------
+        ValueError
+            If it cannot, as by default; it says why.
+        """
+        raise ValueError(
+            f"{type(self).__name__} finds segments in whole recordings only, not in a "
+            f"stream: take subword_ctc, boundary, fixed or asr"
+        )
 
 
 class FrameSegmenter(Segmenter):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ssr_plugin.nnet.frames import frame_mask
-from ssr_plugin.segmenters.base import Segmentation, Segments
+from ssr_plugin.segmenters.base import Segmentation, Segments, StreamWindows
 from ssr_plugin.segmenters.network_segmenter import FrameNetworkSegmenter
 from ssr_plugin.segmenters.spikes import peaks
 
@@ -65,6 +65,10 @@ class BoundarySegmenter(FrameNetworkSegmenter):
     def symbols(self):
         """See :meth:`TrainableSegmenter.symbols`."""
         return {"threshold": self.threshold}
+
+    def stream_windows(self):
+        """See :meth:`Segmenter.stream_windows`."""
+        return StreamWindows(period=self.stack, jitter=self.min_frames - 1)
 
     def logits(self, states):
         """[..., L, width] to one logit for each frame, [..., L * stack] float32."""

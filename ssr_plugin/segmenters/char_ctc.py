@@ -54,6 +54,14 @@ class CharCTCSegmenter(CharacterSegmenter, FrameNetworkSegmenter):
         super().__init__(input_size, llm, frame_rate, **options)
         self._cut = ForcedSegmenter(input_size, llm, frame_rate, text_case="as_is")
 
+    def stream_windows(self):
+        """Refused: its tokens are cut in a text whose beginning must be known."""
+        raise ValueError(
+            "the segmenter char_ctc cuts the text of a whole recording into tokens, "
+            "which a stream's windows do not hold: take subword_ctc, boundary, fixed "
+            "or asr"
+        )
+
     def make_symbols(self):
         """See :meth:`CharacterSegmenter.make_symbols`."""
         self.output = nn.Linear(self.network.width, len(self.alphabet) + 1)

@@ -43,6 +43,13 @@ class CIFSegmenter(FrameNetworkSegmenter):
         # About as many tokens at the start as people speak in a second.
         nn.init.constant_(self.output.bias, -2.5)
 
+    def stream_windows(self):
+        """Refused: where a weight fires depends on all before it."""
+        raise ValueError(
+            "the segmenter cif adds up weights from a recording's beginning, which a "
+            "stream's windows leave behind: take subword_ctc, boundary, fixed or asr"
+        )
+
     def weights(self, states):
         """[..., L, width] to the weight of each frame, [..., L * stack] float32."""
         return self.output(states).float().flatten(-2).sigmoid()

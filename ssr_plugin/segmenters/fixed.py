@@ -8,7 +8,12 @@ import numpy as np
 from torch import Tensor
 
 from ssr_plugin.nnet.lengths import absolute_lengths
-from ssr_plugin.segmenters.base import FrameSegmenter, Segmentation, Segments
+from ssr_plugin.segmenters.base import (
+    FrameSegmenter,
+    Segmentation,
+    Segments,
+    StreamWindows,
+)
 
 if TYPE_CHECKING:
     from ssr_plugin.llm.text_llm import TextLLM
@@ -63,6 +68,10 @@ class FixedSegmenter(FrameSegmenter):
                 f"vectors_per_second: {vectors_per_second!r} is not above 0"
             )
         self.size = max(1, round(frame_rate / vectors_per_second))
+
+    def stream_windows(self) -> StreamWindows:
+        """See :meth:`Segmenter.stream_windows`: cuts are where they would be anyway."""
+        return StreamWindows(period=self.size)
 
     def segment_frames(
         self, features: Tensor, lengths: Tensor, use_lm: bool = True

@@ -9,7 +9,12 @@ from ssr_plugin.llm.prefixes import GrowingTexts
 from ssr_plugin.nnet.candidates import distance_logits, draw_candidates
 from ssr_plugin.nnet.frames import frame_mask
 from ssr_plugin.nnet.spelling import VocabularyHead
-from ssr_plugin.segmenters.base import Segmentation, Segments, TokenPosteriors
+from ssr_plugin.segmenters.base import (
+    Segmentation,
+    Segments,
+    StreamWindows,
+    TokenPosteriors,
+)
 from ssr_plugin.segmenters.beam import Emissions, search_prefixes
 from ssr_plugin.segmenters.network_segmenter import FrameNetworkSegmenter
 from ssr_plugin.segmenters.spikes import not_repeated, runs_of_labels
@@ -122,6 +127,10 @@ class SubwordCTCSegmenter(FrameNetworkSegmenter):
     def symbols(self):
         """See :meth:`TrainableSegmenter.symbols`."""
         return {"token_ids": self.seen.tolist()}
+
+    def stream_windows(self):
+        """See :meth:`Segmenter.stream_windows`: a spike may move by two states."""
+        return StreamWindows(period=self.stack, jitter=2 * self.stack)
 
     def score(self, states, candidates=None):
         """Logits of the candidates, or of all tokens that can be told, [..., C]."""
