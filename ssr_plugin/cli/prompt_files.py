@@ -84,11 +84,7 @@ def read_prompts(lm, groups, options, problems):
     ValueError
         If a chat is asked for and the LLM has no chat template.
     """
-    if options.chat and lm.llm.tokenizer.chat_template is None:
-        # Before hours of audio are read.
-        raise ValueError(
-            f"--chat: the LLM '{lm.llm.source}' has no chat template: leave --chat out"
-        )
+    _check_chat(lm, options)
     texts = unescape(options.prompt).split(SLOT)
     paths = [path for group in groups for path in group]
     speeches = read_speech(lm, paths, options.batch_seconds, problems)
@@ -102,3 +98,41 @@ def read_prompts(lm, groups, options, problems):
         if options.chat:
             prompt = render_chat(lm.llm, [{"role": "user", "content": prompt}])
         yield group, prompt
+
+
+def live_contents(lm, options):
+    """The contents of a prompt with speech in it that is still going on.
+
+    Arguments
+    ---------
+    lm : SpeechLM
+    options : argparse.Namespace
+        With ``prompt`` and ``chat``.
+
+    Returns
+    -------
+    list of str or None
+        None is where the speech goes.
+
+    Raises
+    ------
+    ValueError
+        If a chat is asked for and the LLM has no chat template.
+    """
+    _check_chat(lm, options)
+    before, after = unescape(options.prompt).split(SLOT)
+    if not options.chat:
+        return [before, None, after]
+    # Any speech: it is put out again.
+    speech = ([0.0], lm.encoder.sample_rate)
+    turn = [{"role": "user", "content": [before, speech, after]}]
+    contents = render_chat(lm.llm, turn)
+    return [content if isinstance(content, str) else None for content in contents]
+
+
+def _check_chat(lm, options):
+    """Refuses a chat with an LLM that has no template, before hours are read."""
+    if options.chat and lm.llm.tokenizer.chat_template is None:
+        raise ValueError(
+            f"--chat: the LLM '{lm.llm.source}' has no chat template: leave --chat out"
+        )

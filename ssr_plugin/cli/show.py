@@ -65,6 +65,26 @@ def spell_tokens(tokenizer, tokens):
     return [added[token] for token in tokens]
 
 
+def token_records(tokenizer, speech):
+    """The tokens of a speech as JSON has them: id, text, start and end in s.
+
+    Arguments
+    ---------
+    tokenizer : transformers.PreTrainedTokenizerFast
+    speech : Speech
+
+    Returns
+    -------
+    list of dict
+    """
+    spellings = spell_tokens(tokenizer, speech.tokens)
+    times = zip(speech.tokens, spellings, speech.starts, speech.ends, strict=True)
+    return [
+        {"id": id, "text": spelling, "start": start, "end": end}
+        for id, spelling, start, end in times
+    ]
+
+
 def timed_words(speech, tokenizer):
     """The words of the tokens, joined where there is no blank between them.
 

@@ -1,6 +1,7 @@
 """``ssr transcribe``: what was said."""
 
 from ssr_plugin.cli.arguments import add_files, add_length, add_model
+from ssr_plugin.cli.live import add_live, check_live, transcribe_live
 
 SUMMARY = "write down what was said"
 USAGE = """
@@ -8,13 +9,17 @@ USAGE = """
   ssr transcribe talks/ --json > talks.jsonl    all that is known of each recording
   ssr transcribe "talks/**/*.flac" --times      when each word was said
   arecord -r 16000 -f S16_LE -d 5 | ssr transcribe -
+  arecord -r 16000 -f S16_LE | ssr transcribe --live -      words while they are said
   ssr transcribe talk.wav --no-lm-fusion        what is heard, and nothing guessed
 
 The text is that of the tokens whose embeddings are nearest to the vectors of speech.
 The LLM's expectation helps (LM fusion), unless --no-lm-fusion is given. With --prompt
 the LLM writes the text after the vectors (for an LLM tuned to transcribe). With many
 files each line is path, tab, text. A file that cannot be read is named and left out;
-the exit status is then 1."""
+the exit status is then 1.
+
+With --live, words are printed while they are said, a new line after a pause; with
+--json a line for each piece, in which "heard" is the audio by then in s."""
 
 
 def add_arguments(parser):
@@ -30,6 +35,7 @@ def add_arguments(parser):
         help="what the connector alone hears, without the LLM's help",
     )
     add_length(parser)
+    add_live(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
         "--json",
@@ -53,14 +59,23 @@ def run(options):
     from ssr_plugin.cli.show import show_fields, show_json, show_text, timed_words
     from ssr_plugin.problems import Problems
 
+    check_live(options)
     prompt = options.prompt
     if prompt is not None:
+        if options.live:
+            raise ValueError(
+                "--live prints what the vectors say: for text that the LLM writes when "
+                "the speaker stops, use ssr generate --live"
+            )
         if options.times:
             raise ValueError(
                 "--times are those of the vectors' tokens: text that the LLM writes "
                 "after a --prompt has none"
             )
         prompt = unescape(prompt)
+    if options.live:
+        transcribe_live(load_model(options), options)
+        return None
     paths = find_audio(options.files)
     alone = len(paths) == 1
     lm = load_model(options)
@@ -88,10 +103,8 @@ def run(options):
 
 def _record(path, text, speech, tokenizer):
     """All that is known of a recording."""
-    from ssr_plugin.cli.show import spell_tokens
+    from ssr_plugin.cli.show import token_records
 
-    spellings = spell_tokens(tokenizer, speech.tokens)
-    times = zip(speech.tokens, spellings, speech.starts, speech.ends, strict=True)
     return {
         "path": str(path),
         "text": text,
@@ -99,8 +112,5 @@ def _record(path, text, speech, tokenizer):
         "segmentation": speech.segmentation,
         "lm_fusion": speech.lm_fusion,
         "seconds": speech.seconds,
-        "tokens": [
-            {"id": id, "text": spelling, "start": start, "end": end}
-            for id, spelling, start, end in times
-        ],
+        "tokens": token_records(tokenizer, speech),
     }
