@@ -14,9 +14,21 @@ from ssr_plugin.connectors.base import Connector, VocabularyConnector
 from ssr_plugin.data.audio import AudioError
 from ssr_plugin.data.resampling import resample
 from ssr_plugin.encoders.encoder import SpeechEncoder
+from ssr_plugin.inference.long_audio import (
+    JoinedSpeech,
+    group_seconds,
+    may_be_long,
+    read_parts,
+)
 from ssr_plugin.inference.posterior_gate import PosteriorGate, known_posteriors
 from ssr_plugin.inference.reading import read_segments
-from ssr_plugin.inference.speech import Recording, Speech, are_many, read_groups
+from ssr_plugin.inference.speech import (
+    Recording,
+    Speech,
+    are_many,
+    read_groups,
+    read_waveform,
+)
 from ssr_plugin.llm.lm_fusion import LMFusion
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.nnet.groups import split_groups
@@ -148,8 +160,10 @@ class Embedder(nn.Module):
     ) -> Any:
         """Speech as vectors in the LLM's embedding space.
 
-        Audio of any length goes through encoder, segmenter and connector in windows
-        with context. Audio without speech gives no vectors. Of a list, files are read
+        Audio goes through encoder, segmenter and connector in windows with context.
+        Audio longer than five minutes is cut where it is quiet, and read part by part,
+        in memory that does not grow with it, unless it has an alignment. Audio without
+        speech gives no vectors. Of a list, files are read
         a few batches ahead, by processes of their own if they are many, so that it may
         be of any length, too.
 
@@ -306,36 +320,89 @@ class Embedder(nn.Module):
         if batch_seconds is None:
             batch_seconds = self._batch_seconds
         rate = self.encoder.sample_rate
-        for waveforms in read_groups(
-            wavs, rate, batch_seconds, _AHEAD * batch_seconds, self.num_readers()
-        ):
-            cuts = list(itertools.islice(alignments, len(waveforms)))
-            audio = {
-                i: wav
-                for i, wav in enumerate(waveforms)
-                if not isinstance(wav, AudioError)
-            }
-            lengths = {i: len(wav) for i, wav in audio.items()}
-            order = sorted(lengths, key=lambda i: -lengths[i])
-            results: list[Any] = list(waveforms)
-            waiting = split_groups(
-                order, lengths.__getitem__, batch_seconds * rate, padded=True
-            )
-            while waiting:
-                batch = waiting.pop(0)
-                speeches = self._embed_if_it_fits(
-                    [audio[i] for i in batch], [cuts[i] for i in batch], lm_fusion
+        for is_long, run in itertools.groupby(wavs, may_be_long):
+            if is_long:
+                for wav in run:
+                    ways = next(alignments)
+                    yield self._embed_long(wav, ways, batch_seconds, lm_fusion)
+                continue
+            for waveforms in read_groups(
+                run, rate, batch_seconds, _AHEAD * batch_seconds, self.num_readers()
+            ):
+                cuts = list(itertools.islice(alignments, len(waveforms)))
+                results: list[Any] = list(waveforms)
+                rows = [
+                    i for i, x in enumerate(results) if not isinstance(x, AudioError)
+                ]
+                # Else it would be held while the next is read.
+                waveforms.clear()
+                embedded = self._embed_waveforms(
+                    [results[i] for i in rows],
+                    [cuts[i] for i in rows],
+                    batch_seconds,
+                    lm_fusion,
                 )
-                if speeches is None:
-                    half = len(batch) // 2
-                    waiting[:0] = [batch[:half], batch[half:]]
-                    continue
-                for i, row in zip(batch, speeches, strict=True):
+                for i, row in zip(rows, embedded, strict=True):
                     results[i] = row
-            # Else it would be held while the next is read.
-            waveforms.clear()
-            audio.clear()
-            yield from results
+                del embedded
+                yield from results
+
+    def _embed_long(
+        self,
+        wav: Recording,
+        alignments: Sequence[Alignment | None],
+        batch_seconds: float,
+        lm_fusion: bool | Sequence[bool],
+    ) -> list[Speech] | AudioError:
+        """The cuts of a recording that is read, and embedded, part by part."""
+        encoder = self.encoder
+        rate, stride = encoder.sample_rate, encoder.stride
+        forced = any(alignment is not None for alignment in alignments)
+        joins = [JoinedSpeech(stride / rate, self.spell) for _ in alignments]
+        try:
+            # The text of forced segments is one: it is not cut.
+            parts = (
+                iter([read_waveform(wav, rate)])
+                if forced
+                else read_parts(wav, rate, stride)
+            )
+            for group in group_seconds(parts, rate, batch_seconds):
+                embedded = self._embed_waveforms(
+                    group, [alignments] * len(group), batch_seconds, lm_fusion
+                )
+                for row in embedded:
+                    for joined, speech in zip(joins, row, strict=True):
+                        joined.add(speech)
+        except AudioError as error:
+            return error
+        return [joined.speech() for joined in joins]
+
+    def _embed_waveforms(
+        self,
+        waveforms: list[torch.Tensor],
+        alignments: list[Sequence[Alignment | None]],
+        batch_seconds: float,
+        lm_fusion: bool | Sequence[bool],
+    ) -> list[list[Speech]]:
+        """The cuts of recordings that are in memory, in batches of like length."""
+        rate = self.encoder.sample_rate
+        lengths = [len(wav) for wav in waveforms]
+        order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+        results: dict[int, list[Speech]] = {}
+        waiting = split_groups(
+            order, lengths.__getitem__, batch_seconds * rate, padded=True
+        )
+        while waiting:
+            batch = waiting.pop(0)
+            speeches = self._embed_if_it_fits(
+                [waveforms[i] for i in batch], [alignments[i] for i in batch], lm_fusion
+            )
+            if speeches is None:
+                half = len(batch) // 2
+                waiting[:0] = [batch[:half], batch[half:]]
+                continue
+            results |= zip(batch, speeches, strict=True)
+        return [results[i] for i in range(len(waveforms))]
 
     @property
     def _batch_seconds(self) -> float:

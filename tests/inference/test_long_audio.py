@@ -1,0 +1,146 @@
+"""Long recordings: read and embedded part by part, with the times of the whole."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from ssr_plugin import SpeechLM
+from ssr_plugin.alignment.record import Alignment, Unit
+from ssr_plugin.data.audio import AudioError
+from ssr_plugin.inference import long_audio
+from ssr_plugin.inference.long_audio import read_parts
+from ssr_plugin.inference.speech import read_waveform
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def lm(tiny_speech_lm_folder):
+    return SpeechLM.from_pretrained(tiny_speech_lm_folder, device="cpu")
+
+
+@pytest.fixture
+def short_parts(monkeypatch):
+    """Parts of three seconds in place of five minutes, read in blocks of one."""
+    monkeypatch.setattr(long_audio, "PART_SECONDS", 3.0)
+    monkeypatch.setattr(long_audio, "_BLOCK_SECONDS", 1.0)
+
+
+def talk(path, seconds, rate=RATE, pause=2.4):
+    """Noise with half a second of silence after each ``pause`` s, in a file."""
+    rng = np.random.default_rng(0)
+    wav = 0.1 * rng.standard_normal(round(rate * seconds)).astype("float32")
+    for begin in np.arange(pause - 0.5, seconds, pause):
+        wav[round(begin * rate) : round((begin + 0.5) * rate)] = 0.0
+    soundfile.write(path, wav, rate, subtype="FLOAT")
+    return path
+
+
+@pytest.fixture
+def encoded(lm, monkeypatch):
+    """Samples that the encoder is given at once, padding included."""
+    sizes, forward = [], lm.encoder.forward
+
+    def count(wavs, lengths):
+        sizes.append(wavs.numel())
+        return forward(wavs, lengths)
+
+    monkeypatch.setattr(lm.encoder, "forward", count)
+    return sizes
+
+
+@pytest.mark.parametrize("rate", [RATE, 11025])
+def test_a_long_file_is_what_its_parts_are_one_after_another(
+    lm, tmp_path, short_parts, rate
+):
+    path = talk(tmp_path / "a.wav", 12.0, rate)
+    parts = list(read_parts(path, RATE, lm.encoder.stride))
+    # They are cut inside the pauses.
+    ends = np.cumsum([len(part) for part in parts])[:-1] / RATE
+    assert len(ends) >= 3
+    assert all(1.9 <= end % 2.4 <= 2.4 for end in ends)
+    assert sum(map(len, parts)) == pytest.approx(12.0 * RATE, abs=len(parts))
+    speech, begin, expected = lm.embed(path), 0.0, []
+    for part in parts:
+        one = lm.embed((part, RATE))
+        expected += [
+            (token, pytest.approx(begin + start), pytest.approx(begin + end))
+            for token, start, end in zip(one.tokens, one.starts, one.ends, strict=True)
+        ]
+        begin += one.seconds
+    found = zip(speech.tokens, speech.starts, speech.ends, strict=True)
+    assert list(found) == expected
+    assert len(speech.vectors) == len(expected) > 30
+    assert speech.seconds == pytest.approx(12.0, abs=0.01)
+    assert speech.text == lm.embedder.spell(speech.tokens)
+    frames = speech.segments.starts / lm.encoder.frame_rate
+    assert np.abs(np.subtract.outer(speech.starts, frames)).min(1).max() < 0.011
+
+
+def test_a_recording_in_memory_gives_what_its_file_gives(lm, tmp_path, short_parts):
+    path = talk(tmp_path / "a.wav", 8.0)
+    wav, _ = soundfile.read(path, dtype="float32")
+    wavs = [path, (wav, RATE), {"path": "a.wav", "bytes": path.read_bytes()}]
+    one, *others = lm.embed(wavs)
+    for other in others:
+        assert torch.equal(one.vectors, other.vectors)
+        assert (one.tokens, one.ends) == (other.tokens, other.ends)
+
+
+def test_long_and_short_recordings_stay_in_order_and_are_what_they_are_alone(
+    lm, tmp_path, short_parts
+):
+    paths = [talk(tmp_path / f"{n}.wav", n) for n in (1, 7, 2, 2.5, 9, 8)]
+    for speech, path in zip(lm.embed(paths), paths, strict=True):
+        torch.testing.assert_close(speech.vectors, lm.embed(path).vectors)
+        assert speech.seconds == float(path.stem)
+
+
+def test_a_recording_with_an_alignment_is_not_cut(lm, tmp_path, short_parts, encoded):
+    path = talk(tmp_path / "a.wav", 7.0)
+    units = (Unit("the", 0.5, 1.0, 0), Unit("cat", 5.0, 6.0, 4))
+    alignment = Alignment("a", "the cat", units, "word", 7.0)
+    forced = lm.embed(path, alignment)
+    assert encoded == [7 * RATE]
+    assert (forced.segmentation, len(forced)) == ("forced", 2)
+
+
+def test_memory_does_not_grow_with_the_length_of_a_file(
+    lm, tmp_path, short_parts, encoded
+):
+    """Neither what the encoder is given at once, nor what is read."""
+    peaks = []
+    for seconds in (6.0, 48.0):
+        path = talk(tmp_path / f"{seconds}.wav", seconds)
+        tracemalloc.start()
+        for part in read_parts(path, RATE, lm.encoder.stride):
+            assert len(part) <= 3 * RATE
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0] < 48 * RATE * 4
+    lm.embedder.embed(path, batch_seconds=6.0)
+    assert len(encoded) > 8
+    assert max(encoded) <= 6 * RATE
+
+
+def test_a_long_file_that_is_damaged_is_named_and_others_go_on(
+    lm, tmp_path, short_parts
+):
+    good, bad = (talk(tmp_path / f"{name}.wav", 5.0) for name in ("good", "bad"))
+    wav, _ = soundfile.read(bad)
+    wav[70000] = np.nan
+    soundfile.write(bad, wav, RATE, subtype="FLOAT")
+    (tmp_path / "text.wav").write_text("no audio" * 50000)
+    paths = [bad, good, tmp_path / "text.wav", good]
+    found = list(lm.embed_each(paths))
+    assert [isinstance(x, AudioError) for x in found] == [True, False, True, False]
+    assert f"{bad} holds samples that are no numbers" in str(found[0])
+
+
+def test_a_recording_of_five_minutes_is_one(tmp_path):
+    wav = (np.zeros(300 * 1000, dtype="float32"), 1000)
+    assert [len(part) for part in read_parts(wav, 1000, 20)] == [300_000]
+    assert torch.equal(next(read_parts(wav, 1000, 20)), read_waveform(wav, 1000))
