@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py: its models and speech, parts that fail, its report."""
+"""benchmarks/: gpu.py's models, parts that fail and report; live.py's figures."""
 
 import importlib
 import json
@@ -205,3 +205,36 @@ def test_gpu_measures_two_parts_and_reports_them(tmp_path):
     assert all(f"| {name} |" in report for name in [*steps, "stage 1"])
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"gpu.json", "gpu.md", "steps.log", "loop.log"}
+
+
+# --- Speech that is still going on ----------------------------------------------------
+
+
+def test_live_measures_how_late_and_how_well_words_are_heard(
+    load, monkeypatch, small_corpus, tiny_speech_lm_folder, tmp_path
+):
+    live = load("live")
+    data = ["--data_folder", str(small_corpus), "--split", "test-a", "--limit", "4"]
+    line = ["--model", str(tiny_speech_lm_folder), *data, "--join", "2"]
+    words = [("the", 0.1, 0.3), ("cat", 0.5, 0.7)]
+    monkeypatch.setattr(
+        live, "find_words", lambda _, utterances: {x.id: words for x in utterances}
+    )
+    # As if a word ended with each segment, of which there are five a second.
+    monkeypatch.setattr(
+        live,
+        "timed_words",
+        lambda speech, _: [
+            ("the" if i == 1 else "cat" if i == 3 else "x", 0.0, end)
+            for i, end in enumerate(speech.ends)
+        ],
+    )
+    figures = live.main([*line, "--output", str(tmp_path / "live.jsonl")])
+    assert (figures["utterances"], figures["audio s"]) == (2, 4.0)
+    assert figures["offline WER %"] > 0 < figures["live WER %"]
+    # Each is out a step and a look-ahead after the next has begun, or sooner.
+    least, most = 0.32, 0.64 + 0.32
+    for name in ("median", "95 %", "most"):
+        assert least < figures[f"latency of words s, {name}"] < most
+    assert figures["CPU s for a second"] > 0 < figures["real-time factor"]
+    assert json.loads((tmp_path / "live.jsonl").read_text()) == figures

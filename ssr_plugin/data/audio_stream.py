@@ -135,7 +135,7 @@ def open_stream(
     ---------
     source : path-like or int
         A file, or a file descriptor (0: standard input), which stays open. A pipe may
-        bring WAV or AU; how long its header says that it is does not matter.
+        bring WAV or AU, whose header may leave the length open, as recorders do.
     pcm_rate : int or None
         For samples without a header: their sampling rate in Hz. They are of one
         channel, 16 bits, little-endian (arecord's ``-t raw -f S16_LE``).

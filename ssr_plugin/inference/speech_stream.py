@@ -351,8 +351,11 @@ class SpeechStream:
             return []
         self._said_until = said[-1].boundary + 1
         tokens = embedder.nearest_tokens(vectors)
-        ids = [each.token for each in new.settled if each.token >= 0]
-        spells = new.found.hypothesis is not None
+        hypothesis = new.found.hypothesis
+        if hypothesis is not None and count < len(new.found.segments):
+            # Of its words, those that are settled now.
+            ids = [each.token for each in new.settled if each.token >= 0]
+            hypothesis = embedder.spell(ids)
         seconds, self._told = self.seconds - self._told, self.seconds
         return [
             Speech(
@@ -362,7 +365,7 @@ class SpeechStream:
                 starts=[each.start / self._rate for each in said],
                 ends=[(each.boundary + 1) / self._rate for each in said],
                 segmentation="predicted",
-                hypothesis=embedder.spell(ids) if spells else None,
+                hypothesis=hypothesis,
                 seconds=seconds,
                 lm_fusion=self.lm_fusion and embedder.can_fuse,
                 segments=new.segments,

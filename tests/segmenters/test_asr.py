@@ -11,6 +11,7 @@ import torch
 from ssr_plugin import SpeechLM, build
 from ssr_plugin.alignment.record import Alignment, Unit
 from ssr_plugin.encoders.encoder import SpeechEncoder
+from ssr_plugin.inference.speech_stream import SpeechStream, StreamSettings
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.segmenters.asr import without_marks
 from ssr_plugin.segmenters.base import HearingSegmenter
@@ -200,3 +201,31 @@ def test_confidence_is_none_where_the_text_was_given():
     for one in (unit, told):
         said = Alignment("x", "a", (one,), "word", 1.0)
         assert Alignment.from_json(said.to_json()) == said
+
+
+def test_a_stream_hears_what_is_said_once_two_windows_agree(lm):
+    words = ["red", "blue", "green", "white", "blue", "red"]
+    wav, times = tones.speak(words, seconds=5.0)
+    settings = StreamSettings(step=0.4, window=2.0, look_ahead=0.2, hold=0.6)
+    stream = SpeechStream(lm.embedder, settings=settings)
+    pieces, late = [], []
+    for chunk in wav.split(1600):
+        pieces += stream.push(chunk)
+        late += [stream.seconds - x.ends[-1] for x in pieces[len(late) :]]
+    pieces += stream.finish()
+    whole = lm.embed((wav, tones.SAMPLE_RATE))
+    tokens = [token for x in pieces for token in x.segments.tokens.tolist()]
+    assert tokens == whole.segments.tokens.tolist()
+    assert len(late) > 2 and max(late) < 2.0
+    starts = [start for x in pieces for start in x.starts]
+    np.testing.assert_allclose(starts, whole.starts, atol=0.3)
+
+
+def test_a_stream_whose_end_is_known_is_what_embed_gives(lm):
+    wav, _ = tones.speak(["red", "blue"])
+    settings = StreamSettings(look_ahead=math.inf, window=math.inf)
+    stream = SpeechStream(lm.embedder, settings=settings)
+    (piece,) = [*stream.push(wav), *stream.finish()]
+    whole = lm.embed((wav, tones.SAMPLE_RATE))
+    torch.testing.assert_close(piece.vectors, whole.vectors, atol=1e-5, rtol=0)
+    assert (piece.hypothesis, piece.starts) == (whole.hypothesis, whole.starts)
