@@ -26,6 +26,7 @@ def test_there_is_one_for_each_use():
         "ask",
         "embeddings",
         "few_shot",
+        "live",
         "transcribe",
         "vllm_prompt_embeds",
     }
@@ -41,7 +42,9 @@ def talk(tmp_path, write_audio):
     return write_audio(tmp_path / "a.wav", 1.0)
 
 
-@pytest.mark.parametrize("name", ["transcribe", "embeddings", "vllm_prompt_embeds"])
+@pytest.mark.parametrize(
+    "name", ["transcribe", "embeddings", "live", "vllm_prompt_embeds"]
+)
 def test_recordings_can_be_given(example, name, talk):
     assert example(name, talk)
 
