@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import io
 import pathlib
+import re
 import sys
 
 from hyperpyyaml import load_hyperpyyaml, resolve_references
@@ -17,6 +18,11 @@ from ssr_plugin.hparams_checks import check_components, check_overrides
 from ssr_plugin.hparams_help import show_usage, show_yaml
 from ssr_plugin.problems import did_you_mean
 from ssr_plugin.registry import get_registry
+
+#: The key of a YAML that is another one with some keys changed.
+BASE = "base"
+# The comment at a YAML's top.
+_HEAD = re.compile(r"(?:#.*\n)*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +175,7 @@ def parse_command_line(argv, program):
             f"name a YAML, such as: {program} hparams/distill.yaml (--help tells more)"
         )
     path = find_yaml(name)
-    text = _read(path)
+    text = read_yaml(path)
     defaults = plain_keys(text)
     if help_options:
         show_yaml(program, name, text, defaults)
@@ -217,7 +223,7 @@ def make_job(name, overrides, run_opts=None):
     7
     """
     path = find_yaml(name)
-    text = _read(path)
+    text = read_yaml(path)
     overrides = copy.deepcopy(overrides)
     check_overrides(overrides, plain_keys(text), path)
     changed = _override(text, overrides)
@@ -331,8 +337,53 @@ def resolve_shipped(path):
     return path
 
 
+def read_yaml(path):
+    """The text of a YAML; checks that it is one.
+
+    With a key ``base`` it is another YAML with some plain keys changed: those that
+    stand beside ``base``. The comment at its top takes the place of the other's.
+
+    Arguments
+    ---------
+    path : path-like
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If it is no YAML with keys, or changes a key that the other does not have.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "mine.yaml"
+    >>> _ = path.write_text("# Mine.\nbase: distill.yaml\nseed: 7\n")
+    >>> text = read_yaml(path)
+    >>> text.splitlines()[0], plain_keys(text)["seed"]
+    ('# Mine.', 7)
+    """
+    text = _read(path)
+    changes = YAML().load(text)
+    if BASE not in changes:
+        return text
+    name = changes.pop(BASE)
+    base_path = find_yaml(name)
+    if base_path.resolve() == pathlib.Path(path).resolve():
+        raise ValueError(f"{path}: it is its own {BASE}")
+    base = read_yaml(base_path)
+    changes = YAML(typ="safe").load(_dump(dict(changes))) or {}
+    try:
+        check_overrides(changes, plain_keys(base), name)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    head, rest = _HEAD.match(text)[0], base[_HEAD.match(base).end() :]
+    return head + _override(rest, changes)
+
+
 def _read(path):
-    """The text of a YAML; checks that it is one."""
+    """The text of a file; checks that it is a YAML with keys."""
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8")
         tree = YAML().load(text)

@@ -20,6 +20,7 @@ COMMANDS = (
     "embed",
     "export",
     "speak",
+    "plan",
     "train",
     "evaluate",
     "compare",

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from ssr_plugin.connectors.base import Connector, ConnectorOutput, VocabularyConnector
 from ssr_plugin.connectors.ssr_encoder import SSREncoder, SSRPlanner
@@ -133,8 +132,9 @@ class DirectSSRConnector(Connector):
         super().__init__()
         self.encoder = SSREncoder(input_size, llm, **encoder)
         # Start at the scale of what is to be learnt.
-        scale = llm.table().float().square().mean().sqrt().item()
-        nn.init.constant_(self.encoder.norm.weight, scale)
+        with torch.no_grad():
+            scale = llm.table().float().square().mean().sqrt()
+            self.encoder.norm.weight.copy_(scale)
 
     def planner(self) -> SSRPlanner:
         """See :meth:`Connector.planner`."""

@@ -437,6 +437,24 @@ def find_way(model):
     return _WAYS[model]
 
 
+def trust_configuration(model):
+    """Settles how a model is told so by its configuration, without trying it.
+
+    For a model of fake tensors, which gives no numbers to compare.
+
+    Arguments
+    ---------
+    model : transformers.PreTrainedModel
+
+    Returns
+    -------
+    bool
+        What :func:`can_pack` says from then on.
+    """
+    _WAYS[model] = None if _mask_fails(model) else _MASK
+    return can_pack(model)
+
+
 @torch.no_grad()
 def _try_ways(model):
     reasons = []
@@ -471,14 +489,20 @@ def _at_rest(model):
         model.train(training)
 
 
+def _mask_fails(model):
+    """Why a model takes no mask that is made here, by its configuration."""
+    if model.config._attn_implementation != "sdpa":
+        return f"its attention is {model.config._attn_implementation}, not sdpa"
+    kinds = set(_layer_kinds(model.config.get_text_config()))
+    if not kinds <= {"full_attention", "sliding_attention"}:
+        return f"it has layers of {', '.join(sorted(kinds))}"
+    return None
+
+
 def _try(model, way):
     """Why a way does not do; None if it does."""
-    kinds = set(_layer_kinds(model.config.get_text_config()))
-    if way == _MASK:
-        if model.config._attn_implementation != "sdpa":
-            return f"its attention is {model.config._attn_implementation}, not sdpa"
-        if not kinds <= {"full_attention", "sliding_attention"}:
-            return f"it has layers of {', '.join(sorted(kinds))}"
+    if way == _MASK and (reason := _mask_fails(model)):
+        return reason
     table = model.get_input_embeddings()
     device, tokens = table.weight.device, sum(_TRIED)
     ids = torch.arange(tokens, device=device) * 7 % len(table.weight)

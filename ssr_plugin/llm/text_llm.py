@@ -94,7 +94,7 @@ class TextLLM(nn.Module):
         full_config = hub.load_config(self.source)
         self._full_config = full_config
         self.config: PretrainedConfig = full_config.get_text_config()
-        self.tokenizer = _load_tokenizer(self.source)
+        self.tokenizer = load_tokenizer(self.source)
         self.model: PreTrainedModel | None = None
         #: By which adapters that are put into the model know whose they are.
         self.adapter_key = object()
@@ -236,8 +236,23 @@ class TextLLM(nn.Module):
         return super().train(False)
 
 
-def _load_tokenizer(source: str) -> PreTrainedTokenizerFast:
-    """The fast tokenizer of a model."""
+def load_tokenizer(source: str) -> PreTrainedTokenizerFast:
+    """The fast tokenizer of a model.
+
+    Arguments
+    ---------
+    source : str
+        Hub id or folder.
+
+    Returns
+    -------
+    transformers.PreTrainedTokenizerFast
+
+    Raises
+    ------
+    ValueError
+        If there is none, or it gives no character offsets.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             **address(source), trust_remote_code=False

@@ -186,6 +186,12 @@ def _zeros(shape, dtype):
     return torch.zeros(shape, dtype=dtype)
 
 
+def forget_constants():
+    """Drops the small tensors that are kept for the next call; they are made anew."""
+    for kept in (_causal_bias, _scalar, _zeros):
+        kept.cache_clear()
+
+
 class _RMSNormFunction(torch.autograd.Function):
     """x, and ``x / sqrt(mean(x^2) + eps) * weight`` over the last axis."""
 

@@ -1,0 +1,399 @@
+"""What a training takes before it is started: memory, steps, disk and time."""
+
+import csv
+import dataclasses
+import math
+import pathlib
+
+from ssr_plugin.hub import load_config
+from ssr_plugin.inference.pretrained import read_settings
+from ssr_plugin.nnet.device_memory import seconds_per_pass
+from ssr_plugin.nnet.memory_trace import MemoryTrace, count_bytes, fake_tensors, place
+from ssr_plugin.nnet.precision import resolve_precision
+from ssr_plugin.problems import prefix_errors
+from ssr_plugin.training.batch_size import AUTO, choose_batch, scale_learning_rate
+from ssr_plugin.training.config_models import ConfigEncoder, ConfigLLM
+from ssr_plugin.training.finetune_stage import resolve_llm_dtype
+from ssr_plugin.training.stage1_model import find_stage1
+from ssr_plugin.training.step_traces import (
+    StepCost,
+    Utterances,
+    trace_distill,
+    trace_finetune,
+)
+
+#: Keys of stage 1 that stage 2 goes by.
+OF_STAGE1 = (
+    "encoder_source",
+    "encoder_layer",
+    "llm_source",
+    "connector",
+    "connector_options",
+)
+# Floating-point operations a second that were reached, all with the H200 of RESULTS.md.
+# Stage 1, LLM of 135M, batches of 370 s in 12.0 ms; they are 307 MFLOP a second of
+# audio. Small layers: larger ones reach more.
+_STAGE1_RATE = 9.4e12
+# whisper-base: 2.91 GFLOP a second of audio, 6,962 of them a second.
+_ENCODER_RATE = 2.03e13
+# A bare step of the stacked rival through an LLM of 8B, 64 utterances: 239 GFLOP a
+# second of audio, 1,758 of them a second.
+_LLM_RATE = 4.2e14
+# Audio a second that one machine's processes (16 cores) read for the encoder; and that
+# the loader gave, of frames of 512 numbers.
+_READING, _LOADING, _LOADED_WIDTH = 19516.0, 29846.0, 512
+# Audio that the encoder sees at once, s.
+_WINDOW = 30.0
+# Bytes of a number on disk.
+_STORED = 2
+_SECONDS_AN_HOUR = 3600.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """The training data.
+
+    Arguments
+    ---------
+    hours : float
+    utterance_seconds : float
+        Mean length of an utterance, s.
+    tokens_per_second : float
+        Tokens of the LLM, by a second of audio; 3 to 4 are usual in English.
+    """
+
+    hours: float
+    utterance_seconds: float = 12.0
+    tokens_per_second: float = 40 / 12
+
+    @property
+    def seconds(self):
+        """Of audio."""
+        return self.hours * _SECONDS_AN_HOUR
+
+
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    """What trains.
+
+    Arguments
+    ---------
+    gpus : int
+        0: a CPU.
+    gpu_memory : float
+        Of each, bytes.
+    """
+
+    gpus: int = 1
+    gpu_memory: float = 80e9
+
+    @property
+    def processes(self):
+        """Each has batches of its own."""
+        return max(self.gpus, 1)
+
+    @property
+    def memory(self):
+        """Of a GPU, bytes; None on a CPU."""
+        return self.gpu_memory if self.gpus else None
+
+
+@dataclasses.dataclass(frozen=True)
+class StagePlan:
+    """What a stage takes.
+
+    Arguments
+    ---------
+    cost : ssr_plugin.training.step_traces.StepCost
+        Of a step, on each device.
+    reduction : int
+        Bytes of the copies of gradients that several processes exchange.
+    batch_seconds : float
+        Audio of a batch of one process, s.
+    lr : float
+    epochs, steps : int
+    hours : float or None
+        Of the training; None where no rate was measured. Of stage 1 at most, of stage 2
+        at least.
+    whole_llm : int
+        Bytes of the whole LLM's weights, which stage 1 loads for scoring in the end.
+    """
+
+    cost: StepCost
+    reduction: int
+    batch_seconds: float
+    lr: float
+    epochs: int
+    steps: int
+    hours: float | None
+    whole_llm: int
+
+    @property
+    def peak(self):
+        """Bytes on each device."""
+        return self.cost.peak + self.reduction
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderPlan:
+    """What the frozen encoder takes.
+
+    Arguments
+    ---------
+    width : int
+    frame_rate : float
+        Hz
+    cached : bool
+        Whether frames are kept on disk.
+    disk : int
+        Bytes that they take.
+    memory : int
+        Bytes of its weights and of a pass, before the training or in it.
+    hours : float or None
+        To encode the data once.
+    """
+
+    width: int
+    frame_rate: float
+    cached: bool
+    disk: int
+    memory: int
+    hours: float | None
+
+
+def plan_distill(settings, corpus, hardware):
+    """Plans stage 1.
+
+    Arguments
+    ---------
+    settings : dict
+        Plain keys of ``hparams/distill.yaml``.
+    corpus : Corpus
+    hardware : Hardware
+
+    Returns
+    -------
+    StagePlan, EncoderPlan
+
+    Raises
+    ------
+    ValueError
+        If a configuration cannot be had, or the connector's step cannot be traced.
+
+    Example
+    -------
+    >>> from ssr_plugin.hparams import make_job
+    >>> settings = make_job("distill.yaml", {}).settings
+    >>> stage, encoder = plan_distill(settings, Corpus(hours=100), Hardware(gpus=1))
+    >>> stage.batch_seconds, stage.steps, encoder.disk // 10**9
+    (1280.0, 2820, 6)
+    """
+    settings = settings | {"precision": _precision(settings, hardware)}
+    copies = len(settings["speed_perturbation"])
+    epochs = settings["number_of_epochs"]
+    audio = corpus.seconds * copies
+    batch_seconds, lr = settings["batch_seconds"], settings["lr"]
+    if batch_seconds == AUTO:
+        arguments = (hardware.memory, hardware.processes)
+        batch_seconds = choose_batch(audio * epochs, *arguments)
+        if hardware.gpus:
+            lr = scale_learning_rate(lr, batch_seconds, hardware.processes)
+    encoder = plan_encoder(settings, corpus, hardware)
+    utterances = _utterances(corpus, batch_seconds)
+    cost = trace_distill(settings, utterances)
+    whole = ConfigLLM(settings["llm_source"], settings["llm_dtype"]).whole[0]
+    hours = None
+    if hardware.gpus:
+        loading = _LOADING * _LOADED_WIDTH / encoder.width
+        rate = _STAGE1_RATE * utterances.audio_seconds / cost.flops
+        hours = audio * epochs / min(rate, loading) / hardware.gpus / _SECONDS_AN_HOUR
+    stage = _stage(cost, audio, batch_seconds, lr, settings, hardware, hours, whole)
+    if not encoder.cached and hours is not None:
+        stage = dataclasses.replace(stage, hours=hours + epochs * encoder.hours)
+    return stage, encoder
+
+
+def plan_finetune(settings, corpus, hardware):
+    """Plans stage 2.
+
+    Arguments
+    ---------
+    settings : dict
+        Plain keys of ``hparams/finetune.yaml``, and those of stage 1 in
+        :data:`OF_STAGE1`.
+    corpus : Corpus
+    hardware : Hardware
+
+    Returns
+    -------
+    StagePlan
+
+    Raises
+    ------
+    ValueError
+        As :func:`plan_distill`.
+    """
+    settings = settings | {"precision": _precision(settings, hardware)}
+    device = "cuda" if hardware.gpus else "cpu"
+    settings["llm_dtype"] = resolve_llm_dtype(settings, device)
+    audio = corpus.seconds * len(settings["speed_perturbation"])
+    batch_seconds, epochs = settings["batch_seconds"], settings["number_of_epochs"]
+    utterances = _utterances(corpus, batch_seconds)
+    cost = trace_finetune(settings, utterances)
+    whole = ConfigLLM(settings["llm_source"], settings["llm_dtype"]).whole[0]
+    hours = None
+    if hardware.gpus:
+        rate = _LLM_RATE * utterances.audio_seconds / cost.flops
+        hours = audio * epochs / rate / hardware.gpus / _SECONDS_AN_HOUR
+    lr = settings["lr"]
+    return _stage(cost, audio, batch_seconds, lr, settings, hardware, hours, whole)
+
+
+def plan_encoder(settings, corpus, hardware):
+    """Plans what the encoder does.
+
+    Arguments
+    ---------
+    settings : dict
+        ``encoder_source``, ``encoder_layer``, ``cache_features`` and
+        ``speed_perturbation``.
+    corpus : Corpus
+    hardware : Hardware
+
+    Returns
+    -------
+    EncoderPlan
+    """
+    audio_seconds = corpus.seconds * len(settings["speed_perturbation"])
+    encoder = ConfigEncoder(settings["encoder_source"], settings["encoder_layer"])
+    size = count_bytes([*encoder.parameters(), *encoder.buffers()])
+    per_second, at_once, hours = encoder.pass_memory(_WINDOW), _WINDOW, None
+    with fake_tensors():
+        place(encoder)
+        with MemoryTrace() as trace:
+            encoder.run(_WINDOW)
+    if hardware.gpus:
+        free = hardware.gpu_memory - size
+        at_once = seconds_per_pass(free, per_second)
+        rate = _ENCODER_RATE * _WINDOW / trace.flops
+        rate = min(rate * hardware.gpus, _READING)
+        hours = audio_seconds / rate / _SECONDS_AN_HOUR
+    frames = audio_seconds * encoder.frame_rate
+    cached = settings["cache_features"]
+    return EncoderPlan(
+        encoder.width,
+        encoder.frame_rate,
+        cached,
+        round(frames * encoder.width * _STORED),
+        round(size + at_once * per_second),
+        hours,
+    )
+
+
+def check_sources(settings):
+    """Looks whether the configurations of encoder and LLM can be had.
+
+    Arguments
+    ---------
+    settings : dict
+        ``encoder_source``, ``llm_source``.
+
+    Raises
+    ------
+    ValueError
+        If not; names the key and what will do.
+
+    Example
+    -------
+    >>> check_sources({"encoder_source": "/no/encoder"})
+    Traceback (most recent call last):
+        ...
+    ValueError: encoder_source: '/no/encoder' is neither a folder ... For a plan, a
+    folder with its config.json alone will do: --encoder_source FOLDER
+    """
+    for key in ("encoder_source", "llm_source"):
+        try:
+            with prefix_errors(key):
+                load_config(settings[key])
+        except ValueError as error:
+            raise ValueError(
+                f"{error}. For a plan, a folder with its config.json alone will do: "
+                f"--{key} FOLDER"
+            ) from error
+
+
+def stage1_of(settings):
+    """What stage 2 goes by, of the folder that its YAML names.
+
+    Arguments
+    ---------
+    settings : dict
+        Plain keys of ``hparams/finetune.yaml``.
+
+    Returns
+    -------
+    dict
+        :data:`OF_STAGE1`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such folder.
+    """
+    saved = read_settings(find_stage1(settings["stage1"]))
+    connector = saved["connector"]
+    return {
+        "encoder_source": saved["encoder"]["source"],
+        "encoder_layer": saved["encoder"]["layer"],
+        "llm_source": saved["llm"]["source"],
+        "connector": connector["name"],
+        "connector_options": {connector["name"]: connector["options"]},
+    }
+
+
+def hours_of(settings):
+    """Hours of the training data, and its mean utterance, where a run prepared it.
+
+    Arguments
+    ---------
+    settings : dict
+        ``output_folder``.
+
+    Returns
+    -------
+    (float, float) or None
+        Hours, and seconds of an utterance.
+    """
+    path = pathlib.Path(settings["output_folder"]) / "manifests" / "train.csv"
+    if not path.is_file():
+        return None
+    with open(path, newline="", encoding="utf-8") as file:
+        seconds = [float(row["duration"]) for row in csv.DictReader(file)]
+    return sum(seconds) / _SECONDS_AN_HOUR, sum(seconds) / max(len(seconds), 1)
+
+
+def _precision(settings, hardware):
+    if settings["precision"] != AUTO:
+        return settings["precision"]
+    return "bf16" if hardware.gpus else resolve_precision(AUTO, "cpu")
+
+
+def _utterances(corpus, batch_seconds):
+    count = max(int(batch_seconds / corpus.utterance_seconds), 1)
+    return Utterances(count, corpus.utterance_seconds, corpus.tokens_per_second)
+
+
+def _stage(cost, audio, batch_seconds, lr, settings, hardware, hours, whole):
+    step_seconds = batch_seconds * settings["grad_accumulation_factor"]
+    per_epoch = math.ceil(audio / (step_seconds * hardware.processes))
+    epochs = settings["number_of_epochs"]
+    return StagePlan(
+        cost,
+        cost.gradients if hardware.gpus > 1 else 0,
+        batch_seconds,
+        lr,
+        epochs,
+        per_epoch * epochs,
+        hours,
+        count_bytes([*whole.parameters(), *whole.buffers()]),
+    )
