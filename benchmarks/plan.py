@@ -152,7 +152,8 @@ def run_size(size, folder, stages, others):
         },
         "finetune": {
             "stage1": str(folder / f"{size}-distill"),
-            "text_tokens": 2000,
+            "text_tokens": 1000,
+            "text_heldout_tokens": 200,
             "output_folder": str(folder / f"{size}-finetune"),
         },
     }
@@ -164,6 +165,8 @@ def run_size(size, folder, stages, others):
         words = [yaml]
         for key, value in chosen.items():
             words += [f"--{key}", str(value)]
+        # A few steps are enough.
+        words += ["--debug", "--debug_batches", "4", "--debug_epochs", "1"]
         steps = measure(lambda words=words: train(argv=words))
         if stage in stages:
             most = max(steps, key=lambda step: step.peak)

@@ -9,7 +9,7 @@ import sys
 
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedBase, TaggedScalar
+from ruamel.yaml.comments import CommentedBase, CommentedSeq, TaggedScalar
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from ssr_plugin import shipped
@@ -359,7 +359,7 @@ def read_yaml(path):
     Example
     -------
     >>> path = getfixture("tmp_path") / "mine.yaml"
-    >>> _ = path.write_text("# Mine.\nbase: distill.yaml\nseed: 7\n")
+    >>> _ = path.write_text("# Mine.\\nbase: distill.yaml\\nseed: 7\\n")
     >>> text = read_yaml(path)
     >>> text.splitlines()[0], plain_keys(text)["seed"]
     ('# Mine.', 7)
@@ -379,7 +379,7 @@ def read_yaml(path):
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     head, rest = _HEAD.match(text)[0], base[_HEAD.match(base).end() :]
-    return head + _override(rest, changes)
+    return f"{head}\n{_override(rest, changes).lstrip()}"
 
 
 def _read(path):
@@ -444,6 +444,12 @@ def _update(settings, others):
     for key, value in others.items():
         if isinstance(value, dict) and isinstance(settings.get(key), dict):
             _update(settings[key], value)
+        elif isinstance(settings.get(key), CommentedSeq) and isinstance(value, list):
+            # In one line, as the YAML's own, with the comment beside it.
+            changed = CommentedSeq(copy.deepcopy(value))
+            changed.fa.set_flow_style()
+            changed.ca.comment = settings[key].ca.comment
+            settings[key] = changed
         else:
             settings[key] = copy.deepcopy(value)
 

@@ -17,6 +17,8 @@ from readme import (
 )
 from ruamel.yaml import YAML
 
+from ssr_plugin.hparams import read_yaml
+
 DOCS = sorted((PROJECT / "docs").glob("*.md"))
 PAGES = [README, PROJECT / "RESULTS.md", PROJECT / "CONTRIBUTING.md", *DOCS]
 PAGES += sorted((PROJECT / "recipes").glob("*/README.md"))
@@ -71,7 +73,7 @@ def test_python_in_the_docs_is_python(page):
 
 
 def keys_of(yaml):
-    return set(YAML().load((PROJECT / "hparams" / yaml).read_text(encoding="utf-8")))
+    return set(YAML().load(read_yaml(PROJECT / "hparams" / yaml)))
 
 
 STAGES = {path.name: keys_of(path.name) for path in PROJECT.glob("hparams/*.yaml")}

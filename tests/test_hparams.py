@@ -13,6 +13,7 @@ from ssr_plugin.hparams import (
     find_yaml,
     parse_command_line,
     plain_keys,
+    read_yaml,
     resolve_shipped,
     yamls,
 )
@@ -22,12 +23,13 @@ from ssr_plugin.registry import get_registry
 
 import runs
 
-YAMLS = ["distill.yaml", "evaluate.yaml", "finetune.yaml", "segmenter.yaml"]
+STAGES = ["distill.yaml", "evaluate.yaml", "finetune.yaml", "segmenter.yaml"]
+YAMLS = sorted([*STAGES, "librispeech_1b.yaml", "mls_8b.yaml"])
 
 
 def shipped_yaml(name):
     """The text of a YAML of the package, and its plain keys."""
-    text = (runs.PROJECT / "hparams" / name).read_text()
+    text = read_yaml(runs.PROJECT / "hparams" / name)
     return text, plain_keys(text)
 
 
@@ -399,6 +401,51 @@ def test_options_of_speechbrain_are_its_own_unless_the_yaml_has_them():
 def test_the_yaml_need_not_come_first():
     job = parse_command_line(["--seed", "3", "distill.yaml"], "train.py")
     assert job.settings["seed"] == 3
+
+
+# --- A YAML that is another one with some keys changed ------------------------------
+
+
+def write_yaml(folder, text):
+    (folder / "mine.yaml").write_text(text)
+    return folder / "mine.yaml"
+
+
+def test_a_yaml_of_a_base_has_all_its_keys_and_changes_its_own(tmp_path):
+    path = write_yaml(
+        tmp_path,
+        "# Mine.\n\nbase: distill.yaml\nseed: 7\n"
+        "connector_options: {ssr: {num_layers: 4}}\n",
+    )
+    changed, base = parse(yaml=path).settings, parse().settings
+    assert changed["connector_options"]["ssr"].pop("num_layers") == 4
+    assert base["connector_options"]["ssr"].pop("num_layers") == 2
+    assert changed | {"seed": 1234} == base and changed["seed"] == 7
+    assert describe(read_yaml(path), changed)[0] == "Mine."
+    assert parse("--seed", 8, yaml=path).settings["seed"] == 8
+
+
+def test_a_yaml_of_a_base_of_a_base_follows_both(tmp_path):
+    write_yaml(tmp_path, "base: distill.yaml\nseed: 7\nlr: 0.1\n")
+    (tmp_path / "second.yaml").write_text(f"base: {tmp_path}/mine.yaml\nseed: 8\n")
+    settings = parse(yaml=tmp_path / "second.yaml").settings
+    assert (settings["seed"], settings["lr"], settings["warmup"]) == (8, 0.1, 0.05)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("base: distill.yaml\nsed: 7\n", "mine.yaml: --sed: .*mean '--seed'"),
+        ("base: distill.yaml\nlr: fast\n", "mine.yaml: --lr: expected a number"),
+        ("base: mine.yaml\nseed: 7\n", "it is its own base"),
+        ("base: distil.yaml\n", "no YAML 'distil.yaml'; .*mean 'distill.yaml'"),
+    ],
+)
+def test_a_base_and_its_changes_are_checked(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    write_yaml(tmp_path, text)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        parse(yaml="mine.yaml")
 
 
 # --- Before anything is loaded -----------------------------------------------------

@@ -6,10 +6,10 @@ from ssr_plugin.cli.arguments import add_yaml
 
 SUMMARY = "tell what a training takes: memory, steps, disk, time"
 USAGE = """
-  ssr plan hparams/librispeech_1b.yaml --hours 961
-  ssr plan hparams/mls_8b.yaml --hours 44500 --gpus 8 --gpu-memory 80
-  ssr plan hparams/distill.yaml --hours 100 --llm_source CONFIG_FOLDER --gpus 0
-  ssr plan hparams/finetune.yaml --hours 100
+  ssr plan --hours 961 hparams/librispeech_1b.yaml
+  ssr plan --hours 44500 --gpus 8 --gpu-memory 80 hparams/mls_8b.yaml
+  ssr plan --hours 100 --gpus 0 hparams/distill.yaml --llm_source CONFIG_FOLDER
+  ssr plan --hours 100 hparams/finetune.yaml
 
 No weights are loaded: of encoder and LLM, the configurations are enough, of the hub or
 in a folder. A YAML of stage 1 is planned with stage 2 after it; keys of the YAML are
@@ -62,6 +62,17 @@ def _add_options(parser):
 
 def run(options):
     """Prints the plan."""
+    import logging
+
+    # What the Brains tell of a run: there is none.
+    logging.disable(logging.INFO)
+    try:
+        print("\n".join(_plan(options)))
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _plan(options):
     # The YAML's own keys come after it, and so may the options.
     parser = argparse.ArgumentParser(prog="ssr plan", allow_abbrev=False)
     _add_options(parser)
@@ -75,12 +86,9 @@ def run(options):
     if options.gpus < 0:
         raise ValueError(f"--gpus: {options.gpus} is below 0")
 
-    import logging
-
     from ssr_plugin.hparams import make_job, parse_command_line
     from ssr_plugin.training import resource_plan
 
-    logging.getLogger("speechbrain").setLevel(logging.WARNING)
     job = parse_command_line(words, "ssr plan")
     settings = job.settings
     hours, utterance_seconds = options.hours, options.utterance_seconds
@@ -119,7 +127,7 @@ def run(options):
         )
     stage = resource_plan.plan_finetune(settings, corpus, hardware)
     lines += _stage_lines("Stage 2, fine-tuning", stage, hardware, "at least")
-    print("\n".join([*lines, *_encoder_lines(encoder, hardware)]))
+    return [*lines, *_encoder_lines(encoder)]
 
 
 def _title(path, corpus, hardware):
@@ -165,16 +173,15 @@ def _stage_lines(title, stage, hardware, bound):
     if cost.llm < stage.whole_llm:
         whole = f" (its table); {_gb(stage.whole_llm)} when the LLM scores in the end"
     add("the LLM", f"{_gb(cost.llm)}{whole}")
-    add(
-        "batch", f"{stage.batch_seconds:g} s of audio on each device, lr {stage.lr:.3g}"
-    )
-    add("steps", f"{stage.steps:,} in {stage.epochs} epochs")
+    batch = f"{stage.batch_seconds:g} s of audio on each device, lr {stage.lr:.3g}"
+    add("batch", batch)
+    add("steps", f"{stage.steps:,}, {stage.epochs} times through the data")
     if stage.hours is not None:
         add("time", f"{bound} {stage.hours:,.3g} h")
     return lines
 
 
-def _encoder_lines(encoder, hardware):
+def _encoder_lines(encoder):
     lines = ["", "Encoder, frozen"]
     lines.append(
         f"  {'frames':<12}{encoder.width} numbers, {encoder.frame_rate:g} a second"

@@ -102,7 +102,7 @@ class ConfigEncoder(nn.Module):
             warnings.warn(
                 f"'{self.source}' has no feature extractor: its audio is taken for "
                 f"{_SAMPLE_RATE} Hz",
-                stacklevel=3,
+                stacklevel=2,
             )
             return _SAMPLE_RATE if self._takes_waveform else _SPECTRUM_RATE
         if frontend.takes_waveform:

@@ -596,3 +596,53 @@ def test_export_writes_prompts_as_a_file_or_as_requests(ssr, lm, talks, tmp_path
     requests = [json.loads(line) for line in lines]
     assert [r["max_tokens"] for r in requests] == [9, 9]
     assert requests[0]["model"] == lm.llm.source
+
+
+# --- plan ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def config_folders(tmp_path, tiny_encoder_folder, tiny_llm_folder):
+    """Words that name encoder and LLM by folders with a config.json and no more."""
+    words = []
+    for kind, folder in (("encoder", tiny_encoder_folder), ("llm", tiny_llm_folder)):
+        (tmp_path / kind).mkdir()
+        shutil.copy(folder / "config.json", tmp_path / kind)
+        words += [f"--{kind}_source", tmp_path / kind]
+    return words
+
+
+@pytest.mark.filterwarnings("ignore:.*has no feature extractor")
+@pytest.mark.parametrize("yaml", ["librispeech_1b.yaml", "mls_8b.yaml"])
+def test_plan_tells_both_stages_of_configurations_alone(yaml, config_folders, capsys):
+    words = ["plan", yaml, "--hours", 1000, "--gpus", 2, *config_folders]
+    assert main([str(word) for word in words]) == 0
+    printed = capsys.readouterr().out
+    assert "1000 h of speech" in printed and "2 GPUs of 80 GB" in printed
+    for title in ("Stage 1, distillation", "Stage 2, fine-tuning", "Encoder, frozen"):
+        assert title in printed
+    # 1000 h of 50 frames a second, 32 numbers of 2 bytes each.
+    assert f"{1000 * 3600 * 50 * 32 * 2 / 1e9:.3g} GB of frames" in printed
+    assert ("none; with cache_features: True" in printed) == (yaml == "mls_8b.yaml")
+    pattern = r"batch +(\d+) s .*\n +steps +([\d,]+), (\d+) times through"
+    numbers = re.search(pattern, printed).groups()
+    batch, steps, epochs = (int(number.replace(",", "")) for number in numbers)
+    assert steps == -(-1000 * 3600 // (batch * 2)) * epochs
+
+
+def test_plan_of_stage_2_goes_by_the_folder_of_stage_1(tiny_speech_lm_folder, capsys):
+    words = ["plan", "--hours", 10, "finetune.yaml", "--stage1", tiny_speech_lm_folder]
+    assert main([str(word) for word in [*words, "--gpus", 0]]) == 0
+    printed = capsys.readouterr().out
+    assert "a CPU" in printed and "Stage 1" not in printed and "time" not in printed
+
+
+def test_plan_says_what_it_cannot_tell(tmp_path, config_folders):
+    message = error("plan", "distill.yaml", "--output_folder", tmp_path / "no")
+    assert "Give --hours" in message
+    message = error("plan", "distill.yaml", "--hours", 1, "--llm_source", "/no/llm")
+    assert "llm_source: '/no/llm' is neither" in message
+    assert "a folder with its config.json alone will do: --llm_source" in message
+    assert "--hours: -1 is not above" in error("plan", "distill.yaml", "--hours", -1)
+    message = error("plan", "segmenter.yaml", "--hours", 1)
+    assert "is of neither stage 1 nor stage 2" in message
