@@ -20,6 +20,7 @@ COMMANDS = (
     "embed",
     "export",
     "speak",
+    "convert",
     "plan",
     "train",
     "evaluate",
