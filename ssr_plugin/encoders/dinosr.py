@@ -213,10 +213,11 @@ def build_model(
     wanted = {name: x.shape for name, x in model.state_dict().items()}
     missing, others = sorted(wanted.keys() - named), sorted(named.keys() - wanted)
     if missing or others:
-        names = _fairseq_names(weights)
-        told = (
-            f"lacks {missing[0]}" if missing else f"has no place for {names[others[0]]}"
-        )
+        if missing:
+            told = f"lacks {missing[0]}, as transformers calls it"
+        else:
+            old_names = {_new_name(name): name for name in weights}
+            told = f"has no place for {old_names[others[0]]}"
         raise ValueError(f"its weights are not all there, or too many: it {told}")
     for name, shape in wanted.items():
         if named[name].shape != shape:
