@@ -53,7 +53,14 @@ def add_model(parser):
         "--encoder-source", metavar="SOURCE", help="the encoder, if it was moved"
     )
     group.add_argument(
-        "--llm-source", metavar="SOURCE", help="the LLM, if it was moved"
+        "--llm-source",
+        metavar="SOURCE",
+        help="the LLM, if it was moved; or a GGUF file of it",
+    )
+    group.add_argument(
+        "--quantization",
+        choices=("4bit", "8bit"),
+        help="of the LLM's layers (extra [quantized])",
     )
     group.add_argument(
         "--segmenter",

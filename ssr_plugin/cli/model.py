@@ -53,6 +53,7 @@ def load_model(options):
         dtype=options.dtype,
         segmenter=options.segmenter,
         segmenter_options={"asr": asr_options(options)},
+        quantization=options.quantization,
     )
     lm.embedder.num_workers = options.num_workers
     return lm

@@ -209,7 +209,7 @@ def build_model(
             f"unknown entries, such as {unknown[0]}"
         )
     with torch.device("meta"):
-        model = Data2VecAudioModel(_configuration(named, settings))
+        model: Data2VecAudioModel = Data2VecAudioModel(_configuration(named, settings))
     wanted = {name: x.shape for name, x in model.state_dict().items()}
     missing, others = sorted(wanted.keys() - named), sorted(named.keys() - wanted)
     if missing or others:
@@ -225,7 +225,8 @@ def build_model(
                 f"{name} has shape {list(named[name].shape)}, not {list(shape)}"
             )
     model.load_state_dict({k: x.float() for k, x in named.items()}, assign=True)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _new_name(name: str) -> str | None:

@@ -54,16 +54,9 @@ def render_chat(llm: TextLLM, messages: str | list[Message]) -> list[Any]:
         raise ValueError(
             "this LLM has no chat template: give a prompt to generate() instead"
         )
-    if isinstance(messages, str):
-        messages = [{"role": "user", "content": messages}]
     # The template is given text alone, with marks where speech goes.
     mark, speeches, texts = f"<{uuid.uuid4().hex}>", [], []
-    for message in messages:
-        if not (isinstance(message, dict) and {"role", "content"} <= set(message)):
-            raise TypeError(
-                f"a conversation is a string, or a list of messages such as "
-                f'{{"role": "user", "content": ...}}; {message!r:.60} is no message'
-            )
+    for message in as_messages(messages):
         (contents,), _ = parse_prompts(parse_content(message["content"]))
         speeches += [x for x in contents if not isinstance(x, str)]
         text = "".join(x if isinstance(x, str) else mark for x in contents)
@@ -84,6 +77,39 @@ def render_chat(llm: TextLLM, messages: str | list[Message]) -> list[Any]:
     for speech, piece in zip(speeches, pieces[1:], strict=True):
         prompt += [speech, piece]
     return [content for content in prompt if content != ""]
+
+
+def as_messages(messages: str | list[Message]) -> list[Message]:
+    """A conversation as a list of messages, which are looked at.
+
+    Arguments
+    ---------
+    messages : str, or list of dict
+        As of :func:`render_chat`.
+
+    Returns
+    -------
+    list of dict
+
+    Raises
+    ------
+    TypeError
+        If one is no message.
+
+    Example
+    -------
+    >>> as_messages("Hello")
+    [{'role': 'user', 'content': 'Hello'}]
+    """
+    if isinstance(messages, str):
+        return [{"role": "user", "content": messages}]
+    for message in messages:
+        if not (isinstance(message, dict) and {"role", "content"} <= set(message)):
+            raise TypeError(
+                f"a conversation is a string, or a list of messages such as "
+                f'{{"role": "user", "content": ...}}; {message!r:.60} is no message'
+            )
+    return messages
 
 
 def parse_content(content: Any) -> list[Any]:

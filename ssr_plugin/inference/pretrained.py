@@ -29,6 +29,7 @@ from ssr_plugin.connectors.base import Connector
 from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.files import atomic_path
 from ssr_plugin.inference.model_card import write_card
+from ssr_plugin.llm.compact_weights import is_gguf
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.base import (
@@ -227,6 +228,8 @@ def load_components(
     llm_source: str | None = None,
     segmenter: str | None = None,
     segmenter_options: Mapping[str, Any] | None = None,
+    quantization: str | None = None,
+    device: str | torch.device = "cpu",
 ) -> ModelComponents:
     """The components of a model.
 
@@ -237,8 +240,12 @@ def load_components(
     ---------
     folder : path-like
         As :func:`find_folder` gives it.
-    dtype, encoder_dtype, encoder_source, llm_source, segmenter, segmenter_options
+    dtype, encoder_dtype, encoder_source, llm_source
         Of :meth:`SpeechLM.from_pretrained`.
+    segmenter, segmenter_options, quantization
+        Of :meth:`SpeechLM.from_pretrained`.
+    device : str or torch.device
+        Where an LLM is quantised; all else is loaded on the CPU.
 
     Returns
     -------
@@ -265,12 +272,23 @@ def load_components(
             window=settings["encoder"]["window"],
         ),
     )
+    gguf = None
+    if llm_source is not None and is_gguf(llm_source):
+        gguf, llm_source = llm_source, None
+    if (gguf or quantization) and (folder / TUNED / "config.json").is_file():
+        raise ValueError(
+            f"the LLM of '{folder}' was tuned as a whole, and is kept there in full: "
+            f"neither a quantization nor a GGUF file of the original can be given"
+        )
     llm = _backbone(
         "llm",
         llm_source or settings["llm"]["source"],
         folder,
-        lambda name: TextLLM(name, dtype=dtype),
+        lambda name: TextLLM(name, dtype, quantization, gguf),
     )
+    if quantization is not None:
+        # Adapters have it loaded at once: what one device packs, another cannot read.
+        llm = llm.to(device)
     for kind, model in (("encoder", encoder), ("llm", llm)):
         weights = settings[kind]["weights"]
         if model.fingerprint != weights and not hub.matches(weights, model.source):

@@ -128,6 +128,7 @@ class SpeechLM(nn.Module):
         cache_dir: str | os.PathLike[str] | None = None,
         segmenter: str | None = None,
         segmenter_options: Mapping[str, Any] | None = None,
+        quantization: str | None = None,
     ) -> "SpeechLM":
         """Loads a model.
 
@@ -149,6 +150,8 @@ class SpeechLM(nn.Module):
             Of :class:`ssr_plugin.encoders.encoder.SpeechEncoder`.
         encoder_source, llm_source : str or None
             Where they are, if not where the model says. They must be the same models.
+            The LLM's may be a GGUF file, which gives its layers; its table and
+            tokenizer are read where the model says.
         token : str or None
             For private models of the hub.
         cache_dir : path-like or None
@@ -158,6 +161,9 @@ class SpeechLM(nn.Module):
             folder of a trained one.
         segmenter_options : dict or None
             Of segmenters, by name: ``{"asr": {"source": "openai/whisper-base"}}``.
+        quantization : str or None
+            "4bit" or "8bit": the LLM's linear layers, by bitsandbytes (extra
+            ``[quantized]``). Its table stays as the connector learnt it.
 
         Returns
         -------
@@ -167,8 +173,10 @@ class SpeechLM(nn.Module):
         ------
         ValueError
             If there is no such model, or it is damaged, or names a component that
-            nobody registered, or encoder or LLM are not those it was trained with.
+            nobody registered, or encoder or LLM are not those it was trained with, or
+            its LLM cannot be quantised.
         """
+        device = device or infer_device()
         folder = pretrained.find_folder(source, revision, token, cache_dir)
         components = pretrained.load_components(
             folder,
@@ -178,10 +186,12 @@ class SpeechLM(nn.Module):
             llm_source,
             segmenter,
             segmenter_options,
+            quantization,
+            device,
         )
         lm = cls(**vars(components))
         lm.metrics = pretrained.read_metrics(folder)
-        return lm.to(device or infer_device())
+        return lm.to(device)
 
     @classmethod
     def from_hparams(

@@ -11,11 +11,14 @@ embeddings, [L, H]. Offline, in a process that only has vLLM and safetensors::
     prompts = [{"prompt_embeds": embeds} for _, embeds in prompts]
     outputs = llm.generate(prompts, SamplingParams(temperature=0, max_tokens=128))
 
-Served, ``/v1/completions`` takes what :func:`completion_request` gives.
+Served, ``/v1/completions`` takes what :func:`completion_request` gives, and
+``/v1/chat/completions`` what :func:`chat_request` does: there the server applies the
+chat template.
 """
 
 import base64
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -26,6 +29,8 @@ import torch
 from safetensors.torch import save_file
 
 from ssr_plugin.files import atomic_path
+from ssr_plugin.inference.chat import Message, as_messages, parse_content
+from ssr_plugin.inference.prompts import parse_prompts
 from ssr_plugin.sources import address
 
 if TYPE_CHECKING:
@@ -122,6 +127,89 @@ def completion_request(
         "temperature": 0,
         **options,
     }
+
+
+def chat_request(
+    lm: "SpeechLM",
+    messages: str | list[Message],
+    model: str,
+    max_tokens: int = 128,
+    **options: Any,
+) -> dict[str, Any]:
+    """What to post to ``/v1/chat/completions`` of vLLM's server.
+
+    Speech is a part of a message, ``{"type": "prompt_embeds", "data": ...}``; text
+    stays text, which the server tokenises and puts into the LLM's chat template. Of
+    LLMs whose template takes no parts, the server puts a new line between them. As in
+    all prompts, a space before speech is left out.
+
+    Arguments
+    ---------
+    lm : SpeechLM
+    messages : str, or list of dict
+        As :meth:`SpeechLM.chat` takes them.
+    model : str
+        As the server calls it: see :func:`serving`.
+    max_tokens : int
+    **options
+        Of the server; ``temperature`` is 0 if they do not say.
+
+    Returns
+    -------
+    dict
+        JSON-able.
+
+    Raises
+    ------
+    ValueError
+        If in some speech nothing is said: the server takes no part without vectors.
+    TypeError
+        If it is no conversation.
+
+    Example
+    -------
+    >>> from ssr_plugin import SpeechLM
+    >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
+    >>> wav = (torch.rand(16000), 16000)
+    >>> messages = [{"role": "user", "content": ["Sum this up: ", wav]}]
+    >>> request = chat_request(lm, messages, "llm")
+    >>> [part["type"] for part in request["messages"][0]["content"]]
+    ['text', 'prompt_embeds']
+    """
+    turns, speeches = [], []
+    for message in as_messages(messages):
+        (contents,), _ = parse_prompts(parse_content(message["content"]))
+        for before, speech in itertools.pairwise(range(len(contents))):
+            # It belongs to the first word spoken.
+            if not isinstance(contents[speech], str):
+                contents[before] = _without_last_space(contents[before])
+        contents = [content for content in contents if content != ""]
+        turns.append((message, contents))
+        speeches += [x for x in contents if not isinstance(x, str)]
+    embedded = iter(lm.embed(speeches) if speeches else [])
+
+    def part(content: Any) -> dict[str, str]:
+        if isinstance(content, str):
+            return {"type": "text", "text": content}
+        vectors = next(embedded).vectors.to(lm.llm.dtype)
+        if not len(vectors):
+            raise ValueError("nothing is said in a recording: leave it out")
+        return {"type": "prompt_embeds", "data": to_base64(vectors)}
+
+    return {
+        "model": model,
+        "messages": [
+            {**message, "content": [part(content) for content in contents]}
+            for message, contents in turns
+        ],
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        **options,
+    }
+
+
+def _without_last_space(content: Any) -> Any:
+    return content.removesuffix(" ") if isinstance(content, str) else content
 
 
 def serving(lm: "SpeechLM", folder: str | os.PathLike[str]) -> tuple[str, str]:

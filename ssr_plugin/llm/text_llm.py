@@ -19,6 +19,13 @@ from transformers import (
 )
 
 from ssr_plugin import hub
+from ssr_plugin.llm.compact_weights import (
+    check_quantization,
+    check_quantized,
+    find_gguf,
+    load_gguf,
+    quantized_options,
+)
 from ssr_plugin.llm.embeddings import read_input_embedding
 from ssr_plugin.nnet.dtypes import parse_dtype
 from ssr_plugin.sources import address
@@ -52,6 +59,11 @@ class TextLLM(nn.Module):
     dtype : str or torch.dtype
         Type of the embeddings and of the model ("float32", "bfloat16", ...). An 8B
         model's table of 128k tokens takes 2.1 GB in float32, half in bfloat16.
+    quantization : str or None
+        "4bit" or "8bit" quantises the linear layers when the model is loaded
+        (:mod:`ssr_plugin.llm.compact_weights`).
+    gguf : str or None
+        A GGUF file of the same LLM, whose layers the model gets.
 
     Attributes
     ----------
@@ -71,8 +83,8 @@ class TextLLM(nn.Module):
     Raises
     ------
     ValueError
-        If the source is not to be found, is no causal LM, or its tokenizer gives no
-        character offsets.
+        If the source is not to be found, is no causal LM, its tokenizer gives no
+        character offsets, or it cannot be quantised.
 
     Example
     -------
@@ -86,13 +98,22 @@ class TextLLM(nn.Module):
     embedding: nn.Embedding
 
     def __init__(
-        self, source: str | os.PathLike[str], dtype: str | torch.dtype = "float32"
+        self,
+        source: str | os.PathLike[str],
+        dtype: str | torch.dtype = "float32",
+        quantization: str | None = None,
+        gguf: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
         self.source = str(source)
         self.dtype = parse_dtype(dtype)
         full_config = hub.load_config(self.source)
         self._full_config = full_config
+        check_quantization(quantization, full_config, self.source)
+        if quantization is not None and gguf is not None:
+            raise ValueError("a GGUF file is quantised already: leave quantization out")
+        self._quantization = quantization
+        self._gguf = None if gguf is None else find_gguf(gguf)
         self.config: PretrainedConfig = full_config.get_text_config()
         self.tokenizer = load_tokenizer(self.source)
         self.model: PreTrainedModel | None = None
@@ -108,6 +129,12 @@ class TextLLM(nn.Module):
             raise ValueError(
                 f"'{source}' ({full_config.model_type}) is no causal language model"
             ) from error
+        if embedding is None and (quantization or gguf):
+            raise ValueError(
+                f"the input embeddings of '{source}' cannot be read alone, in full "
+                f"precision (its weights are no safetensors, or unusually named): save "
+                f"it with save_pretrained first"
+            )
         if embedding is None:
             warnings.warn(
                 f"the input embeddings of '{source}' cannot be read alone (its weights "
@@ -164,21 +191,37 @@ class TextLLM(nn.Module):
         transformers.PreTrainedModel
         """
         if self.model is None:
-            hub.check_weights(self.source)
-            # Any: transformers types this class, and not the model that it makes.
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                **address(self.source),
-                config=self._full_config,
-                dtype=self.dtype,
-                trust_remote_code=False,
-            )
-            if hasattr(self, "embedding"):
-                model = model.to(self.embedding.weight.device)
+            model = self._load()
             self.model = model.requires_grad_(False)
             # One table in memory, not two.
             self.embedding = model.get_input_embeddings()
             self.eval()
         return self.model
+
+    def _load(self) -> Any:
+        # Any: transformers types this class, and not the model that it makes.
+        model: Any
+        if self._gguf is not None:
+            table: Any = self.embedding.weight
+            arguments = (self._full_config, table, self.dtype, self.source)
+            return load_gguf(self._gguf, *arguments)
+        hub.check_weights(self.source)
+        options = {}
+        if self._quantization is not None:
+            device = self.embedding.weight.device
+            options = quantized_options(self._quantization, self.dtype, device)
+        model = AutoModelForCausalLM.from_pretrained(
+            **address(self.source),
+            config=self._full_config,
+            dtype=self.dtype,
+            trust_remote_code=False,
+            **options,
+        )
+        if self._quantization is not None:
+            check_quantized(model, self.embedding.weight, self.source)
+        elif hasattr(self, "embedding"):
+            model = model.to(self.embedding.weight.device)
+        return model
 
     @contextlib.contextmanager
     def base_model(self) -> Iterator["TextLLM"]:

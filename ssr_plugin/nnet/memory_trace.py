@@ -71,24 +71,24 @@ def place(*modules: nn.Module) -> None:
     device(type='cpu')
     """
     placed: dict[int, Tensor] = {}
+    # The originals must live on: their keys must be of no other tensor.
+    kept = []
 
-    def fake(x: Tensor) -> Tensor:
+    def fake(x: Tensor) -> Any:
         if id(x) not in placed:
             empty = torch.empty(x.shape, dtype=x.dtype)
             if isinstance(x, nn.Parameter):
                 empty = nn.Parameter(empty, x.requires_grad)
             placed[id(x)] = empty
+            kept.append(x)
         return placed[id(x)]
 
-    children = {child: None for module in modules for child in module.modules()}
-    # The originals must live on: their keys must be of no other tensor.
-    kept = []
-    for child in children:
+    for child in {child: None for module in modules for child in module.modules()}:
+        tensors: Any
         for tensors in (child._parameters, child._buffers):
             for name, x in tensors.items():
                 if x is not None and x.is_meta:
-                    kept.append(x)
-                    tensors[name] = fake(x)  # type: ignore[index]
+                    tensors[name] = fake(x)
 
 
 def count_bytes(tensors: Iterable[Tensor]) -> int:

@@ -598,6 +598,17 @@ def test_export_writes_prompts_as_a_file_or_as_requests(ssr, lm, talks, tmp_path
     assert requests[0]["model"] == lm.llm.source
 
 
+def test_export_for_the_chat_api_leaves_the_template_to_the_server(ssr, talks):
+    line = ["--prompt", "the cat {audio}", talks / "a.wav", "--api", "chat"]
+    (request,) = map(json.loads, ssr("export", *line, "--max-new-tokens", 3)[1])
+    (message,) = request["messages"]
+    assert message["role"] == "user" and request["max_tokens"] == 3
+    assert [part["type"] for part in message["content"]] == ["text", "prompt_embeds"]
+    assert message["content"][0]["text"] == "the cat"
+    with pytest.raises(SystemExit, match="leave --chat and --output out"):
+        ssr("export", *line, "--chat")
+
+
 # --- plan ---------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ and transformers writes in its place.
 """
 
 import base64
+import copy
 import io
 import json
 import shlex
@@ -20,8 +21,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from ssr_plugin import SpeechLM
+from ssr_plugin.inference.chat import render_chat
 from ssr_plugin.inference.speech_files import load_speech, save_speech
 from ssr_plugin.inference.vllm_export import (
+    chat_request,
     completion_request,
     save_prompts,
     serving,
@@ -102,6 +105,79 @@ def test_a_request_is_json_and_the_users_to_change(lm):
     assert torch.equal(decode(sent.pop("prompt_embeds")), embeds)
     assert sent == {"model": "llm", "max_tokens": 5, "temperature": 0.7}
     assert completion_request(embeds, "llm")["temperature"] == 0
+
+
+# --- Parts of a chat message ----------------------------------------------------------
+
+MARK = "<prompt_embeds>"
+# One that takes parts of a message, as vLLM gives them, and a string, as we do.
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}[{{ m.role }}] "
+    "{% if m.content is string %}{{ m.content }}"
+    "{% else %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endif %}"
+    "{% endfor %} a"
+)
+CHAT = [
+    {"role": "system", "content": "the cat"},
+    {"role": "user", "content": ["sat ", WAV, " the", WAV]},
+]
+
+
+@pytest.fixture
+def chatting(lm, monkeypatch):
+    monkeypatch.setattr(lm.llm.tokenizer, "chat_template", TEMPLATE)
+    return lm
+
+
+def served(lm, request):
+    """What the LLM reads of a request, put together as vLLM's server does."""
+    tokenizer, vectors, messages = copy.deepcopy(lm.llm.tokenizer), [], []
+    tokenizer.add_special_tokens({"additional_special_tokens": [MARK]})
+    for message in request["messages"]:
+        parts = []
+        for part in message["content"]:
+            if part["type"] == "prompt_embeds":
+                vectors.append(decode(part["data"]))
+                part = {"type": "text", "text": MARK * len(vectors[-1])}
+            parts.append(part)
+        messages.append({**message, "content": parts})
+    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    ids = torch.tensor(tokenizer(text, add_special_tokens=False).input_ids)
+    spoken = ids == tokenizer.convert_tokens_to_ids(MARK)
+    embeds = lm.llm.embed(ids.masked_fill(spoken, 0))
+    return embeds.masked_scatter(spoken[:, None], torch.cat(vectors))
+
+
+def test_the_server_makes_of_a_chat_request_what_speech_lm_reads(chatting):
+    lm = chatting
+    request = json.loads(json.dumps(chat_request(lm, CHAT, "llm", 6, top_p=0.5)))
+    roles = [message["role"] for message in request["messages"]]
+    assert roles == ["system", "user"] and request["top_p"] == 0.5
+    assert (request["model"], request["max_tokens"]) == ("llm", 6)
+    embeds = served(lm, request)
+    assert torch.equal(embeds, lm.embed_prompts(render_chat(lm.llm, CHAT)))
+    llm = AutoModelForCausalLM.from_pretrained(lm.llm.source)
+    options = {"max_new_tokens": 6, "do_sample": False}
+    ids = llm.generate(inputs_embeds=embeds[None], **options, pad_token_id=2)
+    written = lm.llm.tokenizer.decode(ids[0], skip_special_tokens=True)
+    assert written == lm.chat(CHAT, **options)
+
+
+def test_a_chat_request_has_parts_of_the_llms_type_and_none_that_are_empty(
+    tiny_speech_lm_folder,
+):
+    lm = SpeechLM.from_pretrained(tiny_speech_lm_folder, dtype="bfloat16")
+    messages = [{"role": "user", "content": [" ", WAV]}]
+    (message,) = chat_request(lm, messages, "llm")["messages"]
+    (part,) = message["content"]
+    assert part["type"] == "prompt_embeds" and set(part) == {"type", "data"}
+    assert decode(part["data"]).dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="nothing is said in a recording"):
+        chat_request(lm, [{"role": "user", "content": [([0.0], 16000)]}], "llm")
+    with pytest.raises(TypeError, match="is no message"):
+        chat_request(lm, [{"text": "hello"}], "llm")
+    (plain,) = chat_request(lm, "the cat", "llm")["messages"]
+    assert plain["content"] == [{"type": "text", "text": "the cat"}]
 
 
 # --- The server --------------------------------------------------------------------
