@@ -2,7 +2,7 @@
 
 import pathlib
 
-from ssr_plugin.cli.arguments import add_files
+from ssr_plugin.cli.arguments import add_aligner, add_files, aligner_arguments
 
 SUMMARY = "find when each word of a transcript was said"
 USAGE = """
@@ -22,18 +22,7 @@ def add_arguments(parser):
     """Adds the arguments of the command."""
     add_files(parser)
     parser.add_argument("--text", help="the transcript, of one file")
-    parser.add_argument(
-        "--aligner",
-        default="pocketsphinx",
-        help="a registered name: pocketsphinx (English; the default), ctc, even, ...",
-    )
-    parser.add_argument(
-        "--aligner-option",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="an option of the aligner; may be repeated",
-    )
+    add_aligner(parser)
     parser.add_argument(
         "--format",
         choices=("text", "json", "ctm", "textgrid"),
@@ -63,7 +52,7 @@ def run(options):
 
     paths = list(dict.fromkeys(find_audio(options.files)))
     _check(options, paths)
-    aligner = make_aligner(options.aligner, _to_arguments(options.aligner_option))
+    aligner = make_aligner(options.aligner, aligner_arguments(options))
     problems = Problems("aligning", max_share=1.0)
     items = []
     with tempfile.TemporaryDirectory() as cache:
@@ -123,19 +112,6 @@ def _keep_stdin(folder):
     path = pathlib.Path(folder) / "stdin.wav"
     soundfile.write(path, samples, rate, subtype="FLOAT")
     return path
-
-
-def _to_arguments(aligner_options):
-    """Turns "key=value" into "--key", "value"."""
-    arguments = []
-    for option in aligner_options:
-        key, equals, value = option.partition("=")
-        if not equals:
-            raise ValueError(
-                f"--aligner-option '{option}' is not of the form KEY=VALUE"
-            )
-        arguments += [f"--{key}", value]
-    return arguments
 
 
 def _write(path, alignment, options, show_path):

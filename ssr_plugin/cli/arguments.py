@@ -18,6 +18,41 @@ def add_files(parser):
     parser.add_argument("files", nargs="+", metavar="FILE", help=_FILES)
 
 
+def add_aligner(parser):
+    """Adds which aligner it is, and its options."""
+    parser.add_argument(
+        "--aligner",
+        default="pocketsphinx",
+        help="a registered name: pocketsphinx (English; the default), ctc, even, ...",
+    )
+    parser.add_argument(
+        "--aligner-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the aligner; may be repeated",
+    )
+
+
+def aligner_arguments(options):
+    """The aligner's options as "--key", "value", ...
+
+    Raises
+    ------
+    ValueError
+        If one is not of the form KEY=VALUE.
+    """
+    arguments = []
+    for option in options.aligner_option:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise ValueError(
+                f"--aligner-option '{option}' is not of the form KEY=VALUE"
+            )
+        arguments += [f"--{key}", value]
+    return arguments
+
+
 def add_prompt(parser):
     """Adds a prompt with recordings in it."""
     parser.add_argument("files", nargs="*", metavar="FILE", help=_FILES)

@@ -22,6 +22,7 @@ COMMANDS = (
     "speak",
     "convert",
     "plan",
+    "prepare",
     "train",
     "evaluate",
     "compare",

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from ssr_plugin.data.audio_headers import audio_duration
 from ssr_plugin.data.ffmpeg import FFMPEG_SUFFIXES, find_ffmpeg
 from ssr_plugin.data.holdout import hold_out, hold_out_fold, parse_fold
+from ssr_plugin.data.listing import tidy
 from ssr_plugin.data.manifest import read_manifest, write_manifest
 from ssr_plugin.data.samples import AudioError
 from ssr_plugin.data.splits import group_splits
@@ -235,7 +236,7 @@ def _list_utterances(dataset, groups, num_workers):
             _ListedUtterance(
                 id=utterance.id.strip(),
                 wav=wav,
-                text=_tidy(utterance.text),
+                text=tidy(utterance.text),
                 speaker=utterance.speaker,
                 size=size,
                 changed=changed,
@@ -245,10 +246,6 @@ def _list_utterances(dataset, groups, num_workers):
             )
         ]
     return by_split
-
-
-def _tidy(text):
-    return None if text is None else " ".join(text.split())
 
 
 def _identity(wav):
@@ -340,7 +337,10 @@ def _select_rows(name, items, durations):
                 f"{item.id} (copy {copy})", f"duplicate id, in {item.wav} once more"
             )
             continue
-        reason = _problem(item, durations)
+        duration = durations.get(item.wav)
+        reason = _unwritable(item.wav, item.id, item.speaker) or find_problem(
+            item.wav, item.text, item.size, duration
+        )
         if reason:
             problems.add(item.id, reason)
         else:
@@ -349,25 +349,49 @@ def _select_rows(name, items, durations):
     return rows, problems.reasons
 
 
-def _problem(item, durations):
-    """Why an utterance cannot be used; None if it can."""
-    if not all(map(_is_utf8, (item.id, item.wav, item.speaker, item.text or ""))):
-        return f"a name that is not UTF-8, which no manifest holds: rename {item.wav}"
-    if item.size is None:
-        return f"missing audio: no file {item.wav}"
-    if item.size == 0 or durations[item.wav] == 0:
-        return f"empty audio: {item.wav}"
-    if isinstance(durations[item.wav], str):
-        return durations[item.wav]
-    if item.text is None:
-        return f"missing transcript for {item.wav}"
-    if not item.text:
-        return f"empty transcript for {item.wav}"
+def find_problem(wav, text, size, duration):
+    """Why an utterance cannot be used.
+
+    Arguments
+    ---------
+    wav : str
+        Path of the audio.
+    text : str or None
+    size : int or None
+        Of the file, bytes; None if there is none.
+    duration : float or str or None
+        Of the audio, s; or why it cannot be read.
+
+    Returns
+    -------
+    str or None
+        None if it can be used.
+
+    Example
+    -------
+    >>> find_problem("a.wav", "hello", 0, None)
+    'empty audio: a.wav'
+    """
+    if reason := _unwritable(wav, wav, text or ""):
+        return reason
+    if size is None:
+        return f"missing audio: no file {wav}"
+    if size == 0 or duration == 0:
+        return f"empty audio: {wav}"
+    if isinstance(duration, str):
+        return duration
+    if text is None:
+        return f"missing transcript for {wav}"
+    if not text:
+        return f"empty transcript for {wav}"
     return None
 
 
-def _is_utf8(text):
-    return printable(text) == text
+def _unwritable(wav, *texts):
+    """Why no manifest can hold texts of an utterance; None if one can."""
+    if all(printable(text) == text for text in texts):
+        return None
+    return f"a name that is not UTF-8, which no manifest holds: rename {wav}"
 
 
 def _split(rows, held_out):

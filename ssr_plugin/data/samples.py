@@ -1,6 +1,7 @@
 """What an audio file holds, whatever its type: read without torch."""
 
 import contextlib
+import dataclasses
 import io
 import logging
 import os
@@ -40,6 +41,60 @@ class AudioError(ValueError):
     """A file without usable audio; the message names it and says what to do."""
 
 
+@dataclasses.dataclass(frozen=True)
+class StoredAudio(os.PathLike):
+    """An audio file inside a larger file, such as a shard; read where paths are.
+
+    As a path it is the larger file's: if that changes, so did the audio.
+
+    Arguments
+    ---------
+    path : str
+        The larger file.
+    offset, size : int
+        Where in it the audio is, in bytes.
+    name : str
+        What messages call the audio.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "two"
+    >>> _ = path.write_bytes(b"onetwo")
+    >>> audio = StoredAudio(str(path), 3, 3, "2.flac")
+    >>> audio.read_bytes(), str(audio)
+    (b'two', '...two: 2.flac')
+    """
+
+    path: str
+    offset: int
+    size: int
+    name: str
+
+    def __fspath__(self):
+        return self.path
+
+    def __str__(self):
+        return f"{self.path}: {self.name}"
+
+    def read_bytes(self):
+        """The bytes of the audio file.
+
+        Raises
+        ------
+        AudioError
+            If they cannot be read.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.offset)
+                content = file.read(self.size)
+        except OSError as error:
+            raise AudioError(f"cannot read {self} ({error})") from error
+        if len(content) < self.size:
+            raise AudioError(f"{self.path} is cut short before the end of {self.name}")
+        return content
+
+
 @contextlib.contextmanager
 def open_audio(source, name=None, header_only=False):
     """Opens an audio file: by libsndfile, or else by ffmpeg where that is installed.
@@ -72,6 +127,8 @@ def open_audio(source, name=None, header_only=False):
     (16000, 8000)
     """
     name = _name(source, name)
+    if isinstance(source, StoredAudio):
+        source = source.read_bytes()
     if not isinstance(source, bytes) and not pathlib.Path(source).is_file():
         raise AudioError(f"there is no audio file {name}")
     try:
@@ -125,6 +182,8 @@ def _openable(source):
 def _name(source, name):
     if name is None and isinstance(source, bytes):
         return "audio in memory"
+    if name is None and isinstance(source, StoredAudio):
+        return str(source)
     return name or os.fspath(source)
 
 

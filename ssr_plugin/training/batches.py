@@ -277,13 +277,36 @@ def training_sampler(dataset, batch_seconds, seed, num_buckets=20):
     -------
     speechbrain.dataio.sampler.DynamicBatchSampler
     """
-    durations = durations_of(dataset)
+    return length_batches(durations_of(dataset), batch_seconds, seed, num_buckets)
+
+
+def length_batches(durations, batch_seconds, seed, num_buckets=20, epoch=0):
+    """As :func:`training_sampler`, of utterances of which nothing else is known.
+
+    Arguments
+    ---------
+    durations : list of float
+        Of all utterances, s.
+    batch_seconds, seed, num_buckets
+        As in :func:`training_sampler`.
+    epoch : int
+
+    Returns
+    -------
+    speechbrain.dataio.sampler.DynamicBatchSampler
+
+    Example
+    -------
+    >>> sorted(map(sorted, length_batches([1.0, 9.0, 1.0, 9.0], 20.0, seed=1)))
+    [[0, 2], [1, 3]]
+    """
     return DynamicBatchSampler(
-        dataset,
+        durations,
         max_batch_length=batch_seconds,
         num_buckets=num_buckets,
         lengths_list=durations,
         seed=seed,
+        epoch=epoch,
     )
 
 

@@ -16,8 +16,14 @@ from ssr_plugin.encoders.feature_cache import FeatureCache
 from ssr_plugin.problems import TooManyProblems, prefix_errors
 from ssr_plugin.recognizers.hypotheses import recognize_all
 from ssr_plugin.segmenters.base import HearingSegmenter
-from ssr_plugin.training.batches import make_dataset, other_rates, segment_all
+from ssr_plugin.training.batches import (
+    durations_of,
+    make_dataset,
+    other_rates,
+    segment_all,
+)
 from ssr_plugin.training.noisy_copies import NoisyCopies
+from ssr_plugin.training.shard_dataset import ShardDataset
 from ssr_plugin.training.speed_perturbation import add_speeds
 
 #: The split of validation data in noise, where training data are copied in noise.
@@ -30,10 +36,12 @@ class Split:
 
     Arguments
     ---------
-    dataset : speechbrain.dataio.dataset.DynamicItemDataset
-        The utterances that have segments.
+    dataset : DynamicItemDataset or ShardDataset
+        The utterances that have segments. Training data of shards is a
+        :class:`ssr_plugin.training.shard_dataset.ShardDataset`.
     segments : dict
-        ssr_plugin.segmenters.base.Segments by id.
+        ssr_plugin.segmenters.base.Segments by id; of training data of shards, those
+        that a survey has.
     skipped : dict
         Ids of the utterances left out, each with its reason.
     alignments : collections.abc.Mapping
@@ -47,6 +55,13 @@ class Split:
     skipped: dict
     alignments: object
     hypotheses: object
+
+    @property
+    def audio_seconds(self):
+        """Of all utterances, s."""
+        if isinstance(self.dataset, ShardDataset):
+            return self.dataset.audio_seconds
+        return sum(durations_of(self.dataset))
 
 
 def make_splits(hparams, run_opts, manifests):
@@ -173,7 +188,9 @@ def add_noisy_copies(rows, alignments, skipped, hparams):
         with prefix_errors(f"noisy_copies ({split})"):
             noisy = NoisyCopies(settings, rows[split], folder, rate, seed)
         in_shards(noisy.make)
-        copies, problems = noisy.make(max_skipped_share=hparams["max_skipped_share"])
+        share = hparams["max_skipped_share"]
+        with _of_split(split):
+            copies, problems = noisy.make(max_skipped_share=share)
         aligned = noisy.alias(alignments[split])
         rows[target] = rows.get(target, {}) | copies
         # Searched in turn.

@@ -16,12 +16,12 @@ from ssr_plugin.segmenters.base import TrainableSegmenter
 from ssr_plugin.segmenters.trained import read_settings
 from ssr_plugin.training import run_report
 from ssr_plugin.training.batch_size import resolve_batch
-from ssr_plugin.training.batches import durations_of
 from ssr_plugin.training.brain import ReadOptions
-from ssr_plugin.training.data_pipeline import NOISY_VALID, make_splits
+from ssr_plugin.training.data_pipeline import NOISY_VALID
 from ssr_plugin.training.distill_brain import DistillBrain
 from ssr_plugin.training.gate_fitting import fit_gate
 from ssr_plugin.training.loop import make_loaders, train
+from ssr_plugin.training.shard_splits import splits_of
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,8 @@ def run(hparams, run_opts, manifests):
         Of ``hparams/distill.yaml``.
     run_opts : dict
         As ``speechbrain.parse_arguments`` gives them.
-    manifests : ssr_plugin.data.prepare.Manifests
+    manifests : Manifests or ShardCorpus
+        Of a folder, or of a folder of shards.
 
     Returns
     -------
@@ -51,10 +52,9 @@ def run(hparams, run_opts, manifests):
     check_connector(
         hparams["modules"]["connector"], hparams["encoder"].width, hparams["llm"]
     )
-    splits = make_splits(hparams, run_opts, manifests)
-    audio_seconds = sum(durations_of(splits["train"].dataset))
+    splits = splits_of(hparams, run_opts, manifests)
     device = run_opts.get("device") or infer_device()
-    hparams |= resolve_batch(hparams, audio_seconds, device)
+    hparams |= resolve_batch(hparams, splits["train"].audio_seconds, device)
 
     seen_tokens = torch.zeros(hparams["llm"].vocab_size, dtype=torch.bool)
     for segments in splits["train"].segments.values():

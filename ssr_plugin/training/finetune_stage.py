@@ -14,6 +14,7 @@ from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.finetune_brain import FinetuneBrain
 from ssr_plugin.training.loop import make_loaders, train
+from ssr_plugin.training.shard_splits import ShardCorpus
 from ssr_plugin.training.stage1_model import (
     compare_data,
     load_stage1,
@@ -50,6 +51,11 @@ def run(hparams, run_opts, manifests):
         dtype=hparams["llm_dtype"],
         encoder_dtype=hparams["encoder_dtype"],
     )
+    if isinstance(manifests, ShardCorpus):
+        raise ValueError(
+            f"data_folder: stage 2 reads no shards ({hparams['data_folder']}): name "
+            f"the folder of the data set"
+        )
     compare_data(hparams["stage1"], manifests)
     templates = parse_templates(hparams["templates"], lm.llm.tokenizer)
     hparams["encoder"], hparams["segmenters"] = lm.encoder, lm.segmenters

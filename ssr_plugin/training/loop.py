@@ -9,6 +9,12 @@ from ssr_plugin.training.batches import (
     evaluation_batches,
     training_sampler,
 )
+from ssr_plugin.training.shard_batches import (
+    SameShards,
+    ShardBatchSampler,
+    ShardPlan,
+)
+from ssr_plugin.training.shard_dataset import ShardDataset
 
 
 def make_loaders(splits, batch_seconds):
@@ -77,7 +83,7 @@ def train(brain, dataset, valid_loader, hparams):
     Arguments
     ---------
     brain : ssr_plugin.training.brain.StageBrain
-    dataset : speechbrain.dataio.dataset.DynamicItemDataset
+    dataset : DynamicItemDataset or ShardDataset
     valid_loader : torch.utils.data.DataLoader
     hparams : dict
         ``batch_seconds``, ``num_workers``, ``seed``.
@@ -87,18 +93,13 @@ def train(brain, dataset, valid_loader, hparams):
     ValueError
         If only a test is asked for and there is no checkpoint.
     """
-    sampler = training_sampler(dataset, hparams["batch_seconds"], hparams["seed"])
-    loader = brain.make_dataloader(
-        dataset,
-        sb.Stage.TRAIN,
-        batch_sampler=sampler,
-        collate_fn=brain.collate,
-        num_workers=loader_workers(hparams["num_workers"], brain.device),
-        pin_memory=torch.device(brain.device).type == "cuda",
-    )
-    if brain.train_sampler is None:
-        # SpeechBrain sets the epoch only of samplers that it made itself.
-        brain.train_sampler = sampler
+    options = {
+        "collate_fn": brain.collate,
+        "num_workers": loader_workers(hparams["num_workers"], brain.device),
+        "pin_memory": torch.device(brain.device).type == "cuda",
+    }
+    make = _shard_loader if isinstance(dataset, ShardDataset) else _loader
+    loader = make(brain, dataset, hparams, options)
     if not brain.test_only:
         brain.fit_epochs(loader, valid_loader)
     elif brain.checkpointer.recover_if_possible() is None:
@@ -106,3 +107,43 @@ def train(brain, dataset, valid_loader, hparams):
             f"test_only: no checkpoint in {brain.checkpointer.checkpoints_dir}: train "
             f"first, or name the output_folder of a run"
         )
+
+
+def _loader(brain, dataset, hparams, options):
+    """A loader of batches of a folder's data."""
+    sampler = training_sampler(dataset, hparams["batch_seconds"], hparams["seed"])
+    loader = brain.make_dataloader(
+        dataset, sb.Stage.TRAIN, batch_sampler=sampler, **options
+    )
+    if brain.train_sampler is None:
+        # SpeechBrain sets the epoch only of samplers that it made itself.
+        brain.train_sampler = sampler
+    return loader
+
+
+def _shard_loader(brain, dataset, hparams, options):
+    """A loader of batches of shards, which are divided among processes already."""
+    rank, world_size = 0, 1
+    if torch.distributed.is_initialized():
+        rank = torch.distributed.get_rank()
+        world_size = torch.distributed.get_world_size()
+    split = dataset.reader.split
+    dataset.plan = ShardPlan(
+        split.durations,
+        split.starts,
+        hparams["batch_seconds"],
+        hparams["seed"],
+        rank,
+        world_size,
+    )
+    brain.train_sampler = ShardBatchSampler(dataset.plan)
+    loader = sb.dataio.dataloader.make_dataloader(
+        dataset, batch_sampler=brain.train_sampler, **options
+    )
+    brain.checkpointer.add_recoverables(
+        {
+            "shards": SameShards(split.digest, dataset.plan),
+            "dataloader-TRAIN": loader,
+        }
+    )
+    return loader

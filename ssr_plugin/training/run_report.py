@@ -168,7 +168,7 @@ def draw_example(folder, brain, dataset, row):
     Arguments
     ---------
     folder : pathlib.Path
-        Gets ``utterance.png`` and ``similarity.png``.
+        Gets ``utterance.png``, where there is audio, and ``similarity.png``.
     brain : ssr_plugin.training.distill_brain.DistillBrain
     dataset : speechbrain.dataio.dataset.DynamicItemDataset
     row : int
@@ -186,16 +186,18 @@ def draw_example(folder, brain, dataset, row):
     name = batch.ids[0]
     sample_rate = brain.modules.encoder.sample_rate
     frame_rate = brain.modules.encoder.frame_rate
-    draw_utterance(
-        folder / "utterance.png",
-        read_row(dataset.data[name], sample_rate),
-        sample_rate,
-        torch.as_tensor(segments.starts) / frame_rate,
-        (torch.as_tensor(segments.boundaries) + 1) / frame_rate,
-        labels,
-        reading,
-        title=f"{name} (forced segments, the connector alone)",
-    )
+    # Shards of frames have no audio to be drawn.
+    if dataset.data[name]["wav"] is not None:
+        draw_utterance(
+            folder / "utterance.png",
+            read_row(dataset.data[name], sample_rate),
+            sample_rate,
+            torch.as_tensor(segments.starts) / frame_rate,
+            (torch.as_tensor(segments.boundaries) + 1) / frame_rate,
+            labels,
+            reading,
+            title=f"{name} (forced segments, the connector alone)",
+        )
     draw_similarity(
         folder / "similarity.png",
         vectors,

@@ -9,11 +9,13 @@ import speechbrain as sb
 
 from ssr_plugin.data.datasets import DataSet
 from ssr_plugin.data.prepare import Manifests, prepare
+from ssr_plugin.data.shards import is_shard_folder
 from ssr_plugin.hparams import parse_command_line
 from ssr_plugin.problems import errors_in_one_line
 from ssr_plugin.training import run_folder
 from ssr_plugin.training.inputs import check_inputs
 from ssr_plugin.training.segmenter_first import train_segmenter_first
+from ssr_plugin.training.shard_splits import ShardCorpus
 from ssr_plugin.training.stopping import stoppable
 
 
@@ -49,7 +51,12 @@ def main(
         job.require("stage")
         settings = job.settings
         # All user errors are found before anything large is loaded.
-        dataset = job.dataset_class(dataset_class)(settings["data_folder"])
+        make_dataset = job.dataset_class(dataset_class)
+        corpus = None
+        if is_shard_folder(settings["data_folder"]):
+            corpus = ShardCorpus.open(settings)
+        else:
+            dataset = make_dataset(settings["data_folder"])
         check_inputs(settings)
         folder = settings["output_folder"]
         sb.utils.distributed.ddp_init_group(job.run_opts)
@@ -57,13 +64,14 @@ def main(
             run_folder.check_settings(folder, settings)
             known_data = run_folder.known_data(folder)
             sb.create_experiment_directory(folder)
-            manifests = prepare_on_main(dataset, settings)
-            run_folder.check_data(folder, manifests, known_data)
+            if corpus is None:
+                corpus = prepare_on_main(dataset, settings)
+                run_folder.check_data(folder, corpus, known_data)
             if "segmenter_yaml" in settings:
-                job = train_segmenter_first(job, manifests)
+                job = train_segmenter_first(job, corpus)
             sb.utils.distributed.run_on_main(job.save, [folder])
             hparams = job.load()
-            results: dict[str, Any] = hparams["stage"](hparams, job.run_opts, manifests)
+            results: dict[str, Any] = hparams["stage"](hparams, job.run_opts, corpus)
         return results
 
 

@@ -55,7 +55,8 @@ def train_segmenter_first(job, manifests):
     job : ssr_plugin.hparams.Job
         If it names a trainable segmenter, its ``segmenter_yaml`` says how to train it,
         and ``segmenter_training`` overrides keys of that YAML.
-    manifests : ssr_plugin.data.prepare.Manifests
+    manifests : Manifests or ShardCorpus
+        Of a folder, or of a folder of shards.
 
     Returns
     -------

@@ -9,9 +9,9 @@ from ssr_plugin.segmenters.base import Needs, TextAligner, TrainableSegmenter
 from ssr_plugin.segmenters.trained import save_segmenter
 from ssr_plugin.training import run_report
 from ssr_plugin.training.brain import ReadOptions
-from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.loop import make_loaders, train
 from ssr_plugin.training.segmenter_brain import SegmenterBrain
+from ssr_plugin.training.shard_splits import splits_of
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,8 @@ def run(hparams, run_opts, manifests):
         Of ``hparams/segmenter.yaml``.
     run_opts : dict
         As ``speechbrain.parse_arguments`` gives them.
-    manifests : ssr_plugin.data.prepare.Manifests
+    manifests : Manifests or ShardCorpus
+        Of a folder, or of a folder of shards.
 
     Returns
     -------
@@ -35,7 +36,7 @@ def run(hparams, run_opts, manifests):
     Raises
     ------
     ValueError
-        If the segmenter has nothing to train.
+        If the segmenter has nothing to train, or there is too much training data.
     """
     started = time.time()
     segmenter = hparams["modules"]["segmenter"]
@@ -44,7 +45,8 @@ def run(hparams, run_opts, manifests):
             f"segmenter '{hparams['segmenter']}' has nothing to be trained: name "
             f"another, or use it as it is in hparams/distill.yaml"
         )
-    splits = make_splits(hparams, run_opts, manifests)
+    splits = splits_of(hparams, run_opts, manifests)
+    _check_survey(splits["train"])
     segmenter.learn_symbols(splits["train"].segments.values())
     brain = SegmenterBrain(
         modules=hparams["modules"],
@@ -99,3 +101,14 @@ def run(hparams, run_opts, manifests):
             )
         logger.info("Segmenter, metrics, log and pictures are in %s", folder)
     return metrics
+
+
+def _check_survey(train):
+    """Refuses data of which not all symbols are known: others could not be learnt."""
+    known = len(train.segments) + len(train.skipped)
+    if known < len(train.dataset):
+        raise ValueError(
+            f"segmenter: it is trained on what was surveyed as a whole, and the "
+            f"training data has {len(train.dataset)} utterances: train it on a part of "
+            f"them (hparams/segmenter.yaml), and name its folder here"
+        )
