@@ -32,10 +32,10 @@ BATCH_SECONDS = 40.0
 
 def make_corpus(folder, utterances):
     """A corpus whose training shards all hold the same utterances: frames of noise."""
-    from ssr_plugin.encoders.encoder import SpeechEncoder
+    from ssr_plugin.training.make_shards import Frames
 
     folder.mkdir(parents=True)
-    encoder = SpeechEncoder(ENCODER)
+    encoder = Frames(str(ENCODER)).load()
     noise = 0.02 * torch.randn(1, round(SECONDS * encoder.sample_rate))
     with torch.no_grad():
         frames, _ = encoder(noise, torch.tensor([noise.shape[1]]))

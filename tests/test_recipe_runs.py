@@ -8,6 +8,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -247,6 +248,81 @@ def test_a_run_killed_at_any_time_ends_like_an_unbroken_one(
     wall = run[1]["train"]["wall_s"]
     killable.run_killed_at_any_time("librispeech", argv, wall)
     assert figures(tmp_path / "run") == figures(run[0]["output_folder"])
+
+
+# --- From shards -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory, small_corpus, tiny_encoder_folder):
+    """The small corpus as shards by ``ssr prepare``: folder of "frames", of "audio"."""
+    base = tmp_path_factory.mktemp("shards")
+    kinds = {
+        "frames": ["--frames", str(tiny_encoder_folder), "--no-audio"],
+        "audio": ["--shard-size", "3"],
+    }
+    for kind, words in kinds.items():
+        words += ["--aligner", "files", "--num-workers", "0"]
+        words += ["--aligner-option", f"source={small_corpus / 'words.jsonl'}"]
+        data = [str(small_corpus / "LibriSpeech"), str(base / kind)]
+        with runs._restored():
+            assert ssr(["prepare", *data, *words]) == 0
+    return {kind: base / kind for kind in kinds}
+
+
+def test_frames_in_shards_give_what_their_corpus_gives(
+    run, small_run, shards, tmp_path
+):
+    overrides = small_run(tmp_path, data_folder=shards["frames"])
+    assert runs.run("librispeech", runs.arguments(**overrides))["train"]["epochs"] == 3
+    assert figures(tmp_path / "run") == figures(run[0]["output_folder"])
+    assert not (tmp_path / "run" / "manifests").exists()
+    # Audio in other shards, for the same run, is not what its checkpoints know.
+    argv = runs.arguments(**{**overrides, "data_folder": shards["audio"]})
+    with pytest.raises(SystemExit, match="it was trained on other shards"):
+        runs.run("librispeech", argv)
+
+
+@pytest.mark.slow
+def test_a_run_from_shards_killed_amid_an_epoch_ends_like_an_unbroken_one(
+    small_run, shards, killable, tmp_path
+):
+    # Several buffers of several shards each; audio, which is encoded in each step.
+    options = {"data_folder": shards["audio"], "shuffle_buffer": 6, "batch_seconds": 2}
+    options |= {"num_workers": 2, "number_of_epochs": 2, "lm_fusion_steps": 0}
+    options |= {"test_splits": [], "score_with_llm": False}
+    argv = runs.arguments(**small_run(tmp_path / "whole", **options))
+    runs.run("librispeech", argv)
+    argv = runs.arguments(**small_run(tmp_path, ckpt_interval_steps=2, **options))
+    step = "ssr_plugin.training.distill_brain:DistillBrain.fit_batch"
+    assert killable.run("librispeech", argv, step, 17) == -9
+    assert killable.run("librispeech", argv) == 0
+    assert figures(tmp_path / "run") == figures(tmp_path / "whole" / "run")
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({"train_splits": "train-a"}, "no split 'train-a'; there are: test-a, train"),
+        ({"valid_splits": []}, "valid_splits: .* finds none of the splits"),
+        ({"speed_perturbation": [0.9, 1.0]}, "speed_perturbation: .*own speed"),
+        ({"encoder_layer": 1}, "not those of encoder_source .*: other layer"),
+    ],
+)
+def test_what_shards_cannot_give_is_told(small_run, shards, tmp_path, options, told):
+    overrides = small_run(tmp_path, data_folder=shards["frames"], **options)
+    with pytest.raises(SystemExit, match=told):
+        runs.run("librispeech", runs.arguments(**overrides))
+
+
+def test_a_missing_shard_is_named_before_any_model_is_looked_for(
+    small_run, shards, tmp_path
+):
+    folder = shutil.copytree(shards["audio"], tmp_path / "copy")
+    (folder / "train" / "000001.tar").unlink()
+    overrides = small_run(tmp_path, data_folder=folder, encoder_source="no encoder")
+    with pytest.raises(SystemExit, match=r"shard .*train/000001\.tar is missing"):
+        runs.run("librispeech", runs.arguments(**overrides))
 
 
 # --- Other data sets, connectors and numbers of processes --------------------------

@@ -236,7 +236,7 @@ def shard_entry(folder: pathlib.Path, name: str) -> dict[str, Any] | None:
 
 
 def remove_others(folder: pathlib.Path, names: Iterable[str]) -> None:
-    """Deletes the shards of a split that are not among these.
+    """Deletes the shards of a split that are not among these, and what is half written.
 
     Arguments
     ---------
@@ -245,7 +245,7 @@ def remove_others(folder: pathlib.Path, names: Iterable[str]) -> None:
     names : iterable of str
     """
     kept = set(names)
-    for path in folder.glob("[0-9]*"):
+    for path in [*folder.glob("[0-9]*"), *folder.glob(".*.partial")]:
         if path.name.partition(".")[0] not in kept:
             path.unlink()
 

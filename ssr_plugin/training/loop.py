@@ -86,7 +86,7 @@ def train(brain, dataset, valid_loader, hparams):
     dataset : DynamicItemDataset or ShardDataset
     valid_loader : torch.utils.data.DataLoader
     hparams : dict
-        ``batch_seconds``, ``num_workers``, ``seed``.
+        ``batch_seconds``, ``num_workers``, ``seed``; for shards ``shuffle_buffer``.
 
     Raises
     ------
@@ -135,6 +135,7 @@ def _shard_loader(brain, dataset, hparams, options):
         hparams["seed"],
         rank,
         world_size,
+        hparams["shuffle_buffer"],
     )
     brain.train_sampler = ShardBatchSampler(dataset.plan)
     loader = sb.dataio.dataloader.make_dataloader(

@@ -4,6 +4,7 @@ The utterances are listed on disk first (:mod:`ssr_plugin.data.listing`), and so
 the list make a shard. A shard is written whole or not at all, and tells what it was
 made of: a second call makes those alone that are missing or would be different. So any
 number of processes and machines can share the work, and any of them may be killed.
+Processes that keep no frames load no torch, and so start at once.
 """
 
 import collections
@@ -29,8 +30,6 @@ from ssr_plugin.data.listing import Listing
 from ssr_plugin.data.prepare import find_problem
 from ssr_plugin.data.samples import AudioError, open_audio
 from ssr_plugin.data.splits import group_splits
-from ssr_plugin.encoders.encoder import SpeechEncoder
-from ssr_plugin.encoders.feature_cache import FeatureCache
 from ssr_plugin.files import digest, file_identity
 from ssr_plugin.problems import Problems, TooManyProblems
 from ssr_plugin.processes import exit_with_parent, usable_cores
@@ -39,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 #: Utterances of a shard.
 SHARD_SIZE = 1000
+# What a process needs on disk while it works; a killed one leaves it.
+_LISTING, _FRAMES = ".listing-", ".frames-"
 # To be raised by 1 when the same input shall give other shards than before.
 _MADE_FORMAT = 1
 # Of a corpus of one speaker: those whose lengths are held to hold some out.
@@ -67,6 +68,8 @@ class Frames:
 
     def load(self):
         """The encoder."""
+        from ssr_plugin.encoders.encoder import SpeechEncoder
+
         encoder = SpeechEncoder(self.source, layer=self.layer, dtype=self.dtype)
         return encoder.to(self.device or "cpu")
 
@@ -213,6 +216,8 @@ class ShardMaker:
         if self.frames is None:
             yield lambda name: None
             return
+        from ssr_plugin.encoders.feature_cache import FeatureCache
+
         if self._encoder is None:
             self._encoder = self.frames.load()
         rows = {
@@ -220,7 +225,7 @@ class ShardMaker:
             for name, (entry, duration, _) in good.items()
             if name in alignments
         }
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".frames-") as folder:
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=_FRAMES) as folder:
             cache = FeatureCache(folder, self._encoder)
             failed = cache.build(rows, max_skipped_share=1)
             problems.reasons |= failed.reasons
@@ -370,7 +375,7 @@ def prepare_shards(
 @contextlib.contextmanager
 def _listing_folder(folder, shard):
     """Where this process lists; gone afterwards."""
-    name = f".listing-{shard.replace('/', '-of-')}-"
+    name = f"{_LISTING}{shard.replace('/', '-of-')}-"
     folder.mkdir(parents=True, exist_ok=True)
     path = tempfile.mkdtemp(dir=folder, prefix=name)
     try:
@@ -521,6 +526,8 @@ def _gather(folder, maker, made, frames, max_skipped_share):
     )
     for split, entries in made.items():
         shards.remove_others(folder / split, [entry["name"] for entry in entries])
+    for left in [*folder.glob(f"{_LISTING}*"), *folder.glob(f"{_FRAMES}*")]:
+        shutil.rmtree(left, ignore_errors=True)
     made_of = {
         "aligner": maker.aligner.name,
         "aligner_settings": maker.aligner.settings(),

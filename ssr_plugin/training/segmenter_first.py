@@ -44,6 +44,7 @@ _SHARED = (
     "precision",
     "ckpt_interval_minutes",
     "num_workers",
+    "shuffle_buffer",
 )
 
 

@@ -27,12 +27,10 @@ from speechbrain.utils.checkpoints import (
 from ssr_plugin.files import digest
 from ssr_plugin.training.batches import length_batches
 
-#: Utterances that are shuffled together.
-BUFFER = 4096
-#: Utterances of a piece, at most.
-PIECE = 64
-# So many pieces, at least, that processes share, so that their shares are alike.
-_PIECES_EACH = 8
+# Utterances of a piece, at most.
+_PIECE = 64
+# So many pieces, at least, are in a buffer, and has each process.
+_FEWEST_PIECES = 8
 # Durations that are read at a time.
 _CHUNK = 1 << 20
 
@@ -84,7 +82,7 @@ class ShardPlan:
         seed,
         rank=0,
         world_size=1,
-        buffer=BUFFER,
+        buffer=4096,
     ):
         if len(durations) < world_size:
             raise ValueError(
@@ -95,8 +93,9 @@ class ShardPlan:
         self.batch_seconds = batch_seconds
         self.seed = seed
         self.rank, self.world_size = rank, world_size
-        share = len(durations) // (world_size * _PIECES_EACH)
-        size = PIECE if world_size == 1 else max(min(share, PIECE), 1)
+        self.buffer = buffer
+        fewest = min(buffer, len(durations) // world_size) // _FEWEST_PIECES
+        size = max(min(fewest, _PIECE), 1)
         self._starts, self._stops = _cut(shard_starts, size)
         self._pieces_in_buffer = max(buffer // size, 1)
         self._batch_sizes, self._lengths = self._count_lengths()
@@ -293,6 +292,7 @@ class SameShards:
             "shards": shards,
             "batch_seconds": plan.batch_seconds,
             "seed": plan.seed,
+            "shuffle_buffer": plan.buffer,
             "world_size": plan.world_size,
         }
 
@@ -323,6 +323,7 @@ class SameShards:
             ("world_size", "processes"),
             ("batch_seconds", "batch_seconds"),
             ("seed", "seed"),
+            ("shuffle_buffer", "shuffle_buffer"),
         ):
             if saved[key] != self._state[key]:
                 raise ValueError(

@@ -183,18 +183,20 @@ def make_shard_splits(hparams, run_opts, corpus):
 
 def _reads_frames(shards, encoder):
     """Whether the shards keep this encoder's frames."""
-    frames = shards.made_of.get("frames")
-    if frames is not None and frames["encoder"] == encoder.identity():
+    frames, wanted = shards.made_of.get("frames"), encoder.identity()
+    if frames is not None and frames["encoder"] == wanted:
         return True
     if frames is not None:
+        kept = frames["encoder"]
+        others = [key for key in wanted if kept.get(key) != wanted[key]]
         message = (
-            f"the shards in {shards.folder} keep frames of another encoder "
-            f"({frames['source']}) than {encoder.source}"
+            f"the shards in {shards.folder} keep frames of {frames['source']}, and not "
+            f"those of encoder_source {encoder.source}: other {', '.join(others)}"
         )
         if not shards.made_of["audio"]:
             raise ShardError(
-                f"{message}, and no audio: name that encoder, or make shards with "
-                f"'ssr prepare --frames {encoder.source}'"
+                f"{message}. They keep no audio, either: name their encoder, or make "
+                f"shards with 'ssr prepare --frames {encoder.source}'"
             )
         logger.warning("%s: their audio is read", message)
     logger.info("The encoder runs in each step: the shards keep no frames of it")
