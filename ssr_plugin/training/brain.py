@@ -31,7 +31,7 @@ from ssr_plugin.nnet.layers import finite_attention
 from ssr_plugin.nnet.precision import resolve_precision
 from ssr_plugin.training import stopping
 from ssr_plugin.training.augment import Strengths, change_frames
-from ssr_plugin.training.memory import explain_out_of_memory
+from ssr_plugin.training.out_of_memory import explain_out_of_memory
 from ssr_plugin.training.planning import TrainingCollate
 from ssr_plugin.training.schedule import set_learning_rate, warmup_cosine
 from ssr_plugin.training.step_graphs import StepGraphs

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ssr_plugin.training.memory import explain_out_of_memory
+from ssr_plugin.training.out_of_memory import explain_out_of_memory
 
 
 def message(**hparams):
