@@ -1,5 +1,6 @@
 """A training step of each stage, run on tensors without memory: what it would take."""
 
+import contextlib
 import dataclasses
 from types import SimpleNamespace
 
@@ -145,7 +146,7 @@ def trace_distill(settings, utterances):
     connector = _make_connector(settings, encoder, llm)
     modules = {"encoder": encoder, "llm": llm, "connector": connector}
     seen = torch.ones(llm.vocab_size, dtype=torch.bool)
-    with fake_tensors() as mode, _no_questions(settings["connector"]):
+    with fake_tensors() as mode, _without_questions(settings["connector"]):
         place(encoder, llm, *llm.whole, connector)
         brain = DistillBrain(
             seen_tokens=seen,
@@ -154,7 +155,7 @@ def trace_distill(settings, utterances):
             run_opts={"device": "cpu"},
         )
     batch = brain.collate(utterances.examples(encoder, llm.vocab_size))
-    with fake_tensors(mode), _no_questions(settings["connector"]):
+    with fake_tensors(mode), _without_questions(settings["connector"]):
         batch = _without_memory(batch, mode)
         brain.modules.train()
         constants = [x for x in (brain.norms, brain.center) if x is not None]
@@ -265,23 +266,16 @@ def _make_connector(settings, encoder, llm):
         return stay(build.connector(name, encoder, llm, options))
 
 
-class _no_questions:
-    """Says that a connector asks for numbers, where torch says so."""
-
-    def __init__(self, name):
-        self._name = name
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if isinstance(
-            error, DataDependentOutputException | DynamicOutputShapeException
-        ):
-            raise ValueError(
-                f"what connector '{self._name}' takes cannot be told beforehand: a "
-                f"training step asks the device for numbers ({error})"
-            ) from error
+@contextlib.contextmanager
+def _without_questions(name):
+    """Says so where a step asks for numbers."""
+    try:
+        yield
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        raise ValueError(
+            f"what a training step takes cannot be told beforehand: connector '{name}', "
+            f"or a loss through the LLM, asks the device for numbers ({error})"
+        ) from error
 
 
 def _without_memory(batch, mode):

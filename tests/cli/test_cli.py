@@ -624,17 +624,16 @@ def config_folders(tmp_path, tiny_encoder_folder, tiny_llm_folder):
 
 
 @pytest.mark.filterwarnings("ignore:.*has no feature extractor")
-@pytest.mark.parametrize("yaml", ["librispeech_1b.yaml", "mls_8b.yaml"])
-def test_plan_tells_both_stages_of_configurations_alone(yaml, config_folders, capsys):
-    words = ["plan", yaml, "--hours", 1000, "--gpus", 2, *config_folders]
+def test_plan_tells_both_stages_of_configurations_alone(config_folders, capsys):
+    words = ["plan", "mls_8b.yaml", "--hours", 1000, "--gpus", 2, *config_folders]
     assert main([str(word) for word in words]) == 0
     printed = capsys.readouterr().out
     assert "1000 h of speech" in printed and "2 GPUs of 80 GB" in printed
     for title in ("Stage 1, distillation", "Stage 2, fine-tuning", "Encoder, frozen"):
         assert title in printed
     # 1000 h of 50 frames a second, 32 numbers of 2 bytes each.
-    assert f"{1000 * 3600 * 50 * 32 * 2 / 1e9:.3g} GB of frames" in printed
-    assert ("none; with cache_features: True" in printed) == (yaml == "mls_8b.yaml")
+    disk = f"{1000 * 3600 * 50 * 32 * 2 / 1e9:.3g} GB of frames"
+    assert f"none; with cache_features: True {disk}" in printed
     pattern = r"batch +(\d+) s .*\n +steps +([\d,]+), (\d+) times through"
     numbers = re.search(pattern, printed).groups()
     batch, steps, epochs = (int(number.replace(",", "")) for number in numbers)

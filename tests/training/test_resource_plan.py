@@ -20,7 +20,7 @@ def settings():
 
 
 def test_a_plan_takes_the_batch_that_the_training_takes(settings):
-    corpus = Corpus(hours=50)
+    corpus = Corpus(hours=20)
     for hardware in (Hardware(gpus=2, gpu_memory=40e9), Hardware(gpus=0)):
         stage, _ = plan_distill(settings, corpus, hardware)
         audio = corpus.seconds * settings["number_of_epochs"]

@@ -134,7 +134,7 @@ def test_a_connector_that_asks_for_numbers_is_named(
     settings = distill_settings(
         tiny_encoder_folder, tiny_llm_folder, connector="stack_mlp"
     )
-    with pytest.raises(ValueError, match="'stack_mlp' takes cannot be told beforehand"):
+    with pytest.raises(ValueError, match="beforehand: connector 'stack_mlp', or"):
         trace_distill(settings, SIZES[0])
 
 
