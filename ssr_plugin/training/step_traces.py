@@ -273,8 +273,9 @@ def _without_questions(name):
         yield
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
         raise ValueError(
-            f"what a training step takes cannot be told beforehand: connector '{name}', "
-            f"or a loss through the LLM, asks the device for numbers ({error})"
+            f"what a training step takes cannot be told beforehand: connector "
+            f"'{name}', or a loss through the LLM, asks the device for numbers "
+            f"({error})"
         ) from error
 
 
