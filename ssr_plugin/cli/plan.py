@@ -73,8 +73,11 @@ def run(options):
 
 
 def _plan(options):
-    # The YAML's own keys come after it, and so may the options.
-    parser = argparse.ArgumentParser(prog="ssr plan", allow_abbrev=False)
+    # The YAML's own keys come after it, and so may the options. A --help there is of
+    # the YAML.
+    parser = argparse.ArgumentParser(
+        prog="ssr plan", allow_abbrev=False, add_help=False
+    )
     _add_options(parser)
     defaults = {k: v for k, v in vars(options).items() if k not in ("words", "run")}
     parser.set_defaults(**defaults)

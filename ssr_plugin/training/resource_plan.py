@@ -30,7 +30,7 @@ OF_STAGE1 = (
     "connector",
     "connector_options",
 )
-# Floating-point operations a second that were reached, all with the H200 of RESULTS.md.
+# Floating-point operations a second that one GPU reached (RESULTS.md, "On a GPU").
 # Stage 1, LLM of 135M, batches of 370 s in 12.0 ms; they are 307 MFLOP a second of
 # audio. Small layers: larger ones reach more.
 _STAGE1_RATE = 9.4e12

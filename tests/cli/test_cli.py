@@ -648,6 +648,13 @@ def test_plan_of_stage_2_goes_by_the_folder_of_stage_1(tiny_speech_lm_folder, ca
     assert "\n  time " not in printed
 
 
+def test_plan_after_a_yaml_tells_its_keys(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["plan", "distill.yaml", "--help"])
+    assert stopped.value.code == 0
+    assert "--number_of_epochs" in capsys.readouterr().out
+
+
 def test_plan_says_what_it_cannot_tell(tmp_path, config_folders):
     message = error("plan", "distill.yaml", "--output_folder", tmp_path / "no")
     assert "Give --hours" in message
