@@ -109,9 +109,9 @@ class TextLLM(nn.Module):
         self.dtype = parse_dtype(dtype)
         full_config = hub.load_config(self.source)
         self._full_config = full_config
-        check_quantization(quantization, full_config, self.source)
         if quantization is not None and gguf is not None:
             raise ValueError("a GGUF file is quantised already: leave quantization out")
+        check_quantization(quantization, full_config, self.source)
         self._quantization = quantization
         self._gguf = None if gguf is None else find_gguf(gguf)
         self.config: PretrainedConfig = full_config.get_text_config()

@@ -207,7 +207,6 @@ def test_a_speech_lm_takes_a_gguf_file_for_its_llm(
     scores = [each.score([wav], [" cat", " sat"]) for each in (lm, whole)]
     assert scores[0] == pytest.approx(scores[1], rel=1e-3) and scores[0] != scores[1]
     with pytest.raises(ValueError, match="quantised already: leave quantization out"):
-        pytest.importorskip("bitsandbytes")
         SpeechLM.from_pretrained(
             tiny_speech_lm_folder, llm_source=str(path), quantization="4bit"
         )
