@@ -34,6 +34,20 @@ _ALSO = {
     "batch_seconds": (float,),
     "num_workers": (int,),
 }
+# What keys may be whose default is null.
+_NULL_KINDS = {
+    "valid_fold": (str,),
+    "encoder_source": (str,),
+    "llm_source": (str,),
+    "segmenter": (str,),
+    "source": (str,),
+    "language": (str,),
+    "speech": (str,),
+    "reference": (str,),
+    "data": (str, list, dict),
+    "max_items": (int,),
+    "hidden_size": (int,),
+}
 # Least and most of numbers, and whether the least itself is one of them.
 _SHARE = (0, 1, True)
 _COUNT = (1, math.inf, True)
@@ -41,6 +55,8 @@ _POSITIVE = (0, math.inf, False)
 _NOT_NEGATIVE = (0, math.inf, True)
 _RANGES = {
     "number_of_epochs": _COUNT,
+    "max_items": _COUNT,
+    "hidden_size": _COUNT,
     "grad_accumulation_factor": _COUNT,
     "kl_layers": _COUNT,
     "time_mask_frames": _COUNT,
@@ -92,7 +108,8 @@ def check_value(name, value, default, path=None):
         The user's name for it, for the message.
     value
     default
-        None accepts anything; a float accepts an int, too; a dict accepts null, too.
+        None accepts anything, but for keys that are known; a float accepts an int,
+        too; a dict accepts null, too.
     path : str
         The key, dotted; ``name`` without dashes by default.
 
@@ -109,10 +126,15 @@ def check_value(name, value, default, path=None):
         ...
     ValueError: --number_of_epochs: expected a whole number, such as 5, not 'ten'
     """
+    key = (path or name).rpartition(".")[2].lstrip("-")
     if default is None or default is inspect.Parameter.empty:
+        kinds = _NULL_KINDS.get(key, ())
+        if kinds and value is not None and not any(_is(value, one) for one in kinds):
+            words = " or ".join(_KINDS[one] for one in kinds)
+            raise ValueError(f"{name}: expected {words}, or null, not {_yaml(value)}")
+        _check_range(name, value, key)
         return
     kind = list if isinstance(default, tuple) else type(default)
-    key = (path or name).rpartition(".")[2].lstrip("-")
     kinds = (kind, *_ALSO.get(key, ()), *([type(None)] if kind is dict else []))
     if any(_is(value, one) for one in kinds):
         numbers = kind is list and default and type(default[0]) in (int, float)
