@@ -22,8 +22,9 @@ _PER_SECOND, _SHARE = 6e6, 0.5
 def choose_batch(audio_seconds, memory=None, num_processes=1):
     """The largest batch that costs no quality and fits.
 
-    40 s on a CPU. On a GPU, twice as much, and again, as long as the training has 1,500
-    steps or more and half the GPU's memory takes it; up to 1,280 s.
+    40 s on CPUs, shared by all processes. On a GPU, twice as much, and again, as long
+    as the training has 1,500 steps or more and half the GPU's memory takes it; up to
+    1,280 s.
 
     Arguments
     ---------
@@ -44,12 +45,12 @@ def choose_batch(audio_seconds, memory=None, num_processes=1):
     >>> hour = 3600.0
     >>> [choose_batch(x * hour, memory=80e9) for x in (1, 50, 10_000)]
     [40.0, 80.0, 1280.0]
-    >>> choose_batch(10_000 * hour)
-    40.0
+    >>> choose_batch(10_000 * hour), choose_batch(10_000 * hour, num_processes=2)
+    (40.0, 20.0)
     """
-    batch = REFERENCE
     if memory is None:
-        return batch
+        return REFERENCE / num_processes
+    batch = REFERENCE
     while (
         2 * batch <= _MOST
         and audio_seconds / (2 * batch * num_processes) >= _LEAST_STEPS
@@ -140,11 +141,11 @@ def resolve_batch(hparams, audio_seconds, device):
     if batch_seconds != AUTO:
         return {"batch_seconds": batch_seconds, "lr": lr}
     device, memory, num_processes = torch.device(device), None, 1
+    if torch.distributed.is_initialized():
+        num_processes = torch.distributed.get_world_size()
     if device.type == "cuda":
         # Not what is free: a run that is continued must choose the same.
         memory = torch.cuda.get_device_properties(device).total_memory
-        if torch.distributed.is_initialized():
-            num_processes = torch.distributed.get_world_size()
     total = audio_seconds * hparams["number_of_epochs"]
     batch_seconds = choose_batch(total, memory, num_processes)
     if memory is not None:

@@ -1,11 +1,13 @@
 """``ssr train`` and every recipe's ``train.py``: a YAML, a data set, a stage."""
 
+import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import speechbrain as sb
+import torch
 
 from ssr_plugin.data.datasets import DataSet
 from ssr_plugin.data.prepare import Manifests, prepare
@@ -59,7 +61,7 @@ def main(
             dataset = make_dataset(settings["data_folder"])
         check_inputs(settings)
         folder = settings["output_folder"]
-        sb.utils.distributed.ddp_init_group(job.run_opts)
+        _init_processes(job.run_opts)
         with run_folder.locked(folder):
             run_folder.check_settings(folder, settings)
             known_data = run_folder.known_data(folder)
@@ -73,6 +75,27 @@ def main(
             hparams = job.load()
             results: dict[str, Any] = hparams["stage"](hparams, job.run_opts, corpus)
         return results
+
+
+def _init_processes(run_opts: Any) -> None:
+    """Connects the processes of ``torchrun``: by gloo where there are no GPUs.
+
+    Raises
+    ------
+    ValueError
+        If there are GPUs, but fewer than processes.
+    """
+    local_rank = os.environ.get("LOCAL_RANK", "")
+    if local_rank.isdecimal() and run_opts.get("distributed_backend") == "nccl":
+        count = torch.cuda.device_count()
+        if count == 0 or str(run_opts.get("device", "")).startswith("cpu"):
+            run_opts["distributed_backend"] = "gloo"
+        elif int(local_rank) >= count:
+            raise ValueError(
+                f"there are {count} GPUs here, and more processes: give torchrun "
+                f"--nproc_per_node {count}, or --device cpu"
+            )
+    sb.utils.distributed.ddp_init_group(run_opts)
 
 
 def prepare_on_main(dataset: DataSet, hparams: Mapping[str, Any]) -> Manifests:
