@@ -18,7 +18,9 @@ def atomic_path(path):
     """Gives a temporary path beside ``path`` and moves it there when the block ends.
 
     A block that raises, or a process that is killed, leaves ``path`` as it was. The
-    file has the machine's usual permissions.
+    file has the machine's usual permissions. The disk is not waited for (fsync): that
+    takes up to a tenth of a second a file, and only a power failure may lose what was
+    just written; a file that is damaged then is named when it is read.
 
     Arguments
     ---------

@@ -41,10 +41,52 @@ def errors_in_one_line():
         yield
     except (OSError, ValueError, ImportError, MemoryError, TooManyProblems) as error:
         logger.debug("The run stopped", exc_info=True)
-        raise SystemExit(f"error: {error}") from error
+        raise SystemExit(f"error: {explain_full_disk(error) or error}") from error
+    except Exception as error:
+        explanation = explain_full_disk(error)
+        if explanation is None:
+            raise
+        raise SystemExit(f"error: {explanation}") from error
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+# What torch and safetensors say of a file that they could not write whole.
+_WRITING_FAILED = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "PytorchStreamWriter failed",
+    "unexpected pos",
+)
+
+
+def explain_full_disk(error):
+    """What to do if an error, or one that it comes from, is of a full disk.
+
+    Arguments
+    ---------
+    error : BaseException
+
+    Returns
+    -------
+    str or None
+        None if it is another.
+
+    Example
+    -------
+    >>> explain_full_disk(OSError(28, "No space left on device", "a.ckpt"))
+    "the disk is full ([Errno 28] No space left on device: 'a.ckpt'): ..."
+    >>> explain_full_disk(ValueError("seed: it is no number"))
+    """
+    if any(words in str(error) for words in _WRITING_FAILED):
+        first = str(error).partition("\n")[0][:200]
+        return (
+            f"the disk is full ({first}): make room, and give the same command again. "
+            f"What was complete before is kept, the last checkpoint, too"
+        )
+    cause = error.__cause__ or error.__context__
+    return None if cause is None else explain_full_disk(cause)
 
 
 @contextlib.contextmanager

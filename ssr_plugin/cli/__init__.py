@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imported late: help does not need it.
     import logging
 
-    from ssr_plugin.problems import TooManyProblems
+    from ssr_plugin.problems import TooManyProblems, explain_full_disk
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
@@ -57,7 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\ninterrupted", file=sys.stderr)
         return 130
     except (OSError, ValueError, ImportError, TooManyProblems) as error:
-        raise SystemExit(f"error: {error}") from error
+        raise SystemExit(f"error: {explain_full_disk(error) or error}") from error
+    except Exception as error:
+        explanation = explain_full_disk(error)
+        if explanation is None:
+            raise
+        raise SystemExit(f"error: {explanation}") from error
     if problems:
         print(f"error: {len(problems)} left out", file=sys.stderr)
     return 1 if problems else 0
