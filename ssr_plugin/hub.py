@@ -6,7 +6,6 @@ model.
 
 import functools
 import hashlib
-import json
 import os
 import pathlib
 import re
@@ -16,6 +15,7 @@ import huggingface_hub
 from transformers import AutoConfig
 
 from ssr_plugin.files import file_identity
+from ssr_plugin.json_files import check_form, parse_json, read_json
 from ssr_plugin.sources import NOT_FOUND_ERRORS, address
 
 # Options that say how large something is.
@@ -133,18 +133,15 @@ def safetensors_map(source):
     index = find_file(source, "model.safetensors.index.json")
     if index is not None:
         try:
-            entries = json.loads(index.read_text(encoding="utf-8"))
-            # transformers wants it, too.
-            dict(entries["metadata"])
-            files = dict(entries["weight_map"])
+            # transformers wants metadata, too.
+            form = {"metadata": dict, "weight_map": {str: str}}
+            files = read_json(index, form)["weight_map"]
             for file in files.values():
-                if not isinstance(file, str) or pathlib.PurePath(file).name != file:
+                if pathlib.PurePath(file).name != file:
                     raise ValueError(f"it names {file!r}, which is no file beside it")
             return files
-        except (KeyError, RecursionError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{index} is no index of safetensors: {type(error).__name__}: {error}"
-            ) from error
+        except ValueError as error:
+            raise ValueError(f"{index} is no index of safetensors: {error}") from error
     path = find_file(source, "model.safetensors")
     if path is None:
         return None
@@ -271,10 +268,11 @@ def safetensors_shapes(path):
         If the file is damaged.
     """
     try:
-        header = json.loads(safetensors_header(path))
+        header = parse_json(safetensors_header(path), dict)
         header.pop("__metadata__", None)
-        return {name: list(map(int, x["shape"])) for name, x in header.items()}
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        check_form(header, {str: {"shape": [int]}})
+        return {name: entry["shape"] for name, entry in header.items()}
+    except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from ssr_plugin.alignment.record import Alignment, AlignmentError
 from ssr_plugin.files import atomic_path, digest, file_identity
+from ssr_plugin.json_files import parse_json
 from ssr_plugin.problems import Problems
 from ssr_plugin.processes import exit_with_parent, usable_cores
 
@@ -32,6 +33,12 @@ logger = logging.getLogger(__name__)
 
 # How many transcripts an aligner sees when it says whether a corpus suits it.
 DOUBT_SAMPLE_SIZE = 2000
+# A line of a cache; what is deeper in it is looked at when it is used.
+_LINE = {
+    "key": str,
+    "alignment?": {"id": str, "text": str, "kind": str, "duration": float},
+    "error?": str,
+}
 
 
 class Alignments(collections.abc.Mapping):
@@ -52,7 +59,14 @@ class Alignments(collections.abc.Mapping):
         path, offset = self._index[id]
         with open(path, "rb") as file:
             file.seek(offset)
-            return Alignment.from_json(json.loads(file.readline())["alignment"])
+            line = file.readline()
+        try:
+            return Alignment.from_json(parse_json(line, _LINE)["alignment"])
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f"{path} is damaged, the alignment of '{id}' ({error}): delete it and "
+                f"run again, and its utterances are aligned anew"
+            ) from error
 
     def __contains__(self, id):
         # Mapping's own would read the file.
@@ -215,12 +229,12 @@ def index_cache(folder):
             offset = 0
             for number, line in enumerate(file, start=1):
                 try:
-                    record = json.loads(line)
+                    record = parse_json(line, _LINE)
                     if "alignment" in record:
                         line_index[record["key"]] = (str(path), offset)
                     else:
                         errors[record["key"]] = record["error"]
-                except (ValueError, KeyError, TypeError):
+                except (ValueError, KeyError):
                     logger.warning("%s: line %d is damaged, ignored", path, number)
                 offset += len(line)
     return line_index, errors

@@ -12,11 +12,11 @@
 
 import dataclasses
 import gzip
-import json
 import pathlib
 import re
 
 from ssr_plugin.alignment.record import UNKNOWN
+from ssr_plugin.json_files import check_form, parse_json
 
 SUFFIXES = (".textgrid", ".ctm", ".json", ".jsonl", ".json.gz", ".jsonl.gz")
 SILENCE = re.compile(r"|sil|sp|[<\[{(].*[>\]})]", re.IGNORECASE)
@@ -190,11 +190,11 @@ def _read_json(path):
     with opened(path, "rt", encoding="utf-8") as file:
         if ".jsonl" in path.name.lower():
             lines = file.readlines()
-            records = [json.loads(line) for line in lines if line.endswith("\n")]
+            records = [parse_json(line) for line in lines if line.endswith("\n")]
             # A last line cut short was being written when its writer was killed.
-            records += [json.loads(lines[-1])] if _is_json(lines[-1:]) else []
+            records += [parse_json(lines[-1])] if _is_json(lines[-1:]) else []
         else:
-            records = json.load(file)
+            records = parse_json(file.read())
     if isinstance(records, dict):
         records = [records]
     if records and not isinstance(records[0], dict) or _is_word(records[:1]):
@@ -207,7 +207,7 @@ def _is_json(last):
     if not last or last[0].endswith("\n"):
         return False
     try:
-        json.loads(last[0])
+        parse_json(last[0])
     except ValueError:
         return False
     return True
@@ -217,16 +217,24 @@ def _is_word(first):
     return bool(first) and "start" in first[0] and not {"id"} & first[0].keys()
 
 
+# An alignment as this package writes it.
+_RECORD = {"id": str, "text": str, "kind": str, "units": [list]}
+
+
 def _from_record(record, stem):
     if "recording_id" in record:
         return _from_lhotse(record)
     if "units" in record:
+        check_form(record, _RECORD)
         return Timed(
             record["id"],
-            tuple((text, start, end) for text, start, end, _ in record["units"]),
+            tuple(
+                (str(text), float(start), float(end))
+                for text, start, end, *_ in record["units"]
+            ),
             record["kind"],
             record["text"],
-            tuple(offset for *_, offset in record["units"]),
+            tuple(int(unit[3]) for unit in record["units"]),
         )
     words = [
         (word.get("text", word.get("word")), word["start"], word["end"])

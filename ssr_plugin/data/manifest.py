@@ -55,6 +55,15 @@ def read_manifest(path):
     >>> read_manifest(path)["a"]["wrd"]
     'it cost $5, no more'
     """
+    try:
+        return _read(path)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); delete it, and preparing writes it anew"
+        ) from error
+
+
+def _read(path):
     data = {}
     with open(path, newline="", encoding="utf-8") as file:
         table = csv.DictReader(file)
@@ -71,5 +80,14 @@ def read_manifest(path):
                     f"{path}: id '{name}' occurs twice; "
                     f"delete the file, and preparing writes it anew"
                 )
-            data[name] = row | {"duration": float(row["duration"])}
+            try:
+                duration = float(row["duration"])
+                if None in row or None in row.values() or not duration >= 0:
+                    raise ValueError("a row of another length")
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{path}, line {table.line_num} is damaged ({error}); delete the "
+                    f"file, and preparing writes it anew"
+                ) from error
+            data[name] = row | {"duration": duration}
     return data

@@ -24,6 +24,7 @@ from ssr_plugin.data.manifest import read_manifest, write_manifest
 from ssr_plugin.data.samples import AudioError
 from ssr_plugin.data.splits import group_splits
 from ssr_plugin.files import atomic_path, digest, file_identity, printable
+from ssr_plugin.json_files import read_json
 from ssr_plugin.problems import Problems
 
 __all__ = ["Manifests", "prepare", "read_manifest"]
@@ -33,6 +34,11 @@ logger = logging.getLogger(__name__)
 STATE_FILE = "prepare.json"
 #: To be raised by 1 when the same input shall give other manifests than before.
 STATE_FORMAT = 2
+_STATE = {
+    "fingerprint": str,
+    "manifests": {str: {"utterances": int, "digest": str}},
+    "skipped": {str: {str: str}},
+}
 
 
 @dataclass(frozen=True)
@@ -419,12 +425,12 @@ def _split(rows, held_out):
 def _read_state(save_folder, fingerprint):
     """The state of an earlier run; None if settings, files or manifests changed."""
     try:
-        state = json.loads((save_folder / STATE_FILE).read_text(encoding="utf-8"))
+        state = read_json(save_folder / STATE_FILE, _STATE)
         is_current = state["fingerprint"] == fingerprint and all(
             _file_digest(save_folder / f"{name}.csv") == entry["digest"]
             for name, entry in state["manifests"].items()
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return None
     return state if is_current else None
 

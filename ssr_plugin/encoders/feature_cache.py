@@ -27,6 +27,7 @@ from ssr_plugin.data.audio import row_speed
 from ssr_plugin.data.read_ahead import ReadAhead
 from ssr_plugin.files import atomic_path, digest, file_identity
 from ssr_plugin.hub import safetensors_header
+from ssr_plugin.json_files import check_form, parse_json
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.problems import Problems
 from ssr_plugin.processes import num_readers
@@ -378,9 +379,15 @@ def _key(row):
 def _frames_of_file(path):
     """Key -> (file name, number of frames), for all that a file of the cache holds."""
     header = safetensors_header(path)
-    entries = json.loads(header)
-    entries.pop("__metadata__", None)
-    end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    try:
+        entries = parse_json(header, dict)
+        entries.pop("__metadata__", None)
+        check_form(entries, {str: {"shape": [int], "data_offsets": [int]}})
+        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        if any(len(entry["shape"]) != 2 for entry in entries.values()):
+            raise ValueError("frames of another shape")
+    except (IndexError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
     if path.stat().st_size < 8 + len(header) + end:
         raise ValueError(f"{path} is cut short")
     return {key: (path.name, entry["shape"][0]) for key, entry in entries.items()}

@@ -30,6 +30,7 @@ from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.files import atomic_path
 from ssr_plugin.inference.model_card import write_card
 from ssr_plugin.llm.compact_weights import is_gguf
+from ssr_plugin.json_files import read_json
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.base import (
@@ -329,7 +330,10 @@ def read_metrics(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
         If it is damaged.
     """
     path = pathlib.Path(folder) / METRICS
-    return _read_json(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    metrics: dict[str, Any] = read_json(path, {str: dict})
+    return metrics
 
 
 def find_folder(
@@ -396,7 +400,7 @@ def read_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
             f"'{folder}' holds no speech LM ({SETTINGS}): make one with "
             f"hparams/distill.yaml and give its output_folder"
         )
-    settings: dict[str, Any] = _read_json(path)
+    settings: dict[str, Any] = read_json(path, dict)
     for keys, kind in _WANTED.items():
         value: Any = settings
         for key in keys:
@@ -414,13 +418,6 @@ def read_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
             f"{settings.get('version')}: install a later ssr_plugin than {__version__}"
         )
     return settings
-
-
-def _read_json(path: pathlib.Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def _backbone(

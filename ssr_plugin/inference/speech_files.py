@@ -9,12 +9,24 @@ from safetensors.torch import save_file
 
 from ssr_plugin.files import atomic_path
 from ssr_plugin.inference.speech import Speech
+from ssr_plugin.json_files import parse_json
 
 if TYPE_CHECKING:
     from ssr_plugin.inference.speech_lm import SpeechLM
 
 # What safetensors reads of a header at most, less room for what it says of tensors.
 _MOST_METADATA = 80_000_000
+
+# What is known of a recording besides its vectors.
+_FORM = {
+    "tokens": [int],
+    "starts": [float],
+    "ends": [float],
+    "text": str,
+    "segmentation": str,
+    "hypothesis": str | None,
+    "seconds": float,
+}
 
 
 def save_speech(
@@ -85,7 +97,7 @@ def load_speech(path: str | os.PathLike[str]) -> dict[str, Speech]:
     """
     try:
         with safe_open(path, "pt") as file:
-            rest = json.loads(file.metadata()["speech"])
+            rest = parse_json((file.metadata() or {})["speech"], {str: _FORM})
             return {
                 name: Speech(vectors=file.get_tensor(name), **fields)
                 for name, fields in rest.items()

@@ -31,6 +31,7 @@ from safetensors.torch import save_file
 from ssr_plugin.files import atomic_path
 from ssr_plugin.inference.chat import Message, as_messages, parse_content
 from ssr_plugin.inference.prompts import parse_prompts
+from ssr_plugin.json_files import read_json
 from ssr_plugin.sources import address
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ def serving(lm: "SpeechLM", folder: str | os.PathLike[str]) -> tuple[str, str]:
         words += ["--revision", revision]
     words.append("--enable-prompt-embeds")
     if kind == "lora":
-        rank = json.loads((tuned / "adapter_config.json").read_text())["r"]
+        rank = read_json(tuned / "adapter_config.json", {"r": int})["r"]
         room = next(x for x in _RANKS if x >= rank)
         words += ["--enable-lora", "--max-lora-rank", str(room)]
         words += ["--lora-modules", f"{ADAPTERS}={tuned}"]

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import pathlib
 
 import torch
@@ -9,7 +10,10 @@ from tqdm import tqdm
 from transformers import GenerationConfig
 
 from ssr_plugin.files import atomic_path
+from ssr_plugin.json_files import read_json
 from ssr_plugin.llm.generation import cache_settings
+
+logger = logging.getLogger(__name__)
 
 # From so many steps on, a model that can be compiled is.
 _MANY_STEPS = 2000
@@ -87,9 +91,8 @@ def sample_documents(llm, num_tokens, longest, seed, batch_size=256, folder=None
             if count >= num_tokens:
                 break
             path = folder and pathlib.Path(folder) / f"{device.type}-{number:06d}.json"
-            if path and path.is_file():
-                drawn = _read(path, device)
-            else:
+            drawn = _read(path, device) if path and path.is_file() else None
+            if drawn is None:
                 written = model.generate(
                     start,
                     attention_mask=torch.ones_like(start),
@@ -118,12 +121,19 @@ def _write(path, drawn, device):
 
 
 def _read(path, device):
-    """The texts that :func:`_write` kept; draws go on as they did after them."""
-    kept = json.loads(path.read_text())
-    states = [torch.tensor(list(bytes.fromhex(x))).byte() for x in kept["states"]]
-    torch.set_rng_state(states[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)
+    """The texts that :func:`_write` kept; draws go on as they did after them.
+
+    None of a damaged file: they are drawn anew.
+    """
+    try:
+        kept = read_json(path, {"texts": [[int]], "states": [str]})
+        states = [torch.tensor(list(bytes.fromhex(x))).byte() for x in kept["states"]]
+        torch.set_rng_state(states[0])
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(states[1], device)
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        logger.warning("%s; its text is written anew", error)
+        return None
     return kept["texts"]
 
 

@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ssr_plugin import hub
 from ssr_plugin.files import atomic_path
+from ssr_plugin.json_files import read_json
 from ssr_plugin.llm.packing import read_states
 from ssr_plugin.llm.text_llm import is_base_model
 
@@ -359,14 +360,17 @@ def _shapes(tensors):
     return {name: tensor.shape for name, tensor in tensors.items()}
 
 
+_FORM = {"peft_type": str, "r": int, "lora_alpha": float, "lora_dropout": float}
+
+
 def _read_adapter_settings(path):
     """The few settings of adapters that are read, checked: options of TunedLLM."""
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json(path, _FORM)
         if settings["peft_type"] != "LORA":
             raise ValueError(f"peft_type is {settings['peft_type']!r}, not LORA")
         options = {name: settings.pop(key) for key, name in _READ.items()}
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged, or of adapters that are not supported "
             f"({type(error).__name__}: {error})"

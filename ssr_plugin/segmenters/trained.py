@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from ssr_plugin.files import atomic_path, digest
 from ssr_plugin.hub import check_regular, check_sizes, matches
+from ssr_plugin.json_files import read_json
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.base import TrainableSegmenter
 
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 SETTINGS, WEIGHTS = "segmenter.json", "segmenter.safetensors"
 # What comes of a folder's files that are damaged or not of one segmenter.
 _MISFITS = (KeyError, OSError, RuntimeError, SafetensorError, TypeError, ValueError)
+
+
+# What a segmenter's settings say.
+_FORM = {
+    "segmenter": str,
+    "options": dict,
+    "encoder": {"weights": str, "layer": int},
+    "llm": {"weights": str},
+}
 
 
 def save_segmenter(
@@ -74,20 +84,12 @@ def read_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = pathlib.Path(folder) / SETTINGS
     try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(settings["segmenter"], str):
-            raise ValueError("'segmenter' is no name")
-        if not isinstance(settings["encoder"]["layer"], int):
-            raise ValueError("'layer' is no number")
-        for kind in ("encoder", "llm"):
-            if not isinstance(settings[kind]["weights"], str):
-                raise ValueError(f"'weights' of the {kind} are no fingerprint")
+        settings: dict[str, Any] = read_json(path, _FORM)
         return settings
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(
             f"'{folder}' holds no trained segmenter ({SETTINGS}): train one with "
-            f"hparams/segmenter.yaml and give its output_folder "
-            f"({type(error).__name__}: {error})"
+            f"hparams/segmenter.yaml and give its output_folder ({error})"
         ) from error
 
 

@@ -20,6 +20,7 @@ from speechbrain.utils.checkpoints import (
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from ssr_plugin import hub
+from ssr_plugin.json_files import read_json
 from ssr_plugin.segmenters.trained import segmenter_mark
 
 
@@ -102,7 +103,8 @@ class AtomicCheckpointer(Checkpointer):
         """
         try:
             super().load_checkpoint(checkpoint)
-        except (RuntimeError, ValueError, KeyError, EOFError) as error:
+        # A damaged file may give any error: of torch, pickle, YAML or Python.
+        except Exception as error:
             raise ValueError(
                 f"the checkpoint in {checkpoint.path} does not fit: it was made with "
                 f"other settings (connector, encoder_source, llm_source, ...), or is "
@@ -160,7 +162,7 @@ class SameModels:
             If one differs.
         """
         del end_of_epoch
-        saved_marks = json.loads(pathlib.Path(path).read_text())
+        saved_marks = read_json(path, {str: str})
         for name, mark in self.marks.items():
             saved = saved_marks.get(name)
             if saved == mark:

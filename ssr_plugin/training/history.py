@@ -11,6 +11,7 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.distributed import if_main_process
 
+from ssr_plugin.json_files import read_json
 from ssr_plugin.training.loggers import make_loggers
 
 logger = logging.getLogger(__name__)
@@ -66,5 +67,5 @@ class History:
     def load(self, path, end_of_epoch):
         """Reads the epochs so far."""
         del end_of_epoch
-        self.epochs = json.loads(pathlib.Path(path).read_text())
+        self.epochs = read_json(path, [dict])
         self._num_logged = 0

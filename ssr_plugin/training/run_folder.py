@@ -17,6 +17,7 @@ from speechbrain.utils.distributed import if_main_process
 from ssr_plugin.data.manifest import read_manifest
 from ssr_plugin.files import atomic_path, digest
 from ssr_plugin.hparams import plain_keys
+from ssr_plugin.json_files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -154,9 +155,9 @@ def has_checkpoint(folder):
 def _epochs_done(folder):
     """Epochs of a run that ended; 0 of one that has not."""
     try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        return int(metrics["train"]["epochs"])
-    except (OSError, KeyError, TypeError, ValueError):
+        metrics = read_json(folder / "metrics.json", {"train": {"epochs": int}})
+        return metrics["train"]["epochs"]
+    except ValueError:
         return 0
 
 
@@ -188,13 +189,13 @@ def known_data(folder):
     if not has_checkpoint(folder):
         return None
     try:
-        return dict(json.loads((folder / "checkpoints" / _DATA).read_text()))
-    except (OSError, TypeError, ValueError):
+        return read_json(folder / "checkpoints" / _DATA, {str: str})
+    except ValueError:
         pass
     manifests = folder / "manifests"
     try:
         return _digests(manifests / "train.csv", manifests / "valid.csv")
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, ValueError):
         return None
 
 

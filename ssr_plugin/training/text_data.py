@@ -11,6 +11,7 @@ from speechbrain.utils.distributed import run_on_main
 
 from ssr_plugin.data.text_files import read_documents
 from ssr_plugin.files import atomic_path, digest
+from ssr_plugin.json_files import read_json
 from ssr_plugin.llm.sampling import sample_documents
 
 logger = logging.getLogger(__name__)
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 SELF = "self"
 # Without a file of held-out text, one document of this many is held out.
 _HELD_OUT = 20
+# Token ids of each document that the LLM wrote.
+_DOCUMENTS = [[int]]
 
 
 @dataclasses.dataclass
@@ -199,6 +202,17 @@ def chunk_documents(documents, start, end, size, unfinished=None):
     return sorted(chunks, key=len)
 
 
+def _kept_documents(path):
+    """The documents of a cache's file; None if there is none, or it is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        return read_json(path, _DOCUMENTS)
+    except ValueError as error:
+        logger.warning("%s; it is written anew", error)
+        return None
+
+
 def _write(llm, count, longest, seed, cache_folder):
     """Documents that the LLM writes; the cache keeps them, batch by batch at first."""
     name = digest(llm.fingerprint, llm.dtype, count, longest, seed)
@@ -206,7 +220,7 @@ def _write(llm, count, longest, seed, cache_folder):
     batches_folder = path.with_suffix(".parts")
 
     def write():
-        if not path.is_file():
+        if _kept_documents(path) is None:
             documents = sample_documents(
                 llm, count, longest, seed, folder=batches_folder
             )
@@ -217,4 +231,4 @@ def _write(llm, count, longest, seed, cache_folder):
 
     run_on_main(write)
     logger.info("Text that the LLM wrote is in %s", path)
-    return json.loads(path.read_text())
+    return read_json(path, _DOCUMENTS)

@@ -5,6 +5,7 @@ import logging
 import pathlib
 
 from ssr_plugin.files import atomic_path
+from ssr_plugin.json_files import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +45,9 @@ class Records:
         damaged = 0
         for line in self.path.read_bytes().splitlines():
             try:
-                record = json.loads(line)
+                record = parse_json(line, {"key": str})
                 self._records[record["key"]] = record
-            except (ValueError, KeyError, TypeError):
+            except ValueError:
                 damaged += 1
         if damaged:
             logger.warning("%s: %d damaged lines, ignored", self.path, damaged)

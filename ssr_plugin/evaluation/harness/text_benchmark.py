@@ -1,7 +1,6 @@
 """Benchmarks that are published as text, and are spoken by a synthesiser."""
 
 import abc
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from ssr_plugin.data.manifest import read_manifest
 from ssr_plugin.data.subsets import draw_names
 from ssr_plugin.evaluation.harness.choice_benchmark import ChoiceBenchmark
 from ssr_plugin.evaluation.harness.items import SpokenText
+from ssr_plugin.json_files import parse_json, read_json
 from ssr_plugin.tts.speak_texts import MANIFEST, SKIPPED
 from ssr_plugin.tts.text_normalization import spoken_form
 
@@ -84,7 +84,7 @@ class TextBenchmark(ChoiceBenchmark):
             if not line.strip():
                 continue
             try:
-                doc = json.loads(line)
+                doc = parse_json(line)
                 docs[name_of(doc)] = doc
                 self.item("", doc)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -190,7 +190,7 @@ class TextBenchmark(ChoiceBenchmark):
             )
         skipped = {}
         if (speech / SKIPPED).is_file():
-            skipped = json.loads((speech / SKIPPED).read_text(encoding="utf-8"))
+            skipped = read_json(speech / SKIPPED, {str: str})
         lost = [name for name in docs if name not in rows]
         badly = sum(name in skipped for name in lost)
         if lost:

@@ -4,7 +4,6 @@ Each figure of the later runs comes with its difference to the first, and the 95
 interval of that, by bootstrap over the items that both answered.
 """
 
-import json
 import pathlib
 
 import numpy as np
@@ -18,7 +17,11 @@ from ssr_plugin.evaluation.report.document import (
     Table,
     write_document,
 )
+from ssr_plugin.json_files import read_json
 from ssr_plugin.metrics.intervals import interval, resample_sums
+
+# Of an evaluation's metrics, what is read of all.
+_METRICS = {"model": None, "benchmarks": {str: {"metric": None}}}
 
 
 def compare_runs(folders):
@@ -110,19 +113,12 @@ def read_metrics(folder):
     if not folder.is_dir():
         raise ValueError(f"there is no folder '{folder}'")
     try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        metrics["model"], [x["metric"] for x in metrics["benchmarks"].values()]
-        return metrics
-    except FileNotFoundError as error:
-        reason, cause = "it has no metrics.json", error
-    except (OSError, ValueError) as error:
-        reason, cause = f"its metrics.json cannot be read ({error})", error
-    except (KeyError, TypeError, AttributeError) as error:
-        reason, cause = "its metrics.json is of something else", error
-    raise ValueError(
-        f"'{folder}' holds no evaluation, since {reason}: give the output_folder of "
-        f"hparams/evaluate.yaml"
-    ) from cause
+        return read_json(folder / "metrics.json", _METRICS)
+    except ValueError as error:
+        raise ValueError(
+            f"'{folder}' holds no evaluation ({error}): give the output_folder of "
+            f"hparams/evaluate.yaml"
+        ) from error
 
 
 def _common_records(folders, summary):

@@ -1,0 +1,423 @@
+"""Damaged input for every reader: no traceback, no hang, and the file is named.
+
+Each target writes a good file and reads it. The file is then damaged, by bytes or,
+where it is JSON, by its values, and read again. A reader may take what is left, or
+refuse it with an error of the user's input that names the file. Anything else is a
+failure: another error, a message without the file, or more than ten seconds.
+
+Usage: python benchmarks/fuzz.py [--seconds 300] [--seed 0] [--target NAME]
+"""
+
+import argparse
+import collections
+import copy
+import json
+import logging
+import pathlib
+import random
+import sys
+import tempfile
+import time
+import warnings
+
+import numpy as np
+import soundfile
+import torch
+from safetensors.torch import save_file
+
+from ssr_plugin.alignment.cache import Alignments, index_cache
+from ssr_plugin.alignment.formats import read_file
+from ssr_plugin.alignment.record import Alignment, Unit
+from ssr_plugin.data.audio import read_audio
+from ssr_plugin.data.audio_headers import audio_duration
+from ssr_plugin.data.datasets import CSVDataSet
+from ssr_plugin.data.manifest import read_manifest, write_manifest
+from ssr_plugin.data.prepare import _read_state
+from ssr_plugin.encoders.feature_cache import _frames_of_file
+from ssr_plugin.evaluation.harness.records import Records
+from ssr_plugin.evaluation.report.compare_runs import read_metrics as read_evaluation
+from ssr_plugin.hparams import make_job
+from ssr_plugin.hub import safetensors_map, safetensors_shapes
+from ssr_plugin.inference.pretrained import read_metrics, read_settings
+from ssr_plugin.inference.speech_files import load_speech
+from ssr_plugin.llm.tuning import _read_adapter_settings
+from ssr_plugin.problems import TooManyProblems
+from ssr_plugin.segmenters.trained import read_settings as read_segmenter
+from ssr_plugin.training.checkpoints import AtomicCheckpointer
+from ssr_plugin.training.history import History
+from ssr_plugin.training.run_folder import check_settings
+
+# What the commands end with in one line.
+ALLOWED = (ValueError, OSError, ImportError, TooManyProblems)
+LONGEST = 10.0
+# Inputs of a target before it is the next one's turn.
+_AT_ONCE = 20
+
+UNITS = (Unit("the", 0.1, 0.3, 0), Unit("cat", 0.3, 0.7, 4))
+ALIGNMENT = Alignment("a", "the cat", UNITS, "word", 1.0)
+SPEECH_LM = {
+    "format": 1,
+    "version": "0",
+    "encoder": {"source": "a", "weights": "b", "layer": -1, "window": "none"},
+    "llm": {"source": "a", "weights": "b"},
+    "connector": {"name": "ssr", "options": {"num_layers": 2}},
+    "forced": {},
+    "segmenter": {"name": "fixed", "options": {}},
+    "lm_fusion": {"steps": 1, "weight": 0.7, "inverse_temperature": 2.0},
+    "gate": None,
+}
+SEGMENTER = {
+    "segmenter": "boundary",
+    "options": {"width": 8},
+    "encoder": {"source": "a", "weights": "b", "layer": -1},
+    "llm": {"source": "a", "weights": "b"},
+}
+ADAPTERS = {
+    "peft_type": "LORA",
+    "r": 4,
+    "lora_alpha": 8,
+    "lora_dropout": 0.0,
+    "target_modules": ["q_proj"],
+}
+METRICS = {
+    "model": {"source": "a"},
+    "benchmarks": {"copa": {"metric": "acc", "conditions": {"text": {"acc": 50.0}}}},
+    "train": {"epochs": 3},
+}
+STATE = {
+    "fingerprint": "0",
+    "manifests": {"train": {"utterances": 1, "digest": "0"}},
+    "skipped": {"train": {"a": "missing audio"}},
+}
+
+
+def write_json(path, content):
+    path.write_text(json.dumps(content))
+
+
+def write_sound(path, **kind):
+    noise = np.random.default_rng(0).standard_normal(8000) / 10
+    soundfile.write(path, noise, 16000, **kind)
+
+
+def read_sound(path):
+    """As preparation and use do."""
+    try:
+        audio_duration(str(path))
+    finally:
+        samples = read_audio(path, 16000)
+    assert samples.isfinite().all() and len(samples) < 10_000_000
+
+
+def write_cache(path):
+    line = {"key": "k", "alignment": ALIGNMENT.to_json()}
+    path.write_text(f"{json.dumps(line)}\n" * 3)
+
+
+def read_cache(path):
+    lines, _ = index_cache(path.parent)
+    alignments = Alignments(lines)
+    return [alignments[name] for name in alignments]
+
+
+def write_speech(path):
+    times = {"tokens": [1, 2], "starts": [0.0, 0.1], "ends": [0.1, 0.2]}
+    rest = {"text": "a", "segmentation": "forced", "hypothesis": None, "seconds": 1.0}
+    speech = {"one": {**times, **rest}}
+    save_file({"one": torch.zeros(2, 4)}, path, {"speech": json.dumps(speech)})
+
+
+def write_settings(path):
+    path.parent.joinpath("checkpoints", "CKPT+1").mkdir(parents=True, exist_ok=True)
+    make_job("segmenter.yaml", {}).save(path.parent)
+
+
+def read_run_settings(path):
+    settings = make_job("segmenter.yaml", {}).settings
+    check_settings(path.parent, settings)
+
+
+def write_checkpoint(path):
+    folder = path.parent.parent
+    checkpointer = AtomicCheckpointer(folder, {"history": History(folder, [])})
+    if checkpointer.find_checkpoint() is None:
+        checkpointer.save_checkpoint(name="a")
+
+
+def read_checkpoint(path):
+    folder = path.parent.parent
+    history = History(folder, [])
+    AtomicCheckpointer(folder, {"history": history}).recover_if_possible()
+
+
+def write_ctm(path):
+    path.write_text("a 1 0.1 0.2 the\na 1 0.3 0.4 cat\n")
+
+
+def write_textgrid(path):
+    from ssr_plugin.alignment.writers import write_textgrid
+
+    write_textgrid(path, ALIGNMENT)
+
+
+def tensors(path):
+    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5, 4)}, path)
+
+
+LHOTSE = {
+    "id": "a",
+    "recording_id": "a",
+    "start": 0.0,
+    "duration": 1.0,
+    "channel": 0,
+    "text": "the cat",
+    "alignment": {"word": [["the", 0.1, 0.2], ["cat", 0.3, 0.4]]},
+}
+INDEX = {"metadata": {}, "weight_map": {"a": "model-1.safetensors"}}
+
+#: Name -> (file name, how it is written, how it is read).
+TARGETS = {
+    **{
+        f"audio {suffix}": (f"a.{suffix}", write_sound, read_sound)
+        for suffix in ("wav", "flac", "mp3", "ogg", "aiff", "au", "w64", "caf")
+    },
+    "audio opus": (
+        "a.opus",
+        lambda path: write_sound(path, format="OGG", subtype="OPUS"),
+        read_sound,
+    ),
+    "alignment json": (
+        "a.json",
+        lambda path: write_json(path, [{"id": "a", "words": [["the", 0.1, 0.3]]}]),
+        read_file,
+    ),
+    "alignment record": (
+        "a.jsonl",
+        lambda path: write_json(path, ALIGNMENT.to_json()),
+        read_file,
+    ),
+    "alignment lhotse": ("a.json", lambda path: write_json(path, LHOTSE), read_file),
+    "alignment ctm": ("a.ctm", write_ctm, read_file),
+    "alignment textgrid": ("a.TextGrid", write_textgrid, read_file),
+    "alignment cache": ("part-1.jsonl", write_cache, read_cache),
+    "manifest": (
+        "train.csv",
+        lambda path: write_manifest(path, [("a", 1.0, "a.wav", "anna", "the cat")]),
+        read_manifest,
+    ),
+    "csv": (
+        "all.csv",
+        lambda path: path.write_text("wav,speaker,text\na.wav,anna,the cat\n"),
+        lambda path: list(CSVDataSet(path.parent).utterances("all")),
+    ),
+    "prepare.json": (
+        "prepare.json",
+        lambda path: write_json(path, STATE),
+        lambda path: _read_state(path.parent, "0"),
+    ),
+    "speech_lm.json": (
+        "speech_lm.json",
+        lambda path: write_json(path, SPEECH_LM),
+        lambda path: read_settings(path.parent),
+    ),
+    "segmenter.json": (
+        "segmenter.json",
+        lambda path: write_json(path, SEGMENTER),
+        lambda path: read_segmenter(path.parent),
+    ),
+    "adapter_config.json": (
+        "adapter_config.json",
+        lambda path: write_json(path, ADAPTERS),
+        _read_adapter_settings,
+    ),
+    "metrics.json": (
+        "metrics.json",
+        lambda path: write_json(path, METRICS),
+        lambda path: (read_metrics(path.parent), read_evaluation(path.parent)),
+    ),
+    "answers": (
+        "answers.jsonl",
+        lambda path: write_json(path, {"key": "a", "losses": [1.0]}),
+        lambda path: list(Records(path)),
+    ),
+    "safetensors": ("model.safetensors", tensors, safetensors_shapes),
+    "safetensors index": (
+        "model.safetensors.index.json",
+        lambda path: write_json(path, INDEX),
+        lambda path: safetensors_map(path.parent),
+    ),
+    "feature cache": ("features-1.safetensors", tensors, _frames_of_file),
+    "speech": ("a.safetensors", write_speech, load_speech),
+    "hyperparams.yaml": ("hyperparams.yaml", write_settings, read_run_settings),
+    "yaml": (
+        "hyperparams.yaml",
+        write_settings,
+        lambda path: make_job(path, {"seed": 1}),
+    ),
+    "CKPT.yaml": ("CKPT+a/CKPT.yaml", write_checkpoint, read_checkpoint),
+    "history": ("CKPT+a/history.ckpt", write_checkpoint, read_checkpoint),
+}
+
+
+# --- Damage --------------------------------------------------------------------------
+
+
+def damage_bytes(content, chance):
+    """Bytes cut short, changed, left out, doubled or put in."""
+    content = bytearray(content)
+    for _ in range(chance.choice([1, 1, 1, 2, 5, 20])):
+        size = len(content)
+        at = chance.randrange(size + 1)
+        # Most of what is told of a file stands at its beginning.
+        at = at if chance.random() < 0.5 else min(at, chance.randrange(128))
+        length = chance.choice([1, 1, 2, 4, 16, 256])
+        kind = chance.randrange(6)
+        if kind == 0:
+            del content[at:]
+        elif kind == 1 and at < size:
+            content[at] ^= 1 << chance.randrange(8)
+        elif kind == 2 and at < size:
+            content[at] = chance.choice([0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)])
+        elif kind == 3:
+            del content[at : at + length]
+        elif kind == 4:
+            content[at:at] = content[at : at + length]
+        else:
+            content[at:at] = chance.randbytes(length)
+    return bytes(content)
+
+
+VALUES = [
+    *(None, True, 0, -1, 10**9, 10**30, 0.5, 1e308, float("nan"), "", "x", "\ud800"),
+    *("../../x", "/dev/zero", [], {}, [[]], [None], {"": None}, [1, 2, 3]),
+]
+
+
+def damage_json(text, chance):
+    """JSON in which a value is another, or missing, or very deep."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return None
+    content = {"": content}
+    for _ in range(chance.choice([1, 1, 2, 4])):
+        places = list(_places(content))
+        owner, key = chance.choice(places)
+        kind = chance.randrange(8)
+        if kind == 0 and owner is not content:
+            del owner[key]
+        elif kind == 1:
+            owner[key] = [owner[key]]
+        elif kind == 2:
+            owner[key] = {"x": owner[key]}
+        elif kind == 3 and isinstance(owner, dict) and owner is not content:
+            owner[chance.choice(["x", "id", "key", "error", "words"])] = owner.pop(key)
+        else:
+            owner[key] = copy.deepcopy(chance.choice(VALUES))
+    text = json.dumps(content[""])
+    if chance.random() < 0.02:
+        text = text.replace("1", "[" * 50000 + "]" * 50000, 1)
+    return text.encode()
+
+
+def _places(content):
+    keys = content if isinstance(content, dict) else range(len(content))
+    for key in list(keys):
+        yield content, key
+        if isinstance(content[key], dict | list):
+            yield from _places(content[key])
+
+
+# --- Running -------------------------------------------------------------------------
+
+
+def fuzz(name, folder, chance, count):
+    """Reads a target's file, damaged ``count`` times.
+
+    Returns how often it was "taken" and "refused", and the failures.
+    """
+    file, write, read = TARGETS[name]
+    folder = pathlib.Path(folder) / name.replace(" ", "_").replace(".", "_")
+    path = folder / file
+    folder.mkdir(parents=True, exist_ok=True)
+    write(path)
+    read(path)
+    good = path.read_bytes()
+    counts, failures = collections.Counter(), []
+    for _ in range(count):
+        content = None
+        if chance.random() < 0.5:
+            content = damage_json(good, chance)
+        if content is None:
+            content = damage_bytes(good, chance)
+        path.write_bytes(content)
+        begin = time.monotonic()
+        try:
+            read(path)
+            counts["taken"] += 1
+        except ALLOWED as error:
+            counts["refused"] += 1
+            if str(folder) not in str(error):
+                failures.append((content, f"no file is named: {error!r}"))
+        except Exception as error:
+            failures.append((content, repr(error)))
+        seconds = time.monotonic() - begin
+        if seconds > LONGEST:
+            failures.append((content, f"took {seconds:.0f} s"))
+    path.write_bytes(good)
+    return counts, failures
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=300.0, help="in all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--target", choices=TARGETS, help="only this one")
+    options = parser.parse_args(argv)
+    quiet()
+    names = [options.target] if options.target else list(TARGETS)
+    counts = {name: collections.Counter() for name in names}
+    failures = collections.defaultdict(collections.Counter)
+    end = time.monotonic() + options.seconds
+    with tempfile.TemporaryDirectory() as folder:
+        for round in range(sys.maxsize):
+            for name in names:
+                chance = random.Random(f"{options.seed} {name} {round}")
+                found, wrong = fuzz(name, folder, chance, _AT_ONCE)
+                counts[name] += found + collections.Counter(failed=len(wrong))
+                for content, reason in wrong:
+                    # The places of one fault differ in their figures.
+                    failures[name][reason[:200].replace(folder, "")] += 1
+                    keep = pathlib.Path("results/fuzz") / f"{name}.bin".replace(
+                        " ", "_"
+                    )
+                    keep.parent.mkdir(parents=True, exist_ok=True)
+                    keep.write_bytes(content)
+            if time.monotonic() > end:
+                break
+    total = collections.Counter()
+    for name, found in counts.items():
+        print(f"{name:22} {found['taken']:8} {found['refused']:8} {found['failed']:8}")
+        total += found
+    print(f"{'all':22} {total['taken']:8} {total['refused']:8} {total['failed']:8}")
+    for name, reasons in failures.items():
+        for reason, count in reasons.most_common(8):
+            print(f"{name}: {count} x {reason}")
+    try:
+        import resource
+
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        print(f"most memory: {usage.ru_maxrss / 1000:.0f} MB")
+    except ImportError:
+        pass
+    return int(bool(failures))
+
+
+def quiet():
+    """Leaves out what readers warn of."""
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
