@@ -109,6 +109,11 @@ def read_sound(path):
     assert samples.isfinite().all() and len(samples) < 10_000_000
 
 
+def read_csv(path):
+    dataset = CSVDataSet(path.parent)
+    return [list(dataset.utterances(split)) for split in dataset.splits()]
+
+
 def write_cache(path):
     line = {"key": "k", "alignment": ALIGNMENT.to_json()}
     path.write_text(f"{json.dumps(line)}\n" * 3)
@@ -208,7 +213,7 @@ TARGETS = {
     "csv": (
         "all.csv",
         lambda path: path.write_text("wav,speaker,text\na.wav,anna,the cat\n"),
-        lambda path: list(CSVDataSet(path.parent).utterances("all")),
+        read_csv,
     ),
     "prepare.json": (
         "prepare.json",

@@ -1,5 +1,6 @@
 """``ssr train`` and every recipe's ``train.py``: a YAML, a data set, a stage."""
 
+import dataclasses
 import os
 import pathlib
 import sys
@@ -61,7 +62,7 @@ def main(
             dataset = make_dataset(settings["data_folder"])
         check_inputs(settings)
         folder = settings["output_folder"]
-        _init_processes(job.run_opts)
+        job = dataclasses.replace(job, run_opts=_init_processes(job.run_opts))
         with run_folder.locked(folder):
             run_folder.check_settings(folder, settings)
             known_data = run_folder.known_data(folder)
@@ -77,8 +78,13 @@ def main(
         return results
 
 
-def _init_processes(run_opts: Any) -> None:
+def _init_processes(run_opts: Any) -> Any:
     """Connects the processes of ``torchrun``: by gloo where there are no GPUs.
+
+    Returns
+    -------
+    speechbrain.utils.run_opts.RunOptions
+        That say so.
 
     Raises
     ------
@@ -89,13 +95,14 @@ def _init_processes(run_opts: Any) -> None:
     if local_rank.isdecimal() and run_opts.get("distributed_backend") == "nccl":
         count = torch.cuda.device_count()
         if count == 0 or str(run_opts.get("device", "")).startswith("cpu"):
-            run_opts["distributed_backend"] = "gloo"
+            run_opts = dataclasses.replace(run_opts, distributed_backend="gloo")
         elif int(local_rank) >= count:
             raise ValueError(
                 f"there are {count} GPUs here, and more processes: give torchrun "
                 f"--nproc_per_node {count}, or --device cpu"
             )
     sb.utils.distributed.ddp_init_group(run_opts)
+    return run_opts
 
 
 def prepare_on_main(dataset: DataSet, hparams: Mapping[str, Any]) -> Manifests:
