@@ -273,7 +273,8 @@ class SpeechStream:
             self._settler.settle(Segments.none(), edge)
         else:
             features, found = self._read_window(audio)
-            settled = self._settler.settle(self._in_stream(found.segments), edge, final)
+            segments = self._in_stream(found.segments)
+            settled = self._settler.settle(segments, edge, final, self._first_frame)
             if settled:
                 new = _Settlement(settled, found, features, self._first_frame)
                 pieces = self._read(new)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ssr_plugin.llm.text_llm import TextLLM
 
 # By how much a recogniser's time of a word differs from window to window, s.
-_JITTER = 0.3
+_JITTER = 0.4
 #: In place of an aligner's name: the recogniser's own times.
 OWN = "own"
 

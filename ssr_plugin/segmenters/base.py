@@ -123,7 +123,8 @@ class StreamWindows:
     period : int
         Frames; each window begins at a multiple of it.
     jitter : int
-        Frames by which a segment may begin elsewhere in the next window.
+        Frames by which a segment may begin elsewhere in the next window; above 0 with
+        ``agreement``.
     agreement : bool
         Whether a token counts only when two windows, one after the other, have it.
     """

@@ -75,7 +75,7 @@ class SegmentSettler:
         self._before: list[int] = []
 
     def settle(
-        self, segments: Segments, edge: int, final: bool = False
+        self, segments: Segments, edge: int, final: bool = False, first: int = 0
     ) -> list[Settled]:
         """Takes what was found in one window more.
 
@@ -87,6 +87,8 @@ class SegmentSettler:
             Frames up to this are known well enough, what lies behind only helps.
         final : bool
             Whether no window will follow: all is settled.
+        first : int
+            The window's first frame.
 
         Returns
         -------
@@ -96,7 +98,10 @@ class SegmentSettler:
         tokens = segments.tokens.tolist()
         starts = segments.starts.tolist()
         ends = segments.boundaries.tolist()
-        rows = [i for i in range(len(starts)) if self._is_new(tokens[i], starts[i])]
+        if self.windows.agreement:
+            rows = [*range(self._count_old(tokens, starts, first), len(starts))]
+        else:
+            rows = [i for i in range(len(starts)) if self._is_new(tokens[i], starts[i])]
         agreed = self._count_agreed([tokens[i] for i in rows])
         settled: list[Settled] = []
         for k, i in enumerate(rows):
@@ -140,6 +145,24 @@ class SegmentSettler:
             each.token == token and abs(each.start - start) <= jitter
             for each in self._settled
         )
+
+    def _count_old(self, tokens: list[int], starts: list[int], first: int) -> int:
+        """How many tokens of a text, from the first, are settled already.
+
+        A recogniser's times are rough, so that the texts are compared as well: the cut
+        is where fewest tokens are on one side only, and none begins much too early.
+        """
+        settled = [each.token for each in self._settled if each.start >= first]
+        # Of each beginning of the text: tokens that only one of the two has.
+        costs = [*range(len(tokens) + 1)]
+        for i, token in enumerate(settled):
+            before, costs = costs, [i + 1]
+            for j, other in enumerate(tokens):
+                alone = min(before[j + 1], costs[j]) + 1
+                costs.append(min(alone, before[j]) if token == other else alone)
+        early = [max(self.next_frame - x, 0) / self.windows.jitter for x in starts]
+        totals = [a + b for a, b in zip(costs, [*early, 0.0], strict=True)]
+        return min(range(len(totals)), key=totals.__getitem__)
 
     def _count_agreed(self, tokens: list[int]) -> int:
         """How many of the tokens, from the first, the window before had as well."""

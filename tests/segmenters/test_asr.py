@@ -203,7 +203,30 @@ def test_confidence_is_none_where_the_text_was_given():
         assert Alignment.from_json(said.to_json()) == said
 
 
-def test_a_stream_hears_what_is_said_once_two_windows_agree(lm):
+@pytest.fixture
+def letters(lm, monkeypatch):
+    """Words that the LLM has tokens for, in place of the recogniser's."""
+    letter = dict(zip(tones.WORDS, "abcd", strict=True))
+    recognizer = lm.segmenters["predicted"].recognizer
+    recognize = recognizer.recognize
+
+    def translate(said):
+        texts = [letter.get(unit.text, "z") for unit in said.units]
+        units = tuple(
+            dataclasses.replace(unit, text=text, offset=2 * i, alternatives=())
+            for i, (unit, text) in enumerate(zip(said.units, texts, strict=True))
+        )
+        return dataclasses.replace(said, text=" ".join(texts), units=units)
+
+    monkeypatch.setattr(
+        recognizer,
+        "recognize",
+        lambda *arguments: [translate(said) for said in recognize(*arguments)],
+    )
+    return letter
+
+
+def test_a_stream_hears_what_is_said_once_two_windows_agree(lm, letters):
     words = ["red", "blue", "green", "white", "blue", "red"]
     wav, times = tones.speak(words, seconds=5.0)
     settings = StreamSettings(step=0.4, window=2.0, look_ahead=0.2, hold=0.6)
@@ -213,12 +236,12 @@ def test_a_stream_hears_what_is_said_once_two_windows_agree(lm):
         pieces += stream.push(chunk)
         late += [stream.seconds - x.ends[-1] for x in pieces[len(late) :]]
     pieces += stream.finish()
-    whole = lm.embed((wav, tones.SAMPLE_RATE))
-    tokens = [token for x in pieces for token in x.segments.tokens.tolist()]
-    assert tokens == whole.segments.tokens.tolist()
+    heard = " ".join(piece.hypothesis for piece in pieces)
+    assert heard.split() == [letters[word] for word in words]
+    starts = [start for piece in pieces for start in piece.starts]
+    np.testing.assert_allclose(starts, [start for start, _ in times], atol=0.25)
+    # Not at the end of the recording alone.
     assert len(late) > 2 and max(late) < 2.0
-    starts = [start for x in pieces for start in x.starts]
-    np.testing.assert_allclose(starts, whole.starts, atol=0.3)
 
 
 def test_a_stream_whose_end_is_known_is_what_embed_gives(lm):

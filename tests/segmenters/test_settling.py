@@ -43,7 +43,7 @@ def test_where_no_segment_follows_the_last_is_settled_after_the_hold():
 
 
 def test_the_end_settles_all():
-    settler = make(agreement=True)
+    settler = make(jitter=20, agreement=True)
     segments = found([5, 6], [3, 10], 18)
     assert told(settler.settle(segments, 18, final=True)) == [(5, 3, 9), (6, 10, 17)]
 
@@ -64,13 +64,35 @@ def test_a_word_said_twice_is_given_twice():
 
 
 def test_a_recognisers_token_counts_when_two_windows_agree_or_doubt_has_lasted():
-    settler = make(agreement=True, doubt=100)
+    settler = make(jitter=20, agreement=True, doubt=100)
     assert told(settler.settle(found([5, 6, 7], [0, 10, 20], 30), edge=30)) == []
     # The first is agreed on, the second is not.
     settled = settler.settle(found([5, 8, 7], [0, 10, 20], 40), edge=40)
     assert told(settled) == [(5, 0, 9)]
     settled = settler.settle(found([5, 9, 7], [0, 10, 20], 120), edge=120)
     assert told(settled) == [(9, 10, 19), (7, 20, 119)]
+
+
+@pytest.mark.parametrize(
+    ("text", "starts", "new"),
+    [
+        # Times that are off by more than a token is long.
+        ([5, 6, 7, 8], [0, 40, 78, 110], [7, 8]),
+        # A token that was settled is heard as another.
+        ([5, 9, 7, 8], [0, 30, 62, 100], [7, 8]),
+        # One that was settled is not heard any more, since the window begins there.
+        ([6, 7, 8], [5, 62, 100], [7, 8]),
+        # The same word again.
+        ([5, 6, 6, 8], [0, 30, 62, 100], [6, 8]),
+        ([5, 6], [0, 30], []),
+    ],
+)
+def test_a_recognisers_text_goes_on_where_the_settled_text_ends(text, starts, new):
+    settler = make(jitter=20, agreement=True, doubt=62)
+    settler.settle(found([5, 6], [0, 30], 40), edge=40)
+    assert len(settler.settle(found([5, 6, 7], [0, 30, 60], 62), edge=62)) == 2
+    settled = settler.settle(found(text, starts, 150), 150, final=True)
+    assert [each.token for each in settled] == new
 
 
 @settings(max_examples=100, deadline=None)
@@ -83,7 +105,7 @@ def test_a_recognisers_token_counts_when_two_windows_agree_or_doubt_has_lasted()
     st.booleans(),
 )
 def test_settled_segments_follow_each_other_whatever_windows_say(all, jitter, agree):
-    settler = make(jitter, agree, hold=30, doubt=60)
+    settler = make(jitter + agree, agree, hold=30, doubt=60)
     settled = []
     for i, each in enumerate(all):
         end = 40 * (i + 1)
