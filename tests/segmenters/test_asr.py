@@ -189,7 +189,7 @@ def test_a_recogniser_of_another_rate_hears_resampled_audio(lm, monkeypatch):
             return [Alignment("", "", (), "word", len(x) / 8000) for x in wavs]
 
     segmenter = lm.segmenters["predicted"]
-    monkeypatch.setattr(segmenter, "_recognizer", Recognizer())
+    monkeypatch.setitem(segmenter._modules, "_recognizer", Recognizer())
     lm.embed((torch.rand(16000), 16000))
     assert heard == [8000]
 
