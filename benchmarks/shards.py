@@ -1,11 +1,12 @@
-"""Formats for a corpus as shards, side by side: Lhotse Shar and WebDataset.
+"""Formats for a corpus as shards, side by side: Lhotse Shar, WebDataset, and this one.
 
 The same utterances (FLAC audio, a transcript and the times of its words) are written by
-each library in its own format. Measured are: writing; opening and the first utterance;
-reading one pass of encoded audio, transcript and words; and going on from the middle of
-a pass. For that last, each library's own means are used: the state of a Lhotse sampler;
-WebDataset has none, and what was read is skipped. Prints a table, with the ratio to
-WebDataset.
+each library in its own format, and by this package: WebDataset's, with an index beside
+it. Measured are: writing; opening and the first utterance; reading one pass of encoded
+audio, transcript and words; and going on from the middle of a pass. For that last, each
+library's own means are used: the state of a Lhotse sampler; WebDataset has none, and
+what was read is skipped; here an utterance is found by the index. Prints a table, with
+the ratio to WebDataset.
 
     pip install lhotse webdataset
     python benchmarks/shards.py --utterances 20000
@@ -21,6 +22,8 @@ import time
 
 import numpy as np
 import soundfile
+
+from ssr_plugin.data import shards
 
 SHARD_SIZE = 1000
 WORDS = 12
@@ -128,6 +131,50 @@ class WebDataset:
         next(itertools.islice(self.samples(folder), state, None))
 
 
+class Indexed:
+    """WebDataset's tar files, with the index that this package puts beside them."""
+
+    name = "this package"
+
+    def write(self, folder, count, audio, seconds):
+        units = [[*word, 0] for word in words_of(seconds)]
+        alignment = {"kind": "word", "duration": seconds, "units": units}
+        text = " ".join(text for text, *_ in units)
+
+        def samples(first):
+            for number in range(first, min(first + SHARD_SIZE, count)):
+                yield shards.ShardSample(
+                    f"utterance-{number:08d}",
+                    text,
+                    "",
+                    seconds,
+                    16000,
+                    alignment,
+                    audio,
+                    ".flac",
+                )
+
+        entries = [
+            shards.write_shard(
+                folder / "train", f"{first // SHARD_SIZE:06d}", samples(first), {}
+            )
+            for first in range(0, count, SHARD_SIZE)
+        ]
+        shards.write_list(folder, {"train": entries}, {}, {})
+
+    def samples(self, folder, first=0):
+        split = shards.Shards(folder)["train"]
+        for row in range(first, len(split)):
+            record = split.record(row)
+            yield record["text"], record["alignment"]["units"], split.audio_file(row)
+
+    def stop(self, folder, count):
+        return count
+
+    def go_on(self, folder, state, count):
+        next(self.samples(folder, state))
+
+
 def measure(kind, folder, count, audio, seconds):
     """How long each thing takes, s."""
     times = {}
@@ -170,7 +217,7 @@ def main():
                 audio,
                 options.seconds,
             )
-            for kind in (Shar(), WebDataset())
+            for kind in (Shar(), WebDataset(), Indexed())
         }
     finally:
         shutil.rmtree(base)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import abc
 import csv
-import io
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 #: :attr:`Utterance.speaker` of a data set that does not name its speakers.
 UNKNOWN_SPEAKER = "unknown"
@@ -184,40 +184,49 @@ class CSVDataSet(DataSet):
             files = sorted(self.folder.glob("*.csv"))
         if not files:
             raise FileNotFoundError(f"data_folder: no *.csv file in '{self.folder}'")
-        self._utterances: dict[str, list[Utterance]] = {}
+        # Read once to its end for what is wrong in it, and anew when it is asked for:
+        # a file of millions of rows is not held.
+        self._files: dict[str, dict[pathlib.Path, None]] = {}
         for path in files:
-            self._read(path)
+            for split, _ in self._rows(path):
+                self._files.setdefault(split, {})[path] = None
 
     def splits(self) -> list[str]:
-        return sorted(self._utterances)
+        return sorted(self._files)
 
     def utterances(self, split: str) -> Iterator[Utterance]:
-        yield from self._utterances[split]
-
-    def _read(self, path: pathlib.Path) -> None:
-        table = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
-        try:
-            header = self._header(path, table.fieldnames or [])
-            for row in table:
-                if None in row:
-                    raise csv.Error(
-                        "more cells than the header has; "
-                        "put a transcript that contains commas in double quotes"
-                    )
-                cells = {field: row[name] for field, name in header.items()}
+        for path in self._files[split]:
+            for of_split, cells in self._rows(path):
+                if of_split != split:
+                    continue
                 wav = path.parent / (cells["wav"] or "")
-                split = cells.get("split") or path.stem
-                utterance = Utterance(
+                yield Utterance(
                     id=cells.get("id") or wav.stem,
                     wav=str(wav),
                     text=cells["text"],
                     speaker=cells.get("speaker") or UNKNOWN_SPEAKER,
                 )
-                self._utterances.setdefault(split, []).append(utterance)
-        except csv.Error as error:
-            raise ValueError(
-                f"{path}, line {table.reader.line_num}: {error}"
-            ) from error
+
+    def _rows(self, path: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Split and cells by field, of all rows of a file."""
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file, strict=True)
+            try:
+                header = self._header(path, table.fieldnames or [])
+                for row in table:
+                    if None in row:
+                        raise csv.Error(
+                            "more cells than the header has; "
+                            "put a transcript that contains commas in double quotes"
+                        )
+                    cells = {field: row[name] for field, name in header.items()}
+                    yield cells.get("split") or path.stem, cells
+            except csv.Error as error:
+                raise ValueError(
+                    f"{path}, line {table.reader.line_num}: {error}"
+                ) from error
+            except UnicodeDecodeError as error:
+                raise _not_utf8(path, error) from error
 
     def _header(self, path: pathlib.Path, names: Sequence[str]) -> dict[str, str]:
         """The column of each field: {"wav": "path", ...}."""
@@ -250,4 +259,8 @@ def read_text(path: str | os.PathLike[str]) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: {error}; convert it") from error
+        raise _not_utf8(path, error) from error
+
+
+def _not_utf8(path: pathlib.Path, error: UnicodeDecodeError) -> ValueError:
+    return ValueError(f"{path} is not UTF-8 text: {error}; convert it")

@@ -147,7 +147,7 @@ class Listing:
         return cls(path, utterances_of_a_shard)
 
 
-def _listed(utterance):
+def _listed(utterance: Utterance | ListedUtterance) -> ListedUtterance:
     return ListedUtterance(
         utterance.id.strip(),
         os.path.abspath(utterance.wav),
@@ -156,13 +156,16 @@ def _listed(utterance):
     )
 
 
-def _key(entry):
+def _key(entry: ListedUtterance) -> tuple[str, str]:
     return entry.id, entry.wav
 
 
-def _sorted(entries, folder):
+def _sorted(
+    entries: Iterable[ListedUtterance], folder: pathlib.Path
+) -> Iterator[ListedUtterance]:
     """Entries by id and path; parts of them are on disk meanwhile."""
-    parts, held = [], []
+    parts: list[pathlib.Path] = []
+    held: list[ListedUtterance] = []
     for entry in entries:
         held.append(entry)
         if len(held) == _PART:

@@ -176,7 +176,9 @@ def write_shard(
     return entry
 
 
-def _write_sample(tar, key, sample):
+def _write_sample(
+    tar: tarfile.TarFile, key: str, sample: ShardSample
+) -> tuple[float | int, ...]:
     """Adds what belongs to an utterance; returns its row of the index."""
     record = {
         "id": sample.id,
@@ -202,7 +204,7 @@ def _write_sample(tar, key, sample):
     return (sample.duration, *record_at, *frames, num_frames, *audio)
 
 
-def _add(tar, name, content):
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> tuple[int, int]:
     """Adds a file to a tar; returns where its bytes are, and how many."""
     entry = tarfile.TarInfo(name)
     entry.size = len(content)
@@ -290,7 +292,12 @@ def write_list(
         partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
-def _write_durations(path, folder, entries, total):
+def _write_durations(
+    path: pathlib.Path,
+    folder: pathlib.Path,
+    entries: Sequence[dict[str, Any]],
+    total: int,
+) -> None:
     """The durations of all shards' utterances, in one file; one shard at a time."""
     header = {"descr": "<f8", "fortran_order": False, "shape": (total,)}
     with open(path, "wb") as file:
@@ -448,6 +455,11 @@ class ShardSplit:
             raise opened.damaged(error) from error
         return frames
 
+    def audio_file(self, row: int) -> bytes:
+        """The audio file of an utterance; empty if the shards keep none."""
+        shard, number = self.locate(row)
+        return self._open(shard).read(number, "audio")
+
     def audio(self, row: int, record: dict[str, Any]) -> StoredAudio | None:
         """The audio of an utterance, to be read when it is asked for; None if the
         shards keep none."""
@@ -466,7 +478,7 @@ class ShardSplit:
 class _OpenShard:
     """A shard whose file is open, and its index."""
 
-    def __init__(self, folder, name, utterances):
+    def __init__(self, folder: pathlib.Path, name: str, utterances: int) -> None:
         self.path = folder / f"{name}.tar"
         try:
             self.index = np.load(folder / f"{name}.index.npy")
@@ -476,16 +488,16 @@ class _OpenShard:
         if self.index.dtype != INDEX or len(self.index) != utterances:
             raise self.damaged("its index is of another shard")
 
-    def __del__(self):
+    def __del__(self) -> None:
         if hasattr(self, "_file"):
             os.close(self._file)
 
-    def damaged(self, error):
+    def damaged(self, error: object) -> ShardError:
         return ShardError(
             f"shard {self.path} is damaged ({error}): delete it, and {_AGAIN}"
         )
 
-    def read(self, number, part):
+    def read(self, number: int, part: str) -> bytes:
         row = self.index[number]
         size = int(row[f"{part}_size"])
         content = os.pread(self._file, size, int(row[part]))
@@ -493,7 +505,7 @@ class _OpenShard:
             raise self.damaged("it is cut short")
         return content
 
-    def will_read(self, first, stop):
+    def will_read(self, first: int, stop: int) -> None:
         if not hasattr(os, "posix_fadvise"):  # macOS
             return
         rows = self.index[[first, stop - 1]]

@@ -80,8 +80,11 @@ class ShardReader:
         if self.reads_frames:
             signal = torch.from_numpy(self.split.frames(row))
         else:
-            audio = self.split.audio(row, record)
-            signal = read_audio(audio, self.encoder.sample_rate)
+            signal = read_audio(
+                self.split.audio_file(row),
+                self.encoder.sample_rate,
+                name=str(self.split.audio(row, record)),
+            )
         return {
             "id": record["id"],
             "duration": record["duration"],

@@ -12,7 +12,7 @@ import torch
 from speechbrain.utils.distributed import infer_device
 
 from ssr_plugin.alignment.record import Alignment
-from ssr_plugin.data.shards import ShardError, Shards, ShardSplit
+from ssr_plugin.data.shards import ShardError, Shards
 from ssr_plugin.data.splits import group_splits
 from ssr_plugin.segmenters.base import HearingSegmenter
 from ssr_plugin.training.batches import make_dataset, other_rates, segment_all
@@ -252,7 +252,7 @@ def _held_split(reader, skipped, hparams, run_opts):
 class _StoredFrames:
     """Frames by utterance id, as a feature cache gives them."""
 
-    def __init__(self, split: ShardSplit, rows):
+    def __init__(self, split, rows):
         self._split = split
         self._rows = rows
 

@@ -1,0 +1,31 @@
+#!/bin/bash
+# Makes shards of a data set on many machines of a Slurm cluster:
+#
+#   DATA=/data/MLS SHARDS=/data/shards/mls sbatch examples/prepare_slurm.sh
+#
+# Each task of the array does its share of the work. A task that was stopped goes on when
+# it is started again. The last job, which waits for all tasks, lists what they made.
+#SBATCH --job-name=ssr-prepare
+#SBATCH --array=1-16
+#SBATCH --cpus-per-task=16
+#SBATCH --mem=32G
+#SBATCH --time=12:00:00
+#SBATCH --requeue
+set -euo pipefail
+
+: "${DATA:?the data set}" "${SHARDS:?the folder of the shards}"
+# More of them for another data set or aligner: OPTIONS="--dataset csv --aligner ctc".
+prepare=(ssr prepare "$DATA" "$SHARDS" ${OPTIONS:-})
+
+if [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
+    "${prepare[@]}"
+    exit
+fi
+if [ "$SLURM_ARRAY_TASK_ID" = "$SLURM_ARRAY_TASK_MIN" ] && [ -z "${SLURM_RESTART_COUNT:-}" ]; then
+    # Alone, when all tasks have ended well.
+    sbatch --array= --dependency="afterok:$SLURM_ARRAY_JOB_ID" \
+        --export="ALL,DATA=$DATA,SHARDS=$SHARDS" --cpus-per-task=16 --time=12:00:00 \
+        --wrap "${prepare[*]}"
+fi
+"${prepare[@]}" --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" \
+    --num-workers "${SLURM_CPUS_PER_TASK:-1}"
