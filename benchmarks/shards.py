@@ -6,7 +6,8 @@ it. Measured are: writing; opening and the first utterance; reading one pass of 
 audio, transcript and words; and going on from the middle of a pass. For that last, each
 library's own means are used: the state of a Lhotse sampler; WebDataset has none, and
 what was read is skipped; here an utterance is found by the index. Prints a table, with
-the ratio to WebDataset.
+the ratio to WebDataset's. Times are the processor's, which other programs change
+little.
 
     pip install lhotse webdataset
     python benchmarks/shards.py --utterances 20000
@@ -176,13 +177,13 @@ class Indexed:
 
 
 def measure(kind, folder, count, audio, seconds):
-    """How long each thing takes, s."""
+    """How long the processor is busy with each thing, s."""
     times = {}
 
     def timed(name, work):
-        begin = time.perf_counter()
+        begin = time.process_time()
         result = work()
-        times[name] = time.perf_counter() - begin
+        times[name] = time.process_time() - begin
         return result
 
     folder.mkdir()
@@ -227,7 +228,7 @@ def main():
         print(f"{name} ({size / 1e6:.0f} MB)")
         for what, value in times.items():
             ratio = value / reference[what]
-            print(f"  {what:10} {value:8.3f} s   {ratio:6.2f} x WebDataset's time")
+            print(f"  {what:10} {value:8.3f} s   {ratio:6.3f} x WebDataset's time")
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import torch
 
 from ssr_plugin.data import shards
 from ssr_plugin.files import digest
-from ssr_plugin.training.run_report import peak_rss_mb
 
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 ENCODER = PROJECT / "recipes" / "sample" / "encoder"
@@ -74,30 +74,46 @@ def open_corpus(folder):
     """Opens it and plans an epoch; prints its time, and the memory that it took."""
     from ssr_plugin.training.shard_batches import ShardBatchSampler, ShardPlan
 
-    before, begin = peak_rss_mb(), time.perf_counter()
+    before, begin = rss_mb(), clock()
     split = shards.Shards(folder)["train"]
-    opened = time.perf_counter()
+    opened = clock()
     plan = ShardPlan(split.durations, split.starts, BATCH_SECONDS, seed=1)
     sampler = ShardBatchSampler(plan)
     sampler.set_epoch(1)
     steps = len(sampler)
-    planned = time.perf_counter()
+    planned = clock()
     print(
-        f"{len(split)} utterances, {steps} steps: opened in {opened - begin:.2f} s, "
-        f"planned in {planned - opened:.2f} s more; memory {before:.0f} MB of imports "
-        f"and {peak_rss_mb() - before:.0f} MB",
+        f"{len(split)} utterances, {steps} steps: opened in {told(opened - begin)}, "
+        f"planned in {told(planned - opened)} more; memory {rss_mb() - before:.0f} MB "
+        f"beside {before:.0f} MB of imports",
         flush=True,
     )
-    begin = time.perf_counter()
+    begin = clock()
     order = iter(sampler)
     for _ in range(steps // 2):
         next(order)
     rows = plan.batch(next(order))
     print(
         f"the middle of the epoch, and its batch of {len(rows)} utterances: "
-        f"{time.perf_counter() - begin:.2f} s",
+        f"{told(clock() - begin)}",
         flush=True,
     )
+
+
+def clock():
+    """Time on the wall and of the processor, s."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def told(times):
+    """Such a time in words."""
+    return f"{times[0]:.2f} s (the processor's: {times[1]:.2f} s)"
+
+
+def rss_mb():
+    """Memory that this process holds, in MB (Linux)."""
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def train(folder, output):
