@@ -13,7 +13,8 @@ USAGE = """
 
 A command that was stopped goes on when it is given again. With --shard k/n it does the
 k-th of n shares of the work, on this machine or another that has the same folders; when
-all are done, the same command without --shard lists what they made."""
+all are done, the same command without --shard lists what they made. With --ray auto a
+Ray cluster shares the work by itself."""
 
 
 def add_arguments(parser):
@@ -110,6 +111,14 @@ def add_arguments(parser):
         "an aligner that uses them all, 0)",
     )
     work.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="let a Ray cluster do the work (extra [ray]): auto for the one that this "
+        "machine is part of, or its address; without one, Ray is started here",
+    )
+    work.add_argument(
         "--device", metavar="DEVICE", help="what encodes (default: a GPU, if there)"
     )
 
@@ -151,6 +160,7 @@ def run(options):
         max_skipped_share=options.max_skipped_share,
         shard=options.shard,
         num_workers=options.num_workers,
+        ray_address=options.ray,
     )
     if made is None:
         return

@@ -33,6 +33,7 @@ from ssr_plugin.data.splits import group_splits
 from ssr_plugin.files import digest, file_identity
 from ssr_plugin.problems import Problems, TooManyProblems
 from ssr_plugin.processes import exit_with_parent, usable_cores
+from ssr_plugin.training.ray_shards import make_by_ray
 
 logger = logging.getLogger(__name__)
 
@@ -277,6 +278,7 @@ def prepare_shards(
     max_skipped_share=0.01,
     shard="1/1",
     num_workers=None,
+    ray_address=None,
 ):
     """Makes a corpus of shards: ``train``, ``valid`` and one split for each test.
 
@@ -302,6 +304,8 @@ def prepare_shards(
     num_workers : int or None
         Processes, 0 for this one; by default one for each core, or this one where an
         accelerator, or an encoder, does the work.
+    ray_address : str or None
+        A Ray cluster that does the work (:mod:`ssr_plugin.training.ray_shards`).
 
     Returns
     -------
@@ -334,7 +338,7 @@ def prepare_shards(
     >>> made.splits(), len(made["train"]), len(made["valid"])
     (['train', 'valid'], 1, 1)
     """
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(folder).absolute()
     k, n = parse_shard(shard)
     if not keeps_audio and frames is None:
         raise ValueError("neither audio nor frames are to be kept: keep one of them")
@@ -354,11 +358,15 @@ def prepare_shards(
         maker = ShardMaker(folder, listings, aligner, keeps_audio, frames, identity)
         _doubt(aligner, listings["train"])
         jobs = maker.jobs()[k - 1 :: n]
-        if num_workers is None:
-            alone = frames is not None or not aligner.parallel
-            num_workers = 0 if alone else usable_cores()
+        if ray_address is not None:
+            entries = make_by_ray(maker, jobs, ray_address, num_workers)
+        else:
+            if num_workers is None:
+                alone = frames is not None or not aligner.parallel
+                num_workers = 0 if alone else usable_cores()
+            entries = _make_all(maker, jobs, num_workers)
         made = collections.defaultdict(list)
-        for (split, _), entry in _make_all(maker, jobs, num_workers):
+        for (split, _), entry in entries:
             made[split].append(entry)
         if n > 1:
             logger.info(

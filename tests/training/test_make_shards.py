@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import sys
 
 import pytest
 
@@ -179,6 +180,27 @@ def test_another_process_makes_what_a_killed_one_was_at(corpus, tmp_path):
     assert not (tmp_path / "deadly").exists()
     make(corpus, tmp_path / "whole", shard_size=10)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_ray_replaces_a_killed_worker_and_makes_what_one_process_makes(
+    corpus, tmp_path
+):
+    ray = pytest.importorskip("ray", reason="needs ray: pip install ssr-plugin[ray]")
+    # Its workers cannot import this file.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    (tmp_path / "deadly").touch()
+    aligner = DeadlyAligner(tmp_path / "deadly", "2-100-0000")
+    options = {"num_workers": 2, "ray_address": "local"}
+    make(corpus, tmp_path / "ray", aligner, **options)
+    assert not (tmp_path / "deadly").exists()
+    make(corpus, tmp_path / "whole")
+    assert contents(tmp_path / "ray") == contents(tmp_path / "whole")
+
+
+def test_without_ray_the_error_says_what_to_install(corpus, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r"pip install 'ssr-plugin\[ray\]'"):
+        make(corpus, tmp_path, ray_address="local")
 
 
 def test_ssr_prepare_makes_shards_and_says_what_is_in_them(corpus, tmp_path, capsys):
