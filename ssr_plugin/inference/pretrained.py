@@ -29,8 +29,8 @@ from ssr_plugin.connectors.base import Connector
 from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.files import atomic_path
 from ssr_plugin.inference.model_card import write_card
-from ssr_plugin.llm.compact_weights import is_gguf
 from ssr_plugin.json_files import read_json
+from ssr_plugin.llm.compact_weights import is_gguf
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.base import (

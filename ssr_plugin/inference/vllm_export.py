@@ -19,7 +19,6 @@ chat template.
 import base64
 import io
 import itertools
-import json
 import os
 import pathlib
 import shlex
