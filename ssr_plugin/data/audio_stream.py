@@ -12,12 +12,12 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from ssr_plugin.data.resampling import check_rate
 from ssr_plugin.data.samples import AudioError
+from ssr_plugin.problems import prefix_errors
 
 # The scales of what is not in -1..1, by type.
 _SCALES = {"int16": 2.0**15, "int32": 2.0**31}
-# Rates that speech is recorded at, Hz.
-_LEAST_RATE, _MOST_RATE = 4000, 384000
 # Audio that is taken from a pipe at once, s: what waits for the rest of it is late by
 # as much.
 _READ_SECONDS = 0.08
@@ -49,11 +49,8 @@ class ChunkResampler:
     """
 
     def __init__(self, sample_rate: int, wanted_rate: int) -> None:
-        if not _LEAST_RATE <= sample_rate <= _MOST_RATE:
-            raise ValueError(
-                f"sample_rate: {sample_rate!r} Hz is no sampling rate of speech: give "
-                f"{_LEAST_RATE} to {_MOST_RATE}"
-            )
+        with prefix_errors("sample_rate"):
+            check_rate(sample_rate)
         self.sample_rate = sample_rate
         self._samples = 0
         self._stream: Any = None

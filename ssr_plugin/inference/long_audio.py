@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -10,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import soundfile
-import soxr
 import torch
 
 from ssr_plugin.data.audio import AudioError
-from ssr_plugin.data.samples import open_audio
+from ssr_plugin.data.resampling import resample
+from ssr_plugin.data.samples import open_audio, what_is_missing
 from ssr_plugin.inference.speech import (
     Recording,
     Speech,
@@ -24,6 +25,8 @@ from ssr_plugin.inference.speech import (
 )
 from ssr_plugin.recognizers.pauses import cut_at_pauses
 from ssr_plugin.segmenters.base import Segments
+
+logger = logging.getLogger(__name__)
 
 #: Longest audio that is embedded as one, s. What is longer is cut where it is quiet.
 PART_SECONDS = 300.0
@@ -88,14 +91,15 @@ def read_parts(
         rate = file.samplerate
         # As many samples as are a whole number of strides in the end.
         multiple = stride * rate // math.gcd(stride * rate, sample_rate)
-        empty = True
+        num_frames = 0
         for part in _cut(_blocks(file, str(path)), rate, multiple):
-            empty = False
-            if rate != sample_rate:
-                part = soxr.resample(part, rate, sample_rate)
-            yield torch.from_numpy(part)
-    if empty:
+            num_frames += len(part)
+            yield torch.from_numpy(resample(part, rate, sample_rate))
+        missing = what_is_missing(file, source, num_frames)
+    if not num_frames:
         raise AudioError(f"{path} holds no samples: leave it out")
+    if missing:
+        logger.warning("%s %s; what is there is used", path, missing)
 
 
 def _blocks(file: soundfile.SoundFile, name: str) -> Iterator[npt.NDArray[np.float32]]:
