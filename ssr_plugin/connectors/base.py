@@ -224,13 +224,16 @@ class VocabularyConnector(Connector):
         totals = torch.cat([self.token_logits(x).logsumexp(-1) for x in chunks])
         return totals.view(states.shape[:-1]) >= self.null_logits(states)
 
-    def expected_embeddings(self, states: Tensor) -> Tensor:
+    def expected_embeddings(self, states: Tensor, sharpness: float = 1.0) -> Tensor:
         """The mean of all embeddings by their probabilities.
 
         Arguments
         ---------
         states : torch.Tensor
             [..., K]
+        sharpness : float
+            Power of the probabilities, which then sum to 1 again: above 1, the mean is
+            nearer to the embedding of the likeliest token.
 
         Returns
         -------
@@ -240,7 +243,7 @@ class VocabularyConnector(Connector):
         table = self.table()
         vectors = torch.cat(
             [
-                self.token_logits(x).softmax(-1).to(table.dtype) @ table
+                (sharpness * self.token_logits(x)).softmax(-1).to(table.dtype) @ table
                 for x in torch.split(states.flatten(0, -2), _ROWS)
             ]
         )

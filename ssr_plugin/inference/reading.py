@@ -5,16 +5,17 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ssr_plugin.connectors.base import Connector, VocabularyConnector
-from ssr_plugin.inference.posterior_gate import (
-    ROWS,
-    SHARPNESS,
-    Evidence,
-    PosteriorGate,
-)
+from ssr_plugin.inference.posterior_gate import ROWS, Evidence, PosteriorGate
 from ssr_plugin.llm.lm_fusion import LMFusion, fuse_with_lm
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.nnet.segment_lists import place_vectors
 from ssr_plugin.segmenters.base import TokenPosteriors
+
+#: Power of the probabilities that vectors are made with: LLMs read vectors better that
+#: are nearer to the embedding of one token. On 301 utterances of held-out speakers,
+#: whisper's segments, squares keep 95.5 % of the text's gain, the probabilities as they
+#: are 93.0, fourth powers 94.8; with the gate 97.1, 96.2 and 97.1.
+SHARPNESS = 2.0
 
 
 @torch.no_grad()
@@ -30,6 +31,9 @@ def read_segments(
     posteriors: Sequence[TokenPosteriors] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Vectors of segments, as the connector alone hears them or by LM fusion.
+
+    Those of a connector that scores tokens are the mean of all embeddings by the
+    :data:`SHARPNESS`-th power of their probabilities, with LM fusion by its own.
 
     Arguments
     ---------
@@ -70,19 +74,18 @@ def read_segments(
     >>> vectors, kept = read_segments(connector, llm, features, boundaries, starts)
     >>> vectors.shape, kept.tolist()
     (torch.Size([1, 3, 16]), [[True, True, False]])
-    >>> torch.equal(vectors, connector(features, boundaries, starts).vectors)
-    True
     """
     if lm_fusion is not None and lm_fusion.steps < 1:
         lm_fusion = None
-    if not isinstance(connector, VocabularyConnector) or not (lm_fusion or predicted):
+    if not isinstance(connector, VocabularyConnector):
         output = connector(features, boundaries, starts)
         return output.vectors, output.kept
     kept = boundaries >= 0
     states = connector.encode(features, boundaries, starts)[kept]
     logits: Callable[[torch.Tensor], torch.Tensor] = connector.token_logits
-    gated = gate is not None and posteriors is not None
-    if gate is not None and posteriors is not None:
+    gated = predicted and gate is not None and posteriors is not None
+    if gated:
+        assert gate is not None and posteriors is not None
         known = states, Evidence.of(posteriors, boundaries, starts)
         weights = gate.believe(connector, *known)
         is_token = weights[:, 3] <= 0.5
@@ -108,5 +111,5 @@ def read_segments(
             ]
         )
     else:
-        vectors = connector.expected_embeddings(states)
+        vectors = connector.expected_embeddings(states, SHARPNESS)
     return place_vectors(vectors, boundaries.masked_fill(~kept, -1)), kept
