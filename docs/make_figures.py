@@ -40,6 +40,7 @@ def main(model=None, folder=FOLDER):
     results = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
     draw_gain_kept(folder / "gain_kept.png", results["gain_kept"])
     draw_rivals(folder / "rivals.png", results["rivals"])
+    draw_noise(folder / "noise.png", results["noise"])
     if model is not None:
         draw_idea(folder / "idea.png", model)
 
@@ -90,6 +91,27 @@ def draw_gain_kept(path, results):
         handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False
     )
     _save(figure, path)
+
+
+def draw_noise(path, results):
+    """Shares of the text's gain over the noise, with 95 % intervals as bands."""
+    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
+    figure.suptitle(results["title"], fontsize=10)
+    axes = figure.subplots()
+    places = range(len(results["noises"]))
+    for kind, values in results["lines"].items():
+        middle, low, high = np.array(values).T
+        style = {**STYLES[kind], "label": NAMES[kind]}
+        axes.fill_between(places, low, high, color=style["color"], alpha=0.15, lw=0)
+        axes.plot(places, middle, ms=7, **style)
+    axes.axhline(100, color="0.4", lw=0.8, ls="--")
+    axes.axhline(0, color="0.4", lw=0.8, ls=":")
+    axes.set_xticks(places, results["noises"], fontsize=8)
+    axes.set_ylabel(results["axis"], fontsize=8)
+    axes.tick_params(axis="y", labelsize=8)
+    axes.legend(fontsize=8, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
 
 
 def draw_rivals(path, results):

@@ -12,10 +12,11 @@ from ssr_plugin.nnet.segment_lists import place_vectors
 from ssr_plugin.segmenters.base import TokenPosteriors
 
 #: Power of the probabilities that vectors are made with: LLMs read vectors better that
-#: are nearer to the embedding of one token. On 301 utterances of held-out speakers,
-#: whisper's segments, squares keep 95.5 % of the text's gain, the probabilities as they
-#: are 93.0, fourth powers 94.8; with the gate 97.1, 96.2 and 97.1.
-SHARPNESS = 2.0
+#: are nearer to the embedding of one token. Of 301 utterances of held-out speakers, on
+#: whisper's segments, they keep so many % of the text's gain (1: as they are): with the
+#: gate 96.2 (1), 97.1 (2), 97.2 (3), 97.1 (4), in noise 23.7, 83.8, 84.3, 84.0; without
+#: it 93.0 (1), 95.5 (2), 94.8 (4), in noise -19.4, 67.5, 79.7.
+SHARPNESS = 3.0
 
 
 @torch.no_grad()
