@@ -125,7 +125,16 @@ def check_settings(folder, settings):
         free.discard("segmenter")
     if epochs_done < saved.get("number_of_epochs", 0):
         free |= _FREE_BEFORE_THE_END
-    there, here = _used(saved), _used(settings)
+    # A segmenter that is trained first is a folder there, and a name here; its own run
+    # compares its options.
+    names = {
+        key: {"forced", saved.get(key), settings.get(key)}
+        for key in ("aligner", "connector", "segmenter", "tuning")
+    }
+    trained = saved.get("segmenter") != settings.get("segmenter")
+    if trained and "segmenter_yaml" in settings:
+        names["segmenter"] = {"forced"}
+    there, here = _used(saved, names), _used(settings, names)
     # Keys that only one version of this package has are none of the user's.
     others = [
         f"{key} is {json.dumps(there[key], default=str)} there, and "
@@ -161,14 +170,13 @@ def _epochs_done(folder):
         return 0
 
 
-def _used(settings):
+def _used(settings, names):
     """Settings without the options of components that are not in use."""
     used = {}
     for key, value in settings.items():
         kind = key.removesuffix("_options")
-        if kind != key and isinstance(value, dict):
-            names = {"forced", settings.get(kind)}
-            value = {name: x for name, x in value.items() if name in names}
+        if kind in names and kind != key and isinstance(value, dict):
+            value = {name: x for name, x in value.items() if name in names[kind]}
         used[key] = value
     return used
 
