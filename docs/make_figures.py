@@ -109,7 +109,7 @@ def draw_noise(path, results):
     axes.set_xticks(places, results["noises"], fontsize=8)
     axes.set_ylabel(results["axis"], fontsize=8)
     axes.tick_params(axis="y", labelsize=8)
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="lower left")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
 

@@ -181,14 +181,15 @@ def numbers(found):
 def test_the_plots_show_numbers_that_are_on_record():
     record = (PROJECT / "docs" / "results_history.md").read_text(encoding="utf-8")
     record += (PROJECT / "RESULTS.md").read_text(encoding="utf-8")
-    told = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", record)}
+    number = r"\d+(?:\.\d+)?"
+    told = {float(x) for x in re.findall(f"{number}|(?<=\\()-{number}", record)}
     assert set(map(float, numbers(RESULTS))) <= told
 
 
 def test_the_plots_are_drawn_from_the_numbers(tmp_path):
     draw = runpy.run_path(str(PROJECT / "docs" / "make_figures.py"))["main"]
     draw(folder=tmp_path)
-    for name in ("gain_kept.png", "rivals.png"):
+    for name in ("gain_kept.png", "noise.png", "rivals.png"):
         drawn, kept = (Image.open(folder / name) for folder in (tmp_path, FIGURES))
         assert drawn.size == kept.size
 
