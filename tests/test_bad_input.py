@@ -256,10 +256,11 @@ def test_another_sampling_rate_is_resampled_or_refused(
     write_audio(utterance(corpus), 1.0, sample_rate=8000)
     metrics = runs.run("librispeech", runs.arguments(**overrides()))
     assert metrics["train"]["skipped"] == 0
-    message = error(overrides(resample=False, max_skipped_share=0))
+    other = {"output_folder": tmp_path / "other", "resample": False}
+    message = error(overrides() | other | {"max_skipped_share": 0})
     assert "1-100-0000" in message
     assert "is sampled at 8000 Hz, not 16000: convert it, or set resample" in message
-    argv = runs.arguments(**overrides(resample=False))
+    argv = runs.arguments(**overrides() | other)
     assert runs.run("librispeech", argv)["train"]["skipped"] == 1
 
 

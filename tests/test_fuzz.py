@@ -15,6 +15,8 @@ sys.path.remove(str(BENCHMARKS))
 
 @pytest.mark.parametrize("name", fuzz.TARGETS)
 def test_a_damaged_file_is_read_or_refused_by_its_name(name, tmp_path):
+    if name == "alignment lhotse":
+        pytest.importorskip("lhotse")
     chance = random.Random(f"0 {name}")
     counts, failures = fuzz.fuzz(name, tmp_path, chance, count=25)
     assert sum(counts.values()) + len(failures) >= 25

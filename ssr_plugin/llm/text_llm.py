@@ -119,8 +119,6 @@ class TextLLM(nn.Module):
         self.model: PreTrainedModel | None = None
         #: By which adapters that are put into the model know whose they are.
         self.adapter_key = object()
-        # The rest of its weights may be elsewhere until the model is loaded.
-        hub.check_weights(self.source, whole=False)
         try:
             embedding = read_input_embedding(self.source, full_config, self.dtype)
         except ValueError as error:
@@ -129,6 +127,8 @@ class TextLLM(nn.Module):
             raise ValueError(
                 f"'{source}' ({full_config.model_type}) is no causal language model"
             ) from error
+        # The rest of its weights may be elsewhere until the model is loaded.
+        hub.check_weights(self.source, whole=False)
         if embedding is None and (quantization or gguf):
             raise ValueError(
                 f"the input embeddings of '{source}' cannot be read alone, in full "

@@ -95,7 +95,11 @@ def _init_processes(run_opts: Any) -> Any:
     if local_rank.isdecimal() and run_opts.get("distributed_backend") == "nccl":
         count = torch.cuda.device_count()
         if count == 0 or str(run_opts.get("device", "")).startswith("cpu"):
-            run_opts = dataclasses.replace(run_opts, distributed_backend="gloo")
+            # As if the command line had said so: of other options Brains take no note.
+            given = {*run_opts.overridden_args, "distributed_backend"}
+            run_opts = dataclasses.replace(
+                run_opts, distributed_backend="gloo", overridden_args=given
+            )
         elif int(local_rank) >= count:
             raise ValueError(
                 f"there are {count} GPUs here, and more processes: give torchrun "

@@ -216,10 +216,13 @@ def test_only_items_that_both_answered_are_compared(tmp_path):
 @pytest.mark.parametrize(
     ("written", "told"),
     [
-        (None, "'.*two' holds no evaluation, since it has no metrics.json"),
-        ("{", "'.*two' holds no evaluation, since its metrics.json cannot be read"),
-        ('{"test": {}}', "two' holds .* since its metrics.json is of something else"),
-        ('{"model": "a", "benchmarks": [1]}', "its metrics.json is of something else"),
+        (
+            None,
+            "'.*two' holds no evaluation .*metrics.json cannot be read: No such file",
+        ),
+        ("{", "'.*two' holds no evaluation .*metrics.json is damaged: it is no JSON"),
+        ('{"test": {}}', "two' holds .*metrics.json is damaged: model is missing"),
+        ('{"model": "a", "benchmarks": [1]}', "metrics.json is damaged: benchmarks: "),
         ('{"model": "a", "benchmarks": {}}', "have no benchmark in common"),
     ],
 )

@@ -322,7 +322,7 @@ def test_a_run_in_noise_that_was_killed_ends_with_the_same(
     monkeypatch.setattr(answering, "_BATCH", 4)
     monkeypatch.setattr(answering, "_answer", answer)
     settings = noisy_settings | {"output_folder": tmp_path / "again"}
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit):
         evaluate(settings)
     monkeypatch.setattr(answering, "_answer", whole)
     resumed = evaluate(settings)

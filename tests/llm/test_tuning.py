@@ -278,7 +278,7 @@ def adapter(tiny_llm_folder, tmp_path):
     "settings, message",
     [
         ({"peft_type": "IA3"}, "peft_type is 'IA3', not LORA"),
-        ({"peft_type": None}, "peft_type is None"),
+        ({"peft_type": None}, "peft_type: expected text, not None"),
         # These import a module by its name.
         ({"auto_mapping": {"parent_library": "os"}}, "sets auto_mapping"),
         ({"megatron_config": {"a": 1}, "megatron_core": "os"}, "sets megatron_co"),
@@ -385,9 +385,10 @@ def test_an_index_that_leads_out_of_the_folder_is_refused(llm, whole):
     weights = whole / "model.safetensors"
     names = list(load_file(weights))
     weights.rename(whole.parent / "model.safetensors")
-    index = {"weight_map": dict.fromkeys(names, "../model.safetensors")}
+    weight_map = dict.fromkeys(names, "../model.safetensors")
+    index = {"metadata": {}, "weight_map": weight_map}
     (whole / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(ValueError, match="names files elsewhere"):
+    with pytest.raises(ValueError, match="which is no file beside it"):
         TunedLLM.load(llm, whole)
 
 

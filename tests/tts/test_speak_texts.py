@@ -281,7 +281,7 @@ def test_a_benchmark_is_spoken_by_its_ids(tmp_path):
     [
         (["copaa", "data"], "unknown benchmark 'copaa'.*copa"),
         (["continuation", "data"], "speech of its own"),
-        (["copa"], "data: name the folder of copa"),
+        (["copa"], "'copa' needs the option 'data'"),
         (["copa", "/no/such"], "no dev.jsonl"),
     ],
 )
