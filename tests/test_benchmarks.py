@@ -173,6 +173,7 @@ def test_with_ratios_compares_a_training_loop_with_bare_rivals_in_large_batches(
     assert loop["ratios"]["stack 5, bare"] == 20.0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_gpu_measures_two_parts_and_reports_them(tmp_path):
     command = [sys.executable, BENCHMARKS / "gpu.py", "--quick", "--device", "cpu"]

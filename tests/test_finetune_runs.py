@@ -283,7 +283,7 @@ PLACES = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["lora", "full"])
+@pytest.mark.parametrize("kind", ["lora", pytest.param("full", marks=pytest.mark.long)])
 def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
     finetune_run, killable, tmp_path, kind
 ):
@@ -300,6 +300,7 @@ def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
     check_equal(tmp_path / "run", whole["output_folder"])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_killed_at_any_time_ends_like_an_unbroken_one(
     run, finetune_run, killable, tmp_path
@@ -327,7 +328,7 @@ def check_equal(folder, other):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["lora", "full"])
+@pytest.mark.parametrize("kind", ["lora", pytest.param("full", marks=pytest.mark.long)])
 def test_two_processes_tune_together_and_report_what_one_reports(
     finetune_run, tmp_path, kind
 ):

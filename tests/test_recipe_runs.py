@@ -219,7 +219,11 @@ AFTER_TRAINING = [
     "places, options",
     [
         (BEFORE_TRAINING + IN_TRAINING + AFTER_TRAINING, {}),
-        (IN_TRAINING, {"num_workers": 2, "grad_accumulation_factor": 2}),
+        pytest.param(
+            IN_TRAINING,
+            {"num_workers": 2, "grad_accumulation_factor": 2},
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["one_process", "with_workers"],
 )
@@ -240,6 +244,7 @@ def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
     assert figures(tmp_path / "run") == figures(whole)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_killed_at_any_time_ends_like_an_unbroken_one(
     run, small_run, killable, tmp_path

@@ -539,6 +539,7 @@ PLACES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
@@ -554,6 +555,7 @@ def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
     check_equal(tmp_path / "run", trained[name][0]["output_folder"])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_killed_at_any_time_ends_like_an_unbroken_one(
     trained, segmenter_run, killable, tmp_path
@@ -574,6 +576,7 @@ def check_equal(folder, other):
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_connector_killed_on_a_mixture_ends_like_an_unbroken_one(
     mixture, distill_run, killable, tmp_path

@@ -69,6 +69,7 @@ for seconds in (60, 3600):
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_an_hour_takes_a_few_times_the_memory_of_its_samples(tiny_speech_lm_folder):
     done = subprocess.run(
