@@ -397,6 +397,7 @@ def command_line(small_run, folder, path=(), **overrides):
     return done
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_connector_of_an_installed_extension_trains_by_its_name(
     small_run, tmp_path, extension_site

@@ -316,6 +316,8 @@ def test_two_dashes_are_refused(tiny_speech_lm_folder):
         assert "only once" in error(*line)
 
 
+@pytest.mark.long
+@pytest.mark.slow
 def test_an_m4a_comes_in_through_a_pipe(talks, tiny_speech_lm_folder, convert_audio):
     path = convert_audio(talks / "a.wav", talks / "c.m4a")
     line = [sys.executable, "-m", "ssr_plugin", "transcribe", "--json"]
