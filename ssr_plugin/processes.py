@@ -1,12 +1,16 @@
 """Processes that work for this one: how many, and when they end."""
 
+import concurrent.futures
 import multiprocessing.connection
 import os
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import torch
+
+Item = TypeVar("Item")
 
 #: Set to a number, it is how many processes read audio, whatever the machine has.
 NUM_WORKERS_VARIABLE = "SSR_NUM_WORKERS"
@@ -109,3 +113,67 @@ def exit_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def work_on(
+    work: Callable[[Item], Any],
+    items: Sequence[Item],
+    num_workers: int,
+    start: Callable[[], None] | None = None,
+) -> Iterator[tuple[Item, Any]]:
+    """Has processes work on items; they are started for that, and end with it.
+
+    Arguments
+    ---------
+    work : callable
+        ``work(item)``; sent to each process once, pickled.
+    items : list
+    num_workers : int
+        Processes at most.
+    start : callable or None
+        Called in each process before it works.
+
+    Yields
+    ------
+    item, result
+        As they end.
+
+    Raises
+    ------
+    concurrent.futures.BrokenExecutor
+        If a process dies.
+
+    Example
+    -------
+    >>> sorted(work_on(len, ["a", "bcd"], num_workers=1))
+    [('a', 1), ('bcd', 3)]
+    """
+    # Spawned, not forked: the caller may have started torch's threads already, and a
+    # fork of them hangs.
+    pool = concurrent.futures.ProcessPoolExecutor(
+        min(num_workers, len(items)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(work, start),
+    )
+    try:
+        running = {pool.submit(_work, item): item for item in items}
+        for future in concurrent.futures.as_completed(running):
+            yield running[future], future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: Callable[[Any], Any]
+
+
+def _start_worker(work: Callable[[Any], Any], start: Callable[[], None] | None) -> None:
+    global _worker
+    _worker = work
+    if start is not None:
+        start()
+    exit_with_parent()
+
+
+def _work(item: Any) -> Any:
+    return _worker(item)

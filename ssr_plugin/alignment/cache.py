@@ -13,11 +13,9 @@ are read.
 """
 
 import collections.abc
-import concurrent.futures
 import functools
 import json
 import logging
-import multiprocessing
 import pathlib
 import uuid
 
@@ -27,7 +25,7 @@ from ssr_plugin.alignment.record import Alignment, AlignmentError
 from ssr_plugin.files import atomic_path, digest, file_identity
 from ssr_plugin.json_files import parse_json
 from ssr_plugin.problems import Problems
-from ssr_plugin.processes import exit_with_parent, usable_cores
+from ssr_plugin.processes import usable_cores, work_on
 
 logger = logging.getLogger(__name__)
 
@@ -317,27 +315,4 @@ def _results(batches, aligner, num_workers):
         for batch in batches:
             yield batch, aligner.align(batch)
         return
-    # Spawned, not forked: the caller may have started torch's threads already, and a
-    # fork of them hangs.
-    pool = concurrent.futures.ProcessPoolExecutor(
-        num_workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(aligner,),
-    )
-    try:
-        running = {pool.submit(_align_batch, batch): batch for batch in batches}
-        for future in concurrent.futures.as_completed(running):
-            yield running[future], future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker(aligner):
-    global _aligner
-    _aligner = aligner
-    exit_with_parent()
-
-
-def _align_batch(batch):
-    return _aligner.align(batch)
+    yield from work_on(aligner.align, batches, num_workers)

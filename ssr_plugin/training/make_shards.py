@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import errno
 import logging
-import multiprocessing
 import pathlib
 import shutil
 import tempfile
@@ -32,7 +31,7 @@ from ssr_plugin.data.samples import AudioError, open_audio
 from ssr_plugin.data.splits import group_splits
 from ssr_plugin.files import digest, file_identity
 from ssr_plugin.problems import Problems, TooManyProblems
-from ssr_plugin.processes import exit_with_parent, usable_cores
+from ssr_plugin.processes import usable_cores, work_on
 from ssr_plugin.training.ray_shards import make_by_ray
 
 logger = logging.getLogger(__name__)
@@ -501,19 +500,7 @@ def _make_some(maker, jobs, num_workers):
     if num_workers == 0:
         yield from ((job, maker(job)) for job in jobs)
         return
-    # Spawned: a fork of torch's threads hangs.
-    pool = concurrent.futures.ProcessPoolExecutor(
-        min(num_workers, len(jobs)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(maker,),
-    )
-    try:
-        futures = {pool.submit(_make, job): job for job in jobs}
-        for future in concurrent.futures.as_completed(futures):
-            yield futures[future], future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    yield from work_on(maker, jobs, num_workers, _start_worker)
 
 
 def _gather(folder, maker, made, frames, max_skipped_share):
@@ -553,12 +540,5 @@ def _gather(folder, maker, made, frames, max_skipped_share):
 # --- In the processes that make shards ----------------------------------------------
 
 
-def _start_worker(maker):
-    global _maker
-    _maker = maker
+def _start_worker():
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    exit_with_parent()
-
-
-def _make(job):
-    return _maker(job)
