@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from ssr_plugin.cli import main as ssr
+from ssr_plugin.data.manifest import read_manifest
 from ssr_plugin.metrics.curves import FIGURES
 from ssr_plugin.training.brain import StageBrain
 
@@ -255,6 +256,26 @@ def test_a_run_killed_at_any_time_ends_like_an_unbroken_one(
     assert figures(tmp_path / "run") == figures(run[0]["output_folder"])
 
 
+# --- Other data beside it ----------------------------------------------------------
+
+
+def test_splits_of_another_data_set_are_trained_on_beside_those_of_the_first(
+    small_run, small_corpus, tmp_path
+):
+    other = {"data_folder": str(small_corpus), "dataset": "librispeech"}
+    overrides = small_run(
+        tmp_path,
+        extra_train=[{**other, "splits": ["test-a"]}],
+        test_splits=[],
+        number_of_epochs=1,
+        score_with_llm=False,
+    )
+    metrics = runs.run("librispeech", runs.arguments(**overrides))
+    assert set(metrics) == {"train", "valid"} and metrics["valid"]["utterances"] == 10
+    rows = read_manifest(tmp_path / "run" / "manifests" / "train.csv").values()
+    assert {row["spk_id"] for row in rows} == set("123478")
+
+
 # --- From shards -------------------------------------------------------------------
 
 
@@ -278,13 +299,18 @@ def shards(tmp_path_factory, small_corpus, tiny_encoder_folder):
 def test_frames_in_shards_give_what_their_corpus_gives(
     run, small_run, shards, tmp_path
 ):
-    overrides = small_run(tmp_path, data_folder=shards["frames"])
+    shard = {"data_folder": shards["frames"]}
+    overrides = small_run(tmp_path, **shard)
     assert runs.run("librispeech", runs.arguments(**overrides))["train"]["epochs"] == 3
     assert figures(tmp_path / "run") == figures(run[0]["output_folder"])
     assert not (tmp_path / "run" / "manifests").exists()
     # Audio in other shards, for the same run, is not what its checkpoints know.
     argv = runs.arguments(**{**overrides, "data_folder": shards["audio"]})
     with pytest.raises(SystemExit, match="it was trained on other shards"):
+        runs.run("librispeech", argv)
+    extra = [{"data_folder": str(tmp_path)}]
+    argv = runs.arguments(**small_run(tmp_path / "other", **shard, extra_train=extra))
+    with pytest.raises(SystemExit, match="extra_train: nothing is added to shards"):
         runs.run("librispeech", argv)
 
 

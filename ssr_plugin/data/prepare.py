@@ -114,6 +114,7 @@ def prepare(
     max_skipped_share=0.01,
     num_workers=None,
     valid_fold=None,
+    extra_train=(),
 ):
     """Writes ``train.csv``, ``valid.csv`` and one manifest for each test split.
 
@@ -143,6 +144,8 @@ def prepare(
         "k/n" holds out the k-th of n groups of speakers, of about the same hours, in
         place of ``valid_share``: n runs hold out each speaker once. The groups do not
         depend on the seed.
+    extra_train : list of ssr_plugin.data.extra_train.ExtraTrain
+        Data sets that are trained on, too. None of their speakers is held out.
 
     Returns
     -------
@@ -191,18 +194,28 @@ def prepare(
         )
     held_out = _HeldOut(seed, valid_share, valid_fold)
     utterances = _list_utterances(dataset, groups, num_workers)
+    extra = [
+        item
+        for source in extra_train
+        for items in _list_utterances(
+            source.dataset, {"train": source.select_splits()}, num_workers
+        ).values()
+        for item in items
+    ]
 
     fingerprint = digest(
         STATE_FORMAT,
         groups,
         held_out.settings(),
         {split: [vars(item) for item in items] for split, items in utterances.items()},
-        _can_read_all(utterances),
+        _can_read_all([*utterances.values(), extra]),
+        # Fingerprints without are those of earlier versions.
+        *([[vars(item) for item in extra]] if extra else []),
     )
     state = _read_state(save_folder, fingerprint)
     if state is None:
         state = {"fingerprint": fingerprint}
-        state |= _write(save_folder, groups, utterances, held_out, num_workers)
+        state |= _write(save_folder, groups, utterances, extra, held_out, num_workers)
         with atomic_path(save_folder / STATE_FILE) as partial:
             partial.write_text(json.dumps(state, indent=1), encoding="utf-8")
     else:
@@ -212,7 +225,8 @@ def prepare(
     for name, splits in groups.items():
         problems = Problems(f"preparing {name}", max_skipped_share)
         problems.reasons.update(state["skipped"][name])
-        problems.check(sum(len(utterances[split]) for split in splits))
+        more = len(extra) if name == "train" else 0
+        problems.check(sum(len(utterances[split]) for split in splits) + more)
     for name, entry in state["manifests"].items():
         if not entry["utterances"]:
             raise ValueError(f"no utterance is left for {name}.csv in {save_folder}")
@@ -261,12 +275,10 @@ def _identity(wav):
         return wav, None, None
 
 
-def _can_read_all(utterances):
+def _can_read_all(lists):
     """False if some files need ffmpeg and it is missing; installing it is a change."""
     suffixes = {
-        pathlib.Path(item.wav).suffix.lower()
-        for items in utterances.values()
-        for item in items
+        pathlib.Path(item.wav).suffix.lower() for items in lists for item in items
     }
     return suffixes.isdisjoint(FFMPEG_SUFFIXES) or find_ffmpeg() is not None
 
@@ -286,9 +298,9 @@ def _map(function, paths, title, num_workers):
     return results
 
 
-def _write(save_folder, groups, utterances, held_out, num_workers):
+def _write(save_folder, groups, utterances, extra, held_out, num_workers):
     """Reads the headers and writes the manifests; returns the state to be kept."""
-    durations = _read_durations(utterances, num_workers)
+    durations = _read_durations([*utterances.values(), extra], num_workers)
     rows, skipped = {}, {}
     for name, splits in groups.items():
         items = [item for split in splits for item in utterances[split]]
@@ -297,6 +309,11 @@ def _write(save_folder, groups, utterances, held_out, num_workers):
     if "valid" not in groups:
         rows["train"], rows["valid"] = _split(rows["train"], held_out)
         skipped["valid"] = {}
+    if extra:
+        taken = {row[0] for name in ("train", "valid") for row in rows[name]}
+        more, reasons = _select_rows("train", extra, durations, taken)
+        rows["train"] = sorted([*rows["train"], *more])
+        skipped["train"] |= reasons
 
     manifests = {}
     for name, entries in rows.items():
@@ -314,9 +331,9 @@ def _write(save_folder, groups, utterances, held_out, num_workers):
     return {"manifests": manifests, "skipped": skipped}
 
 
-def _read_durations(utterances, num_workers):
+def _read_durations(lists, num_workers):
     """Duration in s of each readable file, or the reason why there is none, by path."""
-    paths = {item.wav for items in utterances.values() for item in items if item.size}
+    paths = {item.wav for items in lists for item in items if item.size}
     paths = sorted(paths)
 
     def read(path):
@@ -330,10 +347,10 @@ def _read_durations(utterances, num_workers):
     )
 
 
-def _select_rows(name, items, durations):
+def _select_rows(name, items, durations, taken=()):
     """Manifest rows of the good utterances, reasons for the others."""
     problems = Problems(f"preparing {name}", max_share=1)
-    id_counts = Counter()
+    id_counts = Counter(taken)
     rows = []
     for item in items:
         id_counts[item.id] += 1

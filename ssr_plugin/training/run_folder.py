@@ -34,7 +34,7 @@ _FREE = {
     *("inverse_temperature", "segmenter_yaml", "segmenter_training"),
     *("encoder_source", "llm_source", "segmenter", "stage1"),
     *("data_folder", "dataset", "train_splits", "valid_splits", "test_splits"),
-    *("valid_share", "valid_fold", "max_skipped_share"),
+    *("valid_share", "valid_fold", "max_skipped_share", "extra_train"),
 }
 # What a run that stopped may be told to change: for its memory, or to diverge no more.
 _FREE_BEFORE_THE_END = {

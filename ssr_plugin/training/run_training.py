@@ -11,6 +11,7 @@ import speechbrain as sb
 import torch
 
 from ssr_plugin.data.datasets import DataSet
+from ssr_plugin.data.extra_train import parse_extra_train
 from ssr_plugin.data.prepare import Manifests, prepare
 from ssr_plugin.data.shards import is_shard_folder
 from ssr_plugin.hparams import parse_command_line
@@ -133,6 +134,7 @@ def prepare_on_main(dataset: DataSet, hparams: Mapping[str, Any]) -> Manifests:
             valid_share=hparams["valid_share"],
             valid_fold=hparams["valid_fold"],
             max_skipped_share=hparams["max_skipped_share"],
+            extra_train=parse_extra_train(hparams["extra_train"]),
         )
         return manifests
 

@@ -35,6 +35,7 @@ _SHARED = (
     "seed",
     "valid_share",
     "valid_fold",
+    "extra_train",
     "max_skipped_share",
     "resample",
     "speed_perturbation",

@@ -91,6 +91,11 @@ class ShardCorpus:
             raise ValueError(
                 "noisy_copies: there are none of shards: leave kinds at []"
             )
+        if settings.get("extra_train"):
+            raise ValueError(
+                "extra_train: nothing is added to shards: make shards of all data "
+                "(ssr prepare), or name the folder of the data set"
+            )
         corpus = cls(
             shards, groups["train"][0], groups["valid"][0], {x: x for x in tests}
         )

@@ -10,6 +10,7 @@ import pytest
 
 import ssr_plugin.data.prepare as module
 from ssr_plugin.data.datasets import DataSet, Utterance
+from ssr_plugin.data.extra_train import ExtraTrain
 from ssr_plugin.data.prepare import prepare, read_manifest
 from ssr_plugin.problems import TooManyProblems
 
@@ -77,6 +78,39 @@ def test_manifests_hold_what_was_asked_for(corpus, save):
     assert list(manifests.tests) == ["test-1", "test-2"]
     assert speakers(manifests.tests["test-2"]) == {"hans"}
     assert manifests.skipped == {"train": {}, "valid": {}, "test-1": {}, "test-2": {}}
+
+
+def test_data_sets_beside_it_are_trained_on_and_never_held_out(corpus, save):
+    extra = [ExtraTrain(corpus, ["test-1"])]
+    alone = prepare(corpus, save, ["train-a"], valid_share=0.4)
+    held_out = speakers(alone.valid)
+    manifests = prepare(corpus, save, ["train-a"], valid_share=0.4, extra_train=extra)
+    assert speakers(manifests.valid) == held_out
+    assert speakers(manifests.train) == {"anna", "bert", "cleo", "gina"} - held_out
+    before = contents(save)
+    prepare(corpus, save, ["train-a"], valid_share=0.4, extra_train=extra)
+    assert contents(save) == before
+    (corpus.folder / "test-1" / "gina" / "gina-1.wav").write_bytes(b"")
+    changed = prepare(
+        corpus,
+        save,
+        ["train-a"],
+        valid_share=0.4,
+        extra_train=extra,
+        max_skipped_share=0.5,
+    )
+    assert "empty audio" in changed.skipped["train"]["gina-1"]
+
+
+def test_an_id_that_a_data_set_beside_it_has_too_is_named(corpus, save):
+    again = [ExtraTrain(corpus, ["train-a"])]
+    manifests = prepare(
+        corpus, save, ["train-a"], extra_train=again, max_skipped_share=0.5
+    )
+    assert "duplicate id" in manifests.skipped["train"]["anna-1 (copy 2)"]
+    assert len(read_manifest(manifests.train)) + len(
+        read_manifest(manifests.valid)
+    ) == sum(CORPUS["train-a"].values())
 
 
 def test_any_number_of_workers_gives_the_same_files(corpus, save, tmp_path):

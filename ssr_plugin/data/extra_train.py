@@ -1,0 +1,99 @@
+"""Data sets that are trained on beside the one that a run is about."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ssr_plugin.data.datasets import DataSet
+from ssr_plugin.data.splits import select_splits
+from ssr_plugin.problems import did_you_mean, prefix_errors
+from ssr_plugin.registry import get_registry
+
+_KEYS = ("dataset", "data_folder", "splits")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtraTrain:
+    """A data set of which some splits are trained on, and nothing else is done with it.
+
+    Arguments
+    ---------
+    dataset : ssr_plugin.data.datasets.DataSet
+    splits : list of str
+        Names or globs.
+    """
+
+    dataset: DataSet
+    splits: Sequence[str] = ("*",)
+
+    def select_splits(self) -> list[str]:
+        """The splits that are trained on.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or one that is named is not there.
+        """
+        available = self.dataset.splits()
+        found: list[str] = select_splits(
+            "extra_train: splits", [*self.splits], available
+        )
+        if not found:
+            raise ValueError(
+                f"extra_train: {list(self.splits)} matches none of the splits in "
+                f"'{self.dataset.folder}'; there are: {', '.join(available) or 'none'}"
+            )
+        return found
+
+
+def parse_extra_train(entries: Sequence[Mapping[str, Any]]) -> list[ExtraTrain]:
+    """The data sets that the YAML key ``extra_train`` names.
+
+    Arguments
+    ---------
+    entries : list of dict
+        "data_folder" of each; "dataset", its name in the registry ("csv" where it is
+        left out), and "splits", names or globs (all where they are left out).
+
+    Returns
+    -------
+    list of ExtraTrain
+
+    Raises
+    ------
+    ValueError
+        If an entry is none, or names what is not there.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> _ = (folder / "spoken.csv").write_text("wav,text\\na.wav,good morning\\n")
+    >>> (extra,) = parse_extra_train([{"data_folder": str(folder)}])
+    >>> extra.select_splits()
+    ['spoken']
+    >>> parse_extra_train([{"folder": str(folder)}])
+    Traceback (most recent call last):
+        ...
+    ValueError: extra_train: there is no key 'folder' (did you mean 'data_folder'?)
+    """
+    found = []
+    for entry in entries:
+        if not isinstance(entry, Mapping):
+            raise ValueError(
+                f"extra_train: expected entries such as {{data_folder: speech/text}}, "
+                f"not {entry!r}"
+            )
+        for key in entry:
+            if key not in _KEYS:
+                hint = did_you_mean(key, _KEYS)
+                raise ValueError(f"extra_train: there is no key '{key}'{hint}")
+        if not isinstance(entry.get("data_folder"), str):
+            raise ValueError("extra_train: an entry has no data_folder")
+        splits = entry.get("splits", ["*"])
+        splits = splits.split(",") if isinstance(splits, str) else splits
+        with prefix_errors("extra_train"):
+            make = get_registry().datasets.get(entry.get("dataset", "csv"))
+            found.append(ExtraTrain(make(entry["data_folder"]), splits))
+    return found
