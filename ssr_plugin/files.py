@@ -9,6 +9,8 @@ import pathlib
 import tempfile
 import time
 
+from ssr_plugin.media_fragments import MediaFragment
+
 # A partial file that nobody has written to for so long belongs to nobody, s.
 _LEFT_AFTER = 3600.0
 
@@ -121,6 +123,11 @@ def digest(*values):
 def file_identity(path):
     """Path, size and time of change of a file: if it changes, one of these differs.
 
+    Arguments
+    ---------
+    path : path-like
+        Of a file, or of a part of one (:mod:`ssr_plugin.media_fragments`).
+
     Returns
     -------
     tuple
@@ -132,5 +139,5 @@ def file_identity(path):
         If there is no such file.
     """
     path = pathlib.Path(path).absolute()
-    stat = path.stat()
+    stat = os.stat(MediaFragment.parse(path).path)
     return (str(path), stat.st_size, stat.st_mtime_ns)

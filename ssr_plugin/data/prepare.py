@@ -25,6 +25,7 @@ from ssr_plugin.data.samples import AudioError
 from ssr_plugin.data.splits import group_splits
 from ssr_plugin.files import atomic_path, digest, file_identity, printable
 from ssr_plugin.json_files import read_json
+from ssr_plugin.media_fragments import MediaFragment
 from ssr_plugin.problems import Problems
 
 __all__ = ["Manifests", "prepare", "read_manifest"]
@@ -278,7 +279,9 @@ def _identity(wav):
 def _can_read_all(lists):
     """False if some files need ffmpeg and it is missing; installing it is a change."""
     suffixes = {
-        pathlib.Path(item.wav).suffix.lower() for items in lists for item in items
+        pathlib.Path(MediaFragment.parse(item.wav).path).suffix.lower()
+        for items in lists
+        for item in items
     }
     return suffixes.isdisjoint(FFMPEG_SUFFIXES) or find_ffmpeg() is not None
 

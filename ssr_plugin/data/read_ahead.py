@@ -31,6 +31,7 @@ import torch
 
 from ssr_plugin.data.audio import AudioError, read_row
 from ssr_plugin.data.samples import LEAST_BYTE_RATE
+from ssr_plugin.media_fragments import MediaFragment
 from ssr_plugin.processes import can_fork, exit_with_parent, num_readers
 
 logger = logging.getLogger(__name__)
@@ -99,11 +100,16 @@ def file_seconds(path: str | os.PathLike[str]) -> float:
     >>> round(file_seconds(path), 1), file_seconds("no.wav")
     (1.0, 0.0)
     """
-    path = pathlib.Path(path)
+    part = MediaFragment.parse(path)
+    path = pathlib.Path(part.path)
     try:
         size = path.stat().st_size
     except OSError:
         return 0.0
+    if part.start is not None and part.end is not None:
+        return part.end - part.start
+    if part.size is not None:
+        return part.size / LEAST_BYTE_RATE
     return size / _BYTE_RATES.get(path.suffix.lower(), LEAST_BYTE_RATE)
 
 

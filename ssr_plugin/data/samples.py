@@ -14,6 +14,7 @@ import soundfile
 
 from ssr_plugin.data.ffmpeg import FFMPEG_SUFFIXES, INSTALL, convert, find_ffmpeg
 from ssr_plugin.data.resampling import check_rate
+from ssr_plugin.media_fragments import MediaFragment
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,13 @@ class StoredAudio(os.PathLike):
     def __str__(self):
         return f"{self.path}: {self.name}"
 
+    def last(self, size):
+        """The same, but for all before its last bytes."""
+        skipped = max(self.size - size, 0)
+        return dataclasses.replace(
+            self, offset=self.offset + skipped, size=self.size - skipped
+        )
+
     def read_bytes(self):
         """The bytes of the audio file.
 
@@ -95,6 +103,77 @@ class StoredAudio(os.PathLike):
         return content
 
 
+class AudioPart:
+    """Some time of an open file, or one of its channels: read as a file is.
+
+    Arguments
+    ---------
+    file : soundfile.SoundFile
+        The whole.
+    fragment : ssr_plugin.media_fragments.MediaFragment
+        What of it.
+
+    Raises
+    ------
+    AudioError
+        If the file ends before the part does.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "tone.wav"
+    >>> soundfile.write(path, [[0.1, 0.2]] * 8000, 8000)
+    >>> with soundfile.SoundFile(path) as file:
+    ...     part = AudioPart(file, MediaFragment(str(path), 0.25, 0.5, channel=1))
+    ...     part.frames, part.read(dtype="float32").shape
+    (2000, (2000, 1))
+    """
+
+    format = "PART"
+    # What libsndfile says of the whole.
+    extra_info = ""
+
+    def __init__(self, file, fragment):
+        self._file = file
+        self._channel = fragment.channel
+        self.samplerate = file.samplerate
+        self.subtype = file.subtype
+        self.channels = file.channels if fragment.channel is None else 1
+        if fragment.channel is not None and fragment.channel >= file.channels:
+            raise AudioError(
+                f"{fragment} is of channel {fragment.channel}, counted from 0, and the "
+                f"file has {file.channels}: correct it, or leave it out"
+            )
+        self._first, last = 0, file.frames
+        if fragment.start is not None:
+            self._first = round(fragment.start * file.samplerate)
+            last = round(fragment.end * file.samplerate)
+        # The length of an MP3 is a guess.
+        if file.format != "MP3":
+            missing = (last - file.frames) / file.samplerate
+            if missing > LENGTH_TOLERANCE or self._first > file.frames:
+                raise AudioError(
+                    f"{fragment} is not in the file, which is "
+                    f"{file.frames / file.samplerate:.2f} s long: correct the times, "
+                    f"or leave it out"
+                )
+            last = min(last, file.frames)
+        self.frames = max(last - self._first, 0)
+        self._position = None
+
+    def read(self, frames=-1, dtype="float32", always_2d=True):
+        """The next samples, [S, channels]."""
+        if self._position is None:
+            self._file.seek(self._first)
+            self._position = 0
+        left = self.frames - self._position
+        frames = left if frames < 0 else min(frames, left)
+        block = self._file.read(frames, dtype=dtype, always_2d=True)
+        self._position += len(block)
+        if self._channel is not None:
+            block = block[:, [self._channel]]
+        return block
+
+
 @contextlib.contextmanager
 def open_audio(source, name=None, header_only=False):
     """Opens an audio file: by libsndfile, or else by ffmpeg where that is installed.
@@ -102,7 +181,7 @@ def open_audio(source, name=None, header_only=False):
     Arguments
     ---------
     source : path-like or bytes
-        A file, or the bytes of one.
+        A file, a part of one (:mod:`ssr_plugin.media_fragments`), or the bytes of one.
     name : str or None
         What messages call it; its path by default.
     header_only : bool
@@ -110,7 +189,7 @@ def open_audio(source, name=None, header_only=False):
 
     Yields
     ------
-    soundfile.SoundFile
+    soundfile.SoundFile or AudioPart
         With a ``frames`` that is its length.
 
     Raises
@@ -127,16 +206,30 @@ def open_audio(source, name=None, header_only=False):
     (16000, 8000)
     """
     name = _name(source, name)
-    if isinstance(source, StoredAudio):
-        source = source.read_bytes()
+    source, fragment = _resolve(source)
     if not isinstance(source, bytes) and not pathlib.Path(source).is_file():
         raise AudioError(f"there is no audio file {name}")
+    if isinstance(source, StoredAudio):
+        source = source.read_bytes()
     try:
         with _open(source, name, header_only) as file:
             _check_rate(file.samplerate, name)
-            yield file
+            yield AudioPart(file, fragment) if fragment.is_cut else file
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(name, _error_text(error)) from error
+
+
+def _resolve(source):
+    """Where the bytes of an audio file are, and which part of its audio is meant."""
+    if isinstance(source, bytes | StoredAudio):
+        return source, MediaFragment("")
+    fragment = MediaFragment.parse(source)
+    if fragment.offset is not None:
+        stored = StoredAudio(
+            fragment.path, fragment.offset, fragment.size, os.fspath(source)
+        )
+        return stored, fragment
+    return fragment.path if fragment.is_part else source, fragment
 
 
 def _check_rate(rate, name):
@@ -225,8 +318,15 @@ def likely_frames(file, source):
     -------
     int
     """
-    is_bytes = isinstance(source, bytes)
-    size = len(source) if is_bytes else os.path.getsize(source)
+    if isinstance(file, AudioPart):
+        return file.frames
+    source, _ = _resolve(source)
+    if isinstance(source, bytes):
+        size = len(source)
+    elif isinstance(source, StoredAudio):
+        size = source.size
+    else:
+        size = os.path.getsize(source)
     return int(size / LEAST_BYTE_RATE * file.samplerate)
 
 
@@ -297,8 +397,11 @@ def what_is_missing(file, source, num_frames):
 
 def _ends_inside_a_page(source):
     """Whether the last page of an Ogg file is not whole."""
+    source, _ = _resolve(source)
     if isinstance(source, bytes):
         tail = source[-_OGG_PAGE:]
+    elif isinstance(source, StoredAudio):
+        tail = source.last(_OGG_PAGE).read_bytes()
     else:
         with open(source, "rb") as file:
             file.seek(max(os.path.getsize(source) - _OGG_PAGE, 0))
@@ -360,3 +463,64 @@ def read_mono(source, name=None, whole=False):
     if not np.isfinite(samples).all():
         raise AudioError(f"{name} holds samples that are no numbers: replace it")
     return samples, rate
+
+
+# Endings of files by what libsndfile calls their type.
+_ENDINGS = {
+    "OGG": ".ogg",
+    "FLAC": ".flac",
+    "WAV": ".wav",
+    "MP3": ".mp3",
+    "MPEG": ".mp3",
+}
+
+
+def encoded_audio(path):
+    """An audio file as it is stored; cut audio as FLAC.
+
+    Arguments
+    ---------
+    path : path-like
+        A file, or a part of one (:mod:`ssr_plugin.media_fragments`).
+
+    Returns
+    -------
+    content : bytes
+        As it is, where it is a whole file, or the bytes of one in a larger file. Some
+        time or one channel is encoded anew, with nothing lost but what goes beyond 16
+        bits (24, where the file has them).
+    suffix : str
+        The ending that a file of this type has: ".flac".
+
+    Raises
+    ------
+    AudioError
+        If it cannot be read.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "tone.wav"
+    >>> soundfile.write(path, [0.25] * 8000, 8000)
+    >>> encoded_audio(path)[1], encoded_audio(f"{path}#t=0.5,0.75")[1]
+    ('.wav', '.flac')
+    """
+    fragment = MediaFragment.parse(path)
+    try:
+        if not fragment.is_part:
+            path = pathlib.Path(path)
+            return path.read_bytes(), path.suffix.lower()
+        source, _ = _resolve(path)
+        if not fragment.is_cut:
+            with open_audio(path, header_only=True) as file:
+                ending = _ENDINGS.get(file.format, f".{file.format.lower()}")
+            return source.read_bytes(), ending
+    except OSError as error:
+        raise AudioError(f"cannot read {path} ({error})") from error
+    with open_audio(path) as file:
+        samples, rate = np.concatenate([*decode(file, path)]), file.samplerate
+        wide = file.subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+    content = io.BytesIO()
+    soundfile.write(
+        content, samples, rate, format="FLAC", subtype="PCM_24" if wide else "PCM_16"
+    )
+    return content.getvalue(), ".flac"

@@ -27,9 +27,10 @@ from ssr_plugin.data.ffmpeg import FFMPEG_SUFFIXES, find_ffmpeg
 from ssr_plugin.data.holdout import hold_out, hold_out_fold, parse_fold
 from ssr_plugin.data.listing import Listing
 from ssr_plugin.data.prepare import find_problem
-from ssr_plugin.data.samples import AudioError, open_audio
+from ssr_plugin.data.samples import AudioError, encoded_audio, open_audio
 from ssr_plugin.data.splits import group_splits
 from ssr_plugin.files import digest, file_identity
+from ssr_plugin.media_fragments import MediaFragment
 from ssr_plugin.problems import Problems, TooManyProblems
 from ssr_plugin.processes import usable_cores, work_on
 from ssr_plugin.training.ray_shards import make_by_ray
@@ -178,6 +179,13 @@ class ShardMaker:
             for name, (entry, duration, rate) in good.items():
                 if name in problems.reasons:
                     continue
+                content, suffix = None, ""
+                if self.keeps_audio:
+                    try:
+                        content, suffix = encoded_audio(entry.wav)
+                    except AudioError as error:
+                        problems.add(name, error)
+                        continue
                 yield shards.ShardSample(
                     name,
                     entry.text,
@@ -185,8 +193,8 @@ class ShardMaker:
                     duration,
                     rate,
                     _units_of(alignments[name]),
-                    pathlib.Path(entry.wav).read_bytes() if self.keeps_audio else None,
-                    pathlib.Path(entry.wav).suffix.lower(),
+                    content,
+                    suffix,
                     frames(name),
                 )
 
@@ -256,7 +264,8 @@ def _header(wav):
 
 def _reads_all(entries):
     """False if some files need ffmpeg and it is missing; installing it is a change."""
-    suffixes = {pathlib.Path(entry.wav).suffix.lower() for entry in entries}
+    paths = (MediaFragment.parse(entry.wav).path for entry in entries)
+    suffixes = {pathlib.Path(path).suffix.lower() for path in paths}
     return suffixes.isdisjoint(FFMPEG_SUFFIXES) or find_ffmpeg() is not None
 
 
