@@ -26,6 +26,7 @@ from ssr_plugin.segmenters.trained import load_segmenter, read_settings
 if TYPE_CHECKING:
     from ssr_plugin.alignment.base import Aligner
     from ssr_plugin.connectors.base import Connector
+    from ssr_plugin.data.datasets import DataSet
     from ssr_plugin.encoders.encoder import SpeechEncoder
     from ssr_plugin.evaluation.harness.benchmark import Benchmark
     from ssr_plugin.llm.text_llm import TextLLM
@@ -35,7 +36,7 @@ Made = TypeVar("Made")
 #: Options by the name of their component, as a YAML gives them.
 Options = Mapping[str, Mapping[str, Any] | None] | None
 # What a component is given of encoder, LLM and data set; no options.
-_GIVEN = {"input_size", "llm", "frame_rate", "dataset", "splits"}
+_GIVEN = {"input_size", "llm", "frame_rate", "dataset", "data_folder", "splits"}
 
 
 class SegmenterPair(TypedDict):
@@ -123,7 +124,7 @@ def check_options(
     for key in options:
         if key not in names:
             raise ValueError(
-                f"{kind}_options: {name}: there is no option '{key}'; known: "
+                f"{options_key(kind)}: {name}: there is no option '{key}'; known: "
                 f"{', '.join(names) or 'none'}{did_you_mean(key, names)}"
             )
 
@@ -162,8 +163,19 @@ def check_required(
         if lacks and options.get(key) is None:
             raise ValueError(
                 f"{kind} '{name}' needs the option '{key}' "
-                f"({kind.replace(' ', '')}_options.{name}.{key})"
+                f"({options_key(kind)}.{name}.{key})"
             )
+
+
+def options_key(kind: str) -> str:
+    """The key of a YAML that has the options of a kind of component.
+
+    Example
+    -------
+    >>> options_key("data set")
+    'dataset_options'
+    """
+    return f"{kind.replace(' ', '')}_options"
 
 
 def _make(table: Table[Made], name: str, options: Options, **arguments: Any) -> Made:
@@ -178,7 +190,7 @@ def _make(table: Table[Made], name: str, options: Options, **arguments: Any) -> 
         if "unexpected keyword argument" not in str(error):
             raise
         raise ValueError(
-            f"{table.kind}_options: {name}: {error}; given: {', '.join(chosen)}"
+            f"{options_key(table.kind)}: {name}: {error}; given: {', '.join(chosen)}"
         ) from error
     if not isinstance(made, table.base):
         raise ValueError(
@@ -197,6 +209,33 @@ def aligner(name: str, options: Options = None) -> Aligner:
     'pocketsphinx'
     """
     return _make(get_registry().aligners, name, options)
+
+
+def dataset(
+    name: str, data_folder: str | os.PathLike[str], options: Options = None
+) -> DataSet:
+    """The data set of that name.
+
+    Arguments
+    ---------
+    name : str
+    data_folder : path-like
+        Where it lies; of some, a name.
+    options : dict
+        Of each data set, by name.
+
+    Returns
+    -------
+    ssr_plugin.data.datasets.DataSet
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> _ = (folder / "train.csv").write_text("wav,said\na.wav,good morning\n")
+    >>> dataset("csv", folder, {"csv": {"columns": {"text": "said"}}}).splits()
+    ['train']
+    """
+    return _make(get_registry().datasets, name, options, data_folder=data_folder)
 
 
 def segmenter(

@@ -63,6 +63,13 @@ _TARGETS = {
     "datasets": {
         "librispeech": "data.librispeech:LibriSpeech",
         "ljspeech": "data.ljspeech:LJSpeech",
+        "mls": "data.mls:MultilingualLibriSpeech",
+        "common_voice": "data.common_voice:CommonVoice",
+        "gigaspeech": "data.gigaspeech:GigaSpeech",
+        "voxpopuli": "data.voxpopuli:VoxPopuli",
+        "kaldi": "data.kaldi:KaldiFolder",
+        "lhotse": "data.lhotse_cuts:LhotseManifests",
+        "huggingface": "data.hugging_face:HuggingFaceDataSet",
         "csv": "data.datasets:CSVDataSet",
     },
     "synthesizers": {

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import io
 import pathlib
 import re
@@ -99,8 +100,8 @@ class Job:
                 f"'{missing[0]}'"
             )
 
-    def dataset_class(self, recipe_class=None):
-        """The data set of the recipe, or the one that the key ``dataset`` names.
+    def dataset_maker(self, recipe_class=None):
+        """What makes the data set of the recipe, or the one that ``dataset`` names.
 
         Arguments
         ---------
@@ -109,23 +110,32 @@ class Job:
 
         Returns
         -------
-        type
-            A subclass of :class:`ssr_plugin.data.datasets.DataSet`.
+        callable
+            Makes a :class:`ssr_plugin.data.datasets.DataSet` of a data folder, with its
+            options in the key ``dataset_options``.
 
         Raises
         ------
         ValueError
             If both name one, or there is none of that name.
         """
+        from ssr_plugin import build
+
         name = self.settings["dataset"]
+        options = self.settings.get("dataset_options")
         if recipe_class is None:
-            return get_registry().datasets.get(name)
+            return functools.partial(build.dataset, name, options=options)
         if "dataset" in self.overrides:
             command = "evaluate" if "benchmarks" in self.settings else "train"
             raise ValueError(
                 f"--dataset: this recipe reads {recipe_class.__name__}; for another "
                 f"one: ssr {command} {self.path} --dataset {name}"
             )
+        table = get_registry().datasets
+        for known in options or ():
+            # The recipe's own has options by the name that the registry has for it.
+            if table.get(known) is recipe_class:
+                return functools.partial(build.dataset, known, options=options)
         return recipe_class
 
 

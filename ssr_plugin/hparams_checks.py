@@ -209,7 +209,7 @@ def check_overrides(overrides, defaults, source):
         ...
     ValueError: --sed: my.yaml has no such key (did you mean '--seed'?)
     """
-    component_keys = {f"{table.kind}_options" for table in _tables()}
+    component_keys = {f"{table.kind.replace(' ', '')}_options" for table in _tables()}
     for key, value in overrides.items():
         if key not in defaults:
             hint = did_you_mean(key, defaults, "--")
@@ -277,7 +277,7 @@ def check_components(settings):
         # A path is the folder of a trained component.
         if isinstance(chosen, str) and "/" not in chosen and not _is_folder(chosen):
             table.get(chosen)
-        key = f"{table.kind}_options"
+        key = build.options_key(table.kind)
         for name, options in (settings.get(key) or {}).items():
             if name not in table.names():
                 hint = did_you_mean(name, table.names())

@@ -34,12 +34,43 @@ class Utterance:
         Transcript; None if the data set has none for this recording.
     speaker : str
         Who speaks, for holding out whole speakers.
+    problem : str or None
+        Why it cannot be used, where the data set knows that already; it is then named,
+        counted and left out, and nothing of it is read.
     """
 
     id: str
     wav: str
     text: str | None
     speaker: str = UNKNOWN_SPEAKER
+    problem: str | None = None
+
+
+def bad_line(path: str | os.PathLike[str], number: int, reason: str) -> Utterance:
+    """What a line of a list stands for that cannot be read: named, and counted.
+
+    Arguments
+    ---------
+    path : path-like
+        The list.
+    number : int
+        Of the line, from 1.
+    reason : str
+        What is wrong with it.
+
+    Returns
+    -------
+    Utterance
+
+    Example
+    -------
+    >>> utterance = bad_line("corpus/train.tsv", 7, "no transcript")
+    >>> utterance.id, utterance.problem
+    ('train.tsv, line 7', 'corpus/train.tsv, line 7: no transcript')
+    """
+    place = f"{os.fspath(path)}, line {number}"
+    name = f"{pathlib.Path(path).name}, line {number}"
+    return Utterance(name, os.fspath(path), None, problem=f"{place}: {reason}")
 
 
 class DataSet(abc.ABC):

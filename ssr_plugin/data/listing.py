@@ -45,6 +45,8 @@ class ListedUtterance:
         As in :class:`~ssr_plugin.data.datasets.Utterance`, tidied, the path absolute.
     copy : int
         How often the id came before: 0, unless it is one too many.
+    problem : str or None
+        Why it cannot be used, as the data set says.
     """
 
     id: str
@@ -52,6 +54,7 @@ class ListedUtterance:
     text: str | None
     speaker: str
     copy: int = 0
+    problem: str | None = None
 
 
 class Listing:
@@ -153,6 +156,7 @@ def _listed(utterance: Utterance | ListedUtterance) -> ListedUtterance:
         os.path.abspath(utterance.wav),
         tidy(utterance.text),
         utterance.speaker,
+        problem=utterance.problem,
     )
 
 
@@ -183,6 +187,8 @@ def _sorted(
 
 def _to_line(entry: ListedUtterance) -> str:
     values: list[Any] = [entry.id, entry.wav, entry.text, entry.speaker, entry.copy]
+    if entry.problem is not None:
+        values.append(entry.problem)
     return json.dumps(values, ensure_ascii=False) + "\n"
 
 

@@ -76,6 +76,7 @@ class _ListedUtterance:
     speaker: str
     size: int | None
     changed: int | None
+    problem: str | None
 
 
 @dataclass(frozen=True)
@@ -261,6 +262,7 @@ def _list_utterances(dataset, groups, num_workers):
                 speaker=utterance.speaker,
                 size=size,
                 changed=changed,
+                problem=utterance.problem,
             )
             for utterance, (wav, size, changed) in zip(
                 utterances, identities, strict=True
@@ -336,7 +338,12 @@ def _write(save_folder, groups, utterances, extra, held_out, num_workers):
 
 def _read_durations(lists, num_workers):
     """Duration in s of each readable file, or the reason why there is none, by path."""
-    paths = {item.wav for items in lists for item in items if item.size}
+    paths = {
+        item.wav
+        for items in lists
+        for item in items
+        if item.size and not item.problem
+    }
     paths = sorted(paths)
 
     def read(path):
@@ -364,8 +371,10 @@ def _select_rows(name, items, durations, taken=()):
             )
             continue
         duration = durations.get(item.wav)
-        reason = _unwritable(item.wav, item.id, item.speaker) or find_problem(
-            item.wav, item.text, item.size, duration
+        reason = (
+            item.problem
+            or _unwritable(item.wav, item.id, item.speaker)
+            or find_problem(item.wav, item.text, item.size, duration)
         )
         if reason:
             problems.add(item.id, reason)

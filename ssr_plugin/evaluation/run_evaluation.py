@@ -74,7 +74,7 @@ def main(
     with errors_in_one_line():
         job = parse_command_line(argv, program)
         job.require("model", "benchmark_options")
-        make_dataset = job.dataset_class(dataset_class)
+        make_dataset = job.dataset_maker(dataset_class)
         # Before benchmarks, whose items may take long to align.
         table = get_registry().benchmarks
         names = job.settings["benchmarks"]
@@ -257,7 +257,10 @@ def make_noises(
             f"{', '.join(benchmark.name for benchmark in benchmarks)}"
         )
     dataset = make_dataset(hparams["data_folder"])
-    utterances = {x: [*dataset.utterances(x)] for x in dataset.splits()}
+    utterances = {
+        split: [x for x in dataset.utterances(split) if x.problem is None]
+        for split in dataset.splits()
+    }
     return make_distorted_sets(noise, utterances, hparams["seed"])
 
 

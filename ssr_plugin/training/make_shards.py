@@ -136,7 +136,7 @@ class ShardMaker:
         sizes = {entry.wav: _identity(entry.wav) for entry in entries}
         fingerprint = digest(
             _MADE_FORMAT,
-            [dataclasses.astuple(entry) for entry in entries],
+            [_fields(entry) for entry in entries],
             sizes,
             self.aligner.name,
             self.aligner.settings(),
@@ -167,7 +167,8 @@ class ShardMaker:
         """What goes into a shard."""
         good = {}
         for entry in entries:
-            header = _header(entry.wav) if sizes[entry.wav] else None
+            usable = sizes[entry.wav] and not entry.problem
+            header = _header(entry.wav) if usable else None
             reason = self._problem(entry, sizes[entry.wav], header)
             if reason:
                 name = entry.id + (f" (copy {entry.copy + 1})" if entry.copy else "")
@@ -200,6 +201,8 @@ class ShardMaker:
 
     @staticmethod
     def _problem(entry, size, header):
+        if entry.problem:
+            return entry.problem
         if entry.copy:
             return f"duplicate id, in {entry.wav} once more"
         duration = header[0] if isinstance(header, tuple) else header
@@ -244,6 +247,13 @@ def _units_of(alignment):
     """What a shard keeps of an alignment: its id and text are the utterance's."""
     fields = alignment.to_json()
     return {key: fields[key] for key in ("kind", "duration", "units")}
+
+
+def _fields(entry):
+    """What a shard's fingerprint knows of an utterance."""
+    fields = dataclasses.astuple(entry)
+    # Shards that were made before lists told of problems stand.
+    return fields if entry.problem else fields[:-1]
 
 
 def _identity(wav):
@@ -444,7 +454,8 @@ def _held_out(listing, seed, share, fold):
     seconds, single = collections.defaultdict(float), []
     bar = tqdm(listing, "reading headers", len(listing), unit="file", delay=1)
     for entry in bar:
-        header = _header(entry.wav) if entry.text and not entry.copy else None
+        usable = entry.text and not entry.copy and not entry.problem
+        header = _header(entry.wav) if usable else None
         if isinstance(header, tuple) and header[0]:
             seconds[entry.speaker] += header[0]
             if len(seconds) == 1 and len(single) <= _MOST_OF_ONE_SPEAKER:

@@ -55,7 +55,7 @@ def main(
         job.require("stage")
         settings = job.settings
         # All user errors are found before anything large is loaded.
-        make_dataset = job.dataset_class(dataset_class)
+        make_dataset = job.dataset_maker(dataset_class)
         corpus = None
         if is_shard_folder(settings["data_folder"]):
             corpus = ShardCorpus.open(settings)

@@ -80,12 +80,12 @@ def read_utterances(dataset, split, max_skipped_share):
     rows = {}
     for utterance in utterances:
         text = " ".join((utterance.text or "").split())
-        if text:
+        if text and not utterance.problem:
             rows[utterance.id] = CorpusUtterance(
                 utterance.id, utterance.wav, text, utterance.speaker
             )
         else:
-            problems.add(utterance.id, "no transcript")
+            problems.add(utterance.id, utterance.problem or "no transcript")
     problems.check(len(utterances))
     return rows
 
