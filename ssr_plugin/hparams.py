@@ -69,6 +69,23 @@ class Job:
         """
         return make_job(self.path, {**self.overrides, **overrides}, self.run_opts)
 
+    def with_more(self, overrides):
+        """The same job with more overrides, where those of dicts are added to others.
+
+        Arguments
+        ---------
+        overrides : dict
+            ``{"aligner_options": {"ctc": {"source": "..."}}}`` leaves other options of
+            ``ctc``, and those of other aligners, as they are.
+
+        Returns
+        -------
+        Job
+        """
+        both = copy.deepcopy(self.overrides)
+        _update(both, overrides)
+        return make_job(self.path, both, self.run_opts)
+
     def save(self, folder):
         """Writes the YAML with overrides in place: a record of how a run was made.
 

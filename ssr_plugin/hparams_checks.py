@@ -9,6 +9,7 @@ import json
 import math
 import pathlib
 
+from ssr_plugin.languages import AUTO
 from ssr_plugin.problems import did_you_mean
 from ssr_plugin.registry import get_registry
 
@@ -96,7 +97,7 @@ _RANGES = {
 # Dicts in which a user may add names.
 _OPEN = {"templates"}
 # Overrides of another YAML; they are checked when that is read.
-_OTHERS = {"segmenter_training"}
+_OTHERS = {"segmenter_training", "aligner_training"}
 
 
 def check_value(name, value, default, path=None):
@@ -275,7 +276,9 @@ def check_components(settings):
     for table in _tables():
         chosen = settings.get(table.kind.replace(" ", ""))
         # A path is the folder of a trained component.
-        if isinstance(chosen, str) and "/" not in chosen and not _is_folder(chosen):
+        named = isinstance(chosen, str) and "/" not in chosen
+        by_language = table.kind == "aligner" and chosen == AUTO
+        if named and not by_language and not _is_folder(chosen):
             table.get(chosen)
         key = build.options_key(table.kind)
         for name, options in (settings.get(key) or {}).items():

@@ -5,13 +5,12 @@ aligner, a segmenter that learns from transcripts (``char_ctc``, ``unity2``) can
 trained on it, and then aligns (aligner ``trained``).
 """
 
-import re
-
 import numpy as np
 
 from ssr_plugin.alignment.aligner_audio import read_item_audio
 from ssr_plugin.alignment.base import Aligner
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit, sayable
+from ssr_plugin.languages import word_spans
 
 SAMPLE_RATE = 16000
 
@@ -54,8 +53,8 @@ class EvenAligner(Aligner):
 
     def _align(self, item):
         words = [
-            (match.start(), match.group(), len(sayable(match.group())))
-            for match in re.finditer(r"\S+", item.text)
+            (start, item.text[start:stop], len(sayable(item.text[start:stop])))
+            for start, stop in word_spans(item.text)
         ]
         words = [word for word in words if word[2]]
         if not words:

@@ -10,6 +10,7 @@
 ===========================  ==============================================
 """
 
+import bisect
 import dataclasses
 import gzip
 import pathlib
@@ -17,6 +18,7 @@ import re
 
 from ssr_plugin.alignment.record import UNKNOWN
 from ssr_plugin.json_files import check_form, parse_json
+from ssr_plugin.languages import word_spans
 
 SUFFIXES = (".textgrid", ".ctm", ".json", ".jsonl", ".json.gz", ".jsonl.gz")
 SILENCE = re.compile(r"|sil|sp|[<\[{(].*[>\]})]", re.IGNORECASE)
@@ -51,7 +53,10 @@ class Timed:
     offsets: tuple[int, ...] | None = None
 
     def words(self):
-        """The words with their times; characters are joined where text has no blank.
+        """The words with their times; characters are joined to words.
+
+        Of a script without blanks each letter is a word
+        (:func:`ssr_plugin.languages.word_spans`).
 
         Example
         -------
@@ -61,13 +66,14 @@ class Timed:
         """
         if self.kind == "word" or self.offsets is None:
             return list(self.units)
-        words, before = [], None
+        starts = [start for start, _ in word_spans(self.text)]
+        words, word = [], None
         for (_, start, end), offset in zip(self.units, self.offsets, strict=True):
-            gap = None if before is None else self.text[before:offset]
-            if gap is None or re.search(r"\s", gap):
+            at = bisect.bisect_right(starts, offset)
+            if at != word:
                 words.append([offset, start, end])
-            before = offset + 1
-            words[-1][2:] = [end, before]
+            word = at
+            words[-1][2:] = [end, offset + 1]
         return [(self.text[a:b], start, end) for a, start, end, b in words]
 
 

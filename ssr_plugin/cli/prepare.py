@@ -29,6 +29,11 @@ def add_arguments(parser):
         help="librispeech (or a corpus in its layout), ljspeech, csv, or one that an "
         "extension adds (default %(default)s)",
     )
+    data.add_argument(
+        "--language",
+        metavar="CODE",
+        help="of the speech, as de or zh-CN (default: what the data set says, else en)",
+    )
     for kind, default in (
         ("train", ["train*"]),
         ("valid", ["valid*", "dev*"]),
@@ -130,11 +135,15 @@ def run(options):
     from speechbrain.utils.distributed import infer_device
 
     from ssr_plugin.alignment.align_manifest import make_aligner
+    from ssr_plugin.languages import first_language
     from ssr_plugin.registry import get_registry
+    from ssr_plugin.training.job_language import check_aligner
     from ssr_plugin.training.make_shards import Frames, prepare_shards
 
     logging.getLogger("ssr_plugin").setLevel(logging.INFO)
     dataset = get_registry().datasets.get(options.dataset)(options.data_folder)
+    dataset.language = first_language(options.language, dataset.language)
+    check_aligner(options.aligner, dataset.language)
     aligner = make_aligner(options.aligner, aligner_arguments(options))
     frames = None
     if options.frames is not None:

@@ -81,6 +81,13 @@ class DataSet(abc.ABC):
     data_folder : path-like
         Where the data set lies.
 
+    Attributes
+    ----------
+    language : str or None
+        BCP-47 code of what is spoken, as "de" or "zh-CN"; None where the data set does
+        not say: then a YAML's key ``language`` does, or it is English. A subclass sets
+        it, for the class or in ``__init__``.
+
     Raises
     ------
     FileNotFoundError
@@ -101,6 +108,8 @@ class DataSet(abc.ABC):
     >>> [utterance.text for utterance in numbers.utterances("train")]
     ['seven']
     """
+
+    language: str | None = None
 
     def __init__(self, data_folder: str | os.PathLike[str]) -> None:
         self.folder = pathlib.Path(data_folder)

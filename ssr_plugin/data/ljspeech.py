@@ -31,6 +31,7 @@ class LJSpeech(DataSet):
     """
 
     TEST_CHAPTER = "LJ050"
+    language = "en"
 
     def __init__(self, data_folder):
         super().__init__(data_folder)

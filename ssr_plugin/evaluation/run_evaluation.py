@@ -33,6 +33,8 @@ from ssr_plugin.inference.speech_lm import SpeechLM
 from ssr_plugin.problems import errors_in_one_line, prefix_errors
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.trained import segmenter_mark
+from ssr_plugin.training.aligner_first import with_aligner
+from ssr_plugin.training.job_language import with_language
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +83,10 @@ def main(
         if any(table.made_by(name).needs_model for name in names):
             with prefix_errors("model"):
                 model_settings(find_folder(job.settings["model"]))
+        said = None
+        if any(table.made_by(name).reads_corpus for name in names):
+            said = make_dataset(job.settings["data_folder"]).language
+        job = with_aligner(with_language(job, said))
         for key in ("output_folder", "cache_folder"):
             check_writable(key, job.settings[key])
         sb.create_experiment_directory(job.settings["output_folder"])

@@ -16,14 +16,19 @@ from ssr_plugin.files import atomic_path
 _COLUMNS = {
     "token_accuracy": "token accuracy %",
     "retrieval_wer": "WER of the reading %",
+    "retrieval_cer": "CER of the reading %",
     "prompted_wer": "prompted WER %",
+    "prompted_cer": "prompted CER %",
     "vectors_per_second": "vectors a second",
 }
 _NLL = {
     "gain_kept": "of the text's gain kept %",
     "cascade_kept": "kept by the hypothesis as text %",
 }
-_LM_FUSION = {"lm_fusion_wer": "WER with LM fusion %"}
+_LM_FUSION = {
+    "lm_fusion_wer": "WER with LM fusion %",
+    "lm_fusion_cer": "CER with LM fusion %",
+}
 # Of those that the hub is told as results of the model: its name of the task and of the
 # metric.
 _RESULTS = {
@@ -31,6 +36,9 @@ _RESULTS = {
     "retrieval_wer": ("automatic-speech-recognition", "wer", "WER of the reading"),
     "lm_fusion_wer": ("automatic-speech-recognition", "wer", "WER with LM fusion"),
     "prompted_wer": ("automatic-speech-recognition", "wer", "Prompted WER"),
+    "retrieval_cer": ("automatic-speech-recognition", "cer", "CER of the reading"),
+    "lm_fusion_cer": ("automatic-speech-recognition", "cer", "CER with LM fusion"),
+    "prompted_cer": ("automatic-speech-recognition", "cer", "Prompted CER"),
     "gain_kept": ("audio-text-to-text", "gain_kept", "Of the text's gain kept"),
 }
 
@@ -168,7 +176,8 @@ def _splits(metrics: Mapping[str, Any] | None) -> list[Split]:
             kept = {key: figures.get(key) for key in _COLUMNS}
             kept |= {key: nll.get(key) for key in _NLL}
             fused = figures.get("lm_fusion") or {}
-            kept["lm_fusion_wer"] = fused.get("retrieval_wer")
+            for rate in ("wer", "cer"):
+                kept[f"lm_fusion_{rate}"] = fused.get(f"retrieval_{rate}")
             found.append((split.removesuffix(" predicted"), figures, kept))
     return found
 

@@ -52,6 +52,7 @@ FIGURES = {
     ),
     "token_accuracy": _percent("token accuracy"),
     "retrieval_wer": _percent("WER of the nearest tokens", high=None),
+    "retrieval_cer": _percent("CER of the nearest tokens", high=None),
     # Stage 2
     "text_perplexity": Figure("perplexity of held-out text", "per token", low=1.0),
     # Segmenters
@@ -64,6 +65,10 @@ FIGURES = {
     "hypothesis_wer": _percent("WER of the hypothesis", high=None),
     "hypothesis_wer_whisper": _percent(
         "WER of the hypothesis, normalised as Whisper's", high=None
+    ),
+    "hypothesis_cer": _percent("CER of the hypothesis", high=None),
+    "hypothesis_cer_whisper": _percent(
+        "CER of the hypothesis, normalised as Whisper's", high=None
     ),
 }
 

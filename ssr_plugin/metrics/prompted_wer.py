@@ -47,7 +47,7 @@ class PromptedWER:
     prompt : str
         Text between speech and transcript.
     language : str
-        Of :func:`ssr_plugin.metrics.wer.whisper_words`.
+        BCP-47 code of what is spoken.
 
     Example
     -------
@@ -97,7 +97,8 @@ class PromptedWER:
         Returns
         -------
         dict
-            "prompted_wer" and "prompted_wer_whisper"
-            (:mod:`ssr_plugin.metrics.wer`), %; None without any words.
+            "prompted_wer" and "prompted_wer_whisper", or "prompted_cer" and
+            "prompted_cer_whisper" (:mod:`ssr_plugin.metrics.wer`), %; None without any
+            words.
         """
         return self.rate.summary("prompted_")

@@ -76,7 +76,7 @@ class SegmentationMetrics:
     frame_rate : float
         In Hz.
     language : str
-        Of :func:`ssr_plugin.metrics.wer.whisper_words`.
+        BCP-47 code of what is spoken.
 
     Example
     -------
@@ -140,7 +140,8 @@ class SegmentationMetrics:
             boundary_precision, boundary_recall and boundary_f1 (%, within 50 ms, each
             paired once); count_error (%: differences of the numbers of segments, summed
             over utterances, of all segments); segments_per_token; hypothesis_wer and
-            hypothesis_wer_whisper (:mod:`ssr_plugin.metrics.wer`, %).
+            hypothesis_wer_whisper, or hypothesis_cer and hypothesis_cer_whisper
+            (:mod:`ssr_plugin.metrics.wer`, %).
             None where there is nothing to divide by, or no hypothesis.
         """
 

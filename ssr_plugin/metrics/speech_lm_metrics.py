@@ -3,6 +3,7 @@
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from ssr_plugin.languages import ENGLISH
 from ssr_plugin.llm.scoring import token_log_probs
 from ssr_plugin.metrics.prompted_wer import PromptedWER
 from ssr_plugin.metrics.second_half_loss import SecondHalfLoss
@@ -19,6 +20,8 @@ class SpeechLMMetrics:
         start token. None asks for none.
     forced : bool
         Whether there is one vector for each token of the transcript.
+    language : str
+        BCP-47 code of what is spoken.
 
     Example
     -------
@@ -32,12 +35,14 @@ class SpeechLMMetrics:
     True
     """
 
-    def __init__(self, llm, ask, forced):
+    def __init__(self, llm, ask, forced, language=ENGLISH):
         self.llm = llm
         self.ask = ask
         self.forced = forced
         self.continuation = SecondHalfLoss(llm)
-        self.prompted = None if ask is None else PromptedWER(llm, prompt="")
+        self.prompted = None
+        if ask is not None:
+            self.prompted = PromptedWER(llm, prompt="", language=language)
         self.sums = {"speech": 0.0, "text": 0.0}
         self.tokens = self.utterances = 0
 

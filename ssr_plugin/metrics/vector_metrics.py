@@ -20,7 +20,7 @@ class VectorMetrics:
         [V] bool: token types that the training data has. Accuracy is reported apart
         for the two kinds.
     language : str
-        Of :func:`ssr_plugin.metrics.wer.whisper_words`.
+        BCP-47 code of what is spoken.
 
     Example
     -------
@@ -122,7 +122,8 @@ class VectorMetrics:
         dict
             cosine; mse (squared distance, summed over dimensions); token_accuracy and
             that of seen and unseen token types, retrieval_wer and
-            retrieval_wer_whisper (:mod:`ssr_plugin.metrics.wer`), all in %;
+            retrieval_wer_whisper, or retrieval_cer and retrieval_cer_whisper
+            (:mod:`ssr_plugin.metrics.wer`), all in %;
             vectors_per_second (of audio); vectors_per_token; utterances. None where
             there is nothing to divide by.
         """

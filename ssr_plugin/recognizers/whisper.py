@@ -16,6 +16,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from ssr_plugin import hub
 from ssr_plugin.alignment.record import Alignment
 from ssr_plugin.encoders.encoder import SpeechEncoder
+from ssr_plugin.languages import whisper_code
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.monotonic import runs_of_path, search
 from ssr_plugin.recognizers.base import Recognizer
@@ -55,8 +56,8 @@ class WhisperRecognizer(Recognizer):
     source : str
         Hub id or folder of a whole Whisper model.
     language : str or None
-        What is spoken, as "en"; None finds it out, recording by recording. Models of
-        English alone do not ask.
+        What is spoken, as "en" or "pt-BR"; None finds it out, recording by recording.
+        Models of English alone do not ask.
     num_beams : int
         Hypotheses followed at once; 1 is greedy.
     batch_size : int
@@ -114,6 +115,8 @@ class WhisperRecognizer(Recognizer):
         codes = getattr(settings, "lang_to_id", None) or {}
         self._languages = {i: code.strip("<|>") for code, i in codes.items()}
         known = sorted(self._languages.values())
+        if self.language not in (None, *known):
+            self.language = whisper_code(self.language)
         if self._multilingual and self.language not in (None, *known):
             raise ValueError(
                 f"language: '{self.source}' does not know '{self.language}'; known: "
@@ -310,15 +313,21 @@ class WhisperRecognizer(Recognizer):
         texts = [self._text(ids[: i + 1].tolist()) for i in range(count)]
         # Part of a letter's bytes is shown as a mark, until the rest is there.
         shown = [text.rstrip("\ufffd") for text in texts[:-1]] + texts[-1:]
-        pieces, done = [], 0
+        pieces, done, begun, before = [], 0, 0, 0.0
         for i, (token, text) in enumerate(zip(ids.tolist(), shown, strict=True)):
             piece = text[done:]
             done = max(done, len(text))
-            score = float(log_probs[i, token])
-            others = self._others(token, log_probs[i]) if score < _SURE else ()
+            score = before + float(log_probs[i, token])
+            if not piece:
+                # The letter is said from its first byte on, and as sure as all of them.
+                before = score
+                continue
+            unsure = begun == i and score < _SURE
+            others = self._others(token, log_probs[i]) if unsure else ()
             pieces.append(
-                Piece(piece, float(times[i]), float(times[i + 1]), score, others)
+                Piece(piece, float(times[begun]), float(times[i + 1]), score, others)
             )
+            begun, before = i + 1, 0.0
         return pieces
 
     def _text(self, ids: list[int]) -> str:

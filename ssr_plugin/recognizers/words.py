@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from speechbrain.utils.edit_distance import EDIT_SYMBOLS, alignment, op_table
 
 from ssr_plugin.alignment.record import Alignment, Unit
+from ssr_plugin.languages import is_undivided
 
-# Scripts whose words no blank divides: each of their tokens is a unit.
-_UNDIVIDED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 # A phrase of up to so many words, said more often than that in a row, is a loop of the
 # recogniser's: people who repeat themselves stop before.
 _LOOP_WORDS, _LOOP_TIMES = 8, 4
@@ -37,21 +36,6 @@ class Piece:
     end: float
     log_prob: float
     others: tuple[tuple[str, float], ...] = ()
-
-
-def is_undivided(text: str) -> bool:
-    """Whether some letter is of a script that puts no blanks between words.
-
-    Example
-    -------
-    >>> is_undivided("word"), is_undivided("\u8bcd")
-    (False, True)
-    """
-    return any(
-        unicodedata.name(letter, "").startswith(_UNDIVIDED)
-        for letter in text
-        if letter.isalpha()
-    )
 
 
 def to_hypothesis(pieces: Sequence[Piece], duration: float) -> Alignment:
@@ -94,7 +78,9 @@ def to_hypothesis(pieces: Sequence[Piece], duration: float) -> Alignment:
         probability = math.exp(piece.log_prob) if sounds else 1.0
         start = min(max(piece.start, units[-1].end if units else 0.0), duration)
         end = min(max(piece.end, start), duration)
-        begins = not units or bool(gap) or is_undivided(said)
+        begins = not units or bool(gap)
+        if not begins and sounds and not _is_mark(said[0]):
+            begins = is_undivided(units[-1].text + said)
         if begins:
             # A mark alone takes no time: what follows begins where it stands.
             units.append(Unit(said, start, end if sounds else start, 0, probability))
@@ -130,6 +116,11 @@ def to_hypothesis(pieces: Sequence[Piece], duration: float) -> Alignment:
         placed.append(dataclasses.replace(units[i], offset=len(text)))
         text += units[i].text
     return Alignment("", text, tuple(placed), "word", duration)
+
+
+def _is_mark(character: str) -> bool:
+    """Whether it belongs to the letter before it, as a vowel above it does."""
+    return unicodedata.category(character)[0] == "M"
 
 
 def _word_with(token: str, before: str, begins: bool) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ssr_plugin.languages import is_undivided
 from ssr_plugin.segmenters.base import (
     SegmentationError,
     Segments,
@@ -66,7 +67,7 @@ class ForcedSegmenter(TranscriptSegmenter):
         Case in which the LLM reads the transcript: "lower", "upper" or "as_is".
     leading_space : bool
         Whether the first word becomes the tokens it would be inside a sentence, not
-        those of a text's very first word.
+        those of a text's very first word. Of a script without blanks, the two are one.
 
     Example
     -------
@@ -127,11 +128,12 @@ class ForcedSegmenter(TranscriptSegmenter):
 
     def tokenize(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """See :meth:`TranscriptSegmenter.tokenize`."""
-        text = self.prefix + apply_case(text, self.text_case)
+        prefix = "" if is_undivided(text[:1]) else self.prefix
+        text = prefix + apply_case(text, self.text_case)
         encoded = self.tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True
         )
-        shift = len(self.prefix)
+        shift = len(prefix)
         spans = [
             (max(first - shift, 0), max(stop - shift, 0))
             for first, stop in encoded.offset_mapping

@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from ssr_plugin.files import digest
+from ssr_plugin.languages import first_language
 from ssr_plugin.nnet.layers import finite_attention
 from ssr_plugin.nnet.precision import resolve_precision
 from ssr_plugin.training import stopping
@@ -88,7 +89,8 @@ class StageBrain(sb.Brain, abc.ABC):
     SpeechBrain's option ``nonfinite_patience`` are left out, the training stops.
 
     It reads from ``hparams``: ``lr``, ``weight_decay``, ``warmup``, ``precision``,
-    ``number_of_epochs``, ``epoch_counter``, ``history`` and ``seed``. A subclass gives
+    ``number_of_epochs``, ``epoch_counter``, ``history``, ``seed`` and, where it is
+    there, ``language``. A subclass gives
     ``compute_forward`` and ``compute_objectives`` (in training and validation),
     :meth:`read`, :meth:`valid_scorer` and :meth:`valid_stats`. Its ``best`` names the
     metric that is highest ("max_key") or lowest ("min_key") in the best checkpoint.
@@ -102,6 +104,8 @@ class StageBrain(sb.Brain, abc.ABC):
         How many batches are trained on before their losses are read.
     nonfinite_steps : int
         Steps of this epoch that were left out, as far as they are read.
+    language : str
+        BCP-47 code of what is spoken; English where ``hparams`` do not say.
     """
 
     best = {"min_key": "loss"}
@@ -115,6 +119,7 @@ class StageBrain(sb.Brain, abc.ABC):
         # A CPU has nothing to go on with while it is asked.
         self.read_every = 1 if torch.device(self.device).type == "cpu" else 50
         self.nonfinite_steps = 0
+        self.language = first_language(hparams.get("language"))
         # Utterances of each of the last steps, if they were not finite.
         self._nonfinite_row = []
         self._results = StepResults(norms_decide=not self.scaler.is_enabled())

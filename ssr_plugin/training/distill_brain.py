@@ -11,6 +11,7 @@ from ssr_plugin.inference.posterior_gate import known_posteriors
 from ssr_plugin.inference.reading import read_segments
 from ssr_plugin.llm.llm_losses import first_layers_kl, transcription_loss
 from ssr_plugin.llm.lm_fusion import LMFusion
+from ssr_plugin.metrics.wer import rate_names
 from ssr_plugin.nnet.candidates import distance_logits
 from ssr_plugin.nnet.nearest import squared_norms
 from ssr_plugin.nnet.segments import pad_segments
@@ -352,12 +353,15 @@ class DistillBrain(StageBrain):
         if transcribes is None:
             transcribes = with_llm and bool(self.hparams.llm_weight)
         llm, seen_tokens = self.modules.llm, self.seen_tokens
-        return VectorScorer(llm, seen_tokens, options, with_llm, transcribes)
+        return VectorScorer(
+            llm, seen_tokens, options, with_llm, transcribes, self.language
+        )
 
     def valid_stats(self):
         """See :meth:`StageBrain.valid_stats`."""
         stats = self.scorer.summary()
-        keys = ("cosine", "mse", "token_accuracy", "retrieval_wer")
+        rate, _ = rate_names(self.language)
+        keys = ("cosine", "mse", "token_accuracy", f"retrieval_{rate}")
         return {key: stats[key] for key in keys}
 
 

@@ -2,21 +2,14 @@
 
 import torch
 
+from ssr_plugin.languages import ENGLISH
 from ssr_plugin.metrics.prompted_wer import PromptedWER
 from ssr_plugin.metrics.second_half_loss import SecondHalfLoss, first_half
 from ssr_plugin.metrics.vector_metrics import VectorMetrics
 from ssr_plugin.training.brain import Scorer
 
-#: Metrics of the vectors that LM fusion may change.
-_FUSED = (
-    "cosine",
-    "mse",
-    "token_accuracy",
-    "token_accuracy_seen",
-    "token_accuracy_unseen",
-    "retrieval_wer",
-    "retrieval_wer_whisper",
-)
+#: Metrics of the vectors that LM fusion does not change: those of their number.
+_NOT_FUSED = ("vectors_per_second", "vectors_per_token", "utterances")
 
 
 class VectorScorer(Scorer):
@@ -36,18 +29,30 @@ class VectorScorer(Scorer):
         Whether to run the LLM for its loss on second halves.
     transcribes : bool
         Whether the LLM writes transcripts, for their WER.
+    language : str
+        BCP-47 code of what is spoken.
     """
 
-    def __init__(self, llm, seen_tokens, options, with_llm=True, transcribes=False):
+    def __init__(
+        self,
+        llm,
+        seen_tokens,
+        options,
+        with_llm=True,
+        transcribes=False,
+        language=ENGLISH,
+    ):
         table = llm.table()
         self.options = options
         self.device = table.device
-        self.metrics = VectorMetrics(llm.tokenizer, table, seen_tokens)
+        self.metrics = VectorMetrics(llm.tokenizer, table, seen_tokens, language)
         self.fused = None
         if options.lm_fusion:
-            self.fused = VectorMetrics(llm.tokenizer, table, seen_tokens)
+            self.fused = VectorMetrics(llm.tokenizer, table, seen_tokens, language)
         self.continuation = SecondHalfLoss(llm) if with_llm else None
-        self.prompted = PromptedWER(llm) if transcribes else None
+        self.prompted = None
+        if transcribes:
+            self.prompted = PromptedWER(llm, language=language)
 
     def add(self, batch, reading):
         """See :meth:`Scorer.add`; takes a batch's ``DistillPredictions``."""
@@ -88,12 +93,16 @@ class VectorScorer(Scorer):
             What ``VectorMetrics.summary`` gives; "lm_fusion", the same of vectors read
             with LM fusion, where that is asked for; "nll", what
             ``SecondHalfLoss.summary`` gives, None without the LLM; "prompted_wer"
-            and "prompted_wer_whisper", %, where transcripts are asked for.
+            and "prompted_wer_whisper" (or "prompted_cer", ...), %, where transcripts
+            are asked for.
         """
         summary = self.metrics.summary()
         if self.fused is not None:
-            fused = self.fused.summary()
-            summary["lm_fusion"] = {key: fused[key] for key in _FUSED}
+            summary["lm_fusion"] = {
+                key: value
+                for key, value in self.fused.summary().items()
+                if key not in _NOT_FUSED
+            }
         summary["nll"] = self.continuation and self.continuation.summary()
         if self.prompted is not None:
             summary |= self.prompted.summary()

@@ -411,4 +411,6 @@ class FinetuneBrain(StageBrain):
         ssr_plugin.training.finetune_scorer.TunedScorer
         """
         tuned = self.unwrapped("tuned")
-        return TunedScorer(tuned, self.transcription, forced=not options.predicted)
+        return TunedScorer(
+            tuned, self.transcription, not options.predicted, self.language
+        )

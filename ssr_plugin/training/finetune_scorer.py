@@ -2,6 +2,7 @@
 
 import torch
 
+from ssr_plugin.languages import ENGLISH
 from ssr_plugin.metrics.speech_lm_metrics import SpeechLMMetrics
 from ssr_plugin.training.brain import Scorer
 from ssr_plugin.training.templates import prompt_embeds
@@ -44,16 +45,18 @@ class TunedScorer(Scorer):
         The template that asks for a transcript.
     forced : bool
         Whether there is one vector for each token of the transcript.
+    language : str
+        BCP-47 code of what is spoken.
     """
 
-    def __init__(self, tuned, transcription, forced):
+    def __init__(self, tuned, transcription, forced, language=ENGLISH):
         self.tuned = tuned
 
         def ask(vectors):
             return prompt_embeds(transcription, tuned.llm, vectors)
 
-        self.before = SpeechLMMetrics(tuned.llm, ask, forced)
-        self.after = SpeechLMMetrics(tuned, ask, forced)
+        self.before = SpeechLMMetrics(tuned.llm, ask, forced, language)
+        self.after = SpeechLMMetrics(tuned, ask, forced, language)
 
     def add(self, batch, reading):
         """See :meth:`Scorer.add`; takes a batch's vectors and ``SpokenUtterance``."""

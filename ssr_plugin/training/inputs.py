@@ -4,6 +4,7 @@ from ssr_plugin import build
 from ssr_plugin.data.text_files import read_documents
 from ssr_plugin.files import check_writable
 from ssr_plugin.hub import load_config
+from ssr_plugin.languages import AUTO
 from ssr_plugin.nnet.dtypes import parse_dtype
 from ssr_plugin.nnet.precision import resolve_precision
 from ssr_plugin.problems import prefix_errors
@@ -69,7 +70,8 @@ def check_inputs(settings):
     elif "segmenter" in settings:
         # Here it is the one to be trained.
         get_registry().segmenters.get(settings["segmenter"])
-    if "aligner" in settings:
+    # That of a language is trained later, unless it is named by now.
+    if settings.get("aligner", AUTO) != AUTO:
         with prefix_errors(f"aligner_options: {settings['aligner']}"):
             build.aligner(settings["aligner"], settings["aligner_options"])
     _check_text(settings)

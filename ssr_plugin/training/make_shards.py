@@ -395,7 +395,8 @@ def prepare_shards(
                 shard,
             )
             return None
-        return _gather(folder, maker, made, frames, max_skipped_share)
+        language = dataset.language
+        return _gather(folder, maker, made, frames, max_skipped_share, language)
 
 
 @contextlib.contextmanager
@@ -523,7 +524,7 @@ def _make_some(maker, jobs, num_workers):
     yield from work_on(maker, jobs, num_workers, _start_worker)
 
 
-def _gather(folder, maker, made, frames, max_skipped_share):
+def _gather(folder, maker, made, frames, max_skipped_share, language):
     """Lists all shards; what another call has left is taken away."""
     for split, entries in made.items():
         problems = Problems(f"making shards of {split}", max_skipped_share)
@@ -546,6 +547,7 @@ def _gather(folder, maker, made, frames, max_skipped_share):
     made_of = {
         "aligner": maker.aligner.name,
         "aligner_settings": maker.aligner.settings(),
+        "language": language,
         "audio": maker.keeps_audio,
         "frames": frames and {"source": frames.source, "encoder": maker.identity},
     }

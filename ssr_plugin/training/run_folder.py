@@ -32,6 +32,7 @@ _FREE = {
     *("cache_folder", "cache_features", "cuda_graphs", "output_folder"),
     *("num_shown", "score_with_llm", "lm_fusion_steps", "lm_fusion_weight"),
     *("inverse_temperature", "segmenter_yaml", "segmenter_training"),
+    "aligner_training",
     *("encoder_source", "llm_source", "segmenter", "stage1"),
     *("data_folder", "dataset", "train_splits", "valid_splits", "test_splits"),
     *("valid_share", "valid_fold", "max_skipped_share", "extra_train"),

@@ -17,6 +17,7 @@ from ssr_plugin.metrics.pictures import (
     draw_utterance,
     token_labels,
 )
+from ssr_plugin.metrics.wer import rate_of
 from ssr_plugin.nnet.nearest import nearest_tokens
 from ssr_plugin.training.batches import collate, durations_of
 from ssr_plugin.training.brain import ReadOptions
@@ -136,13 +137,14 @@ def show_summary(metrics):
         if split == "train":
             continue
         nll, fused = split_metrics["nll"] or {}, split_metrics.get("lm_fusion") or {}
+        rate, read = rate_of(split_metrics, "retrieval_")
         values = {
             "cosine": split_metrics["cosine"],
             "token accuracy %": split_metrics["token_accuracy"],
             "of unseen types %": split_metrics["token_accuracy_unseen"],
-            "retrieval WER %": split_metrics["retrieval_wer"],
-            "with LM fusion %": fused.get("retrieval_wer"),
-            "prompted WER %": split_metrics.get("prompted_wer"),
+            f"retrieval {rate} %": read,
+            "with LM fusion %": rate_of(fused, "retrieval_")[1],
+            f"prompted {rate} %": rate_of(split_metrics, "prompted_")[1],
             **{
                 f"NLL {key}": nll.get(key)
                 for key in ("text", "speech", "cascade", "none")

@@ -17,7 +17,9 @@ from ssr_plugin.data.shards import is_shard_folder
 from ssr_plugin.hparams import parse_command_line
 from ssr_plugin.problems import errors_in_one_line
 from ssr_plugin.training import run_folder
+from ssr_plugin.training.aligner_first import train_aligner_first, with_aligner
 from ssr_plugin.training.inputs import check_inputs
+from ssr_plugin.training.job_language import with_language
 from ssr_plugin.training.segmenter_first import train_segmenter_first
 from ssr_plugin.training.shard_splits import ShardCorpus
 from ssr_plugin.training.stopping import stoppable
@@ -61,7 +63,12 @@ def main(
             corpus = ShardCorpus.open(settings)
         else:
             dataset = make_dataset(settings["data_folder"])
-        check_inputs(settings)
+        said = dataset.language if corpus is None else corpus.language
+        job = with_language(job, said)
+        check_inputs(job.settings)
+        if corpus is None:
+            job = with_aligner(job)
+        settings = job.settings
         folder = settings["output_folder"]
         job = dataclasses.replace(job, run_opts=_init_processes(job.run_opts))
         with run_folder.locked(folder):
@@ -71,6 +78,7 @@ def main(
             if corpus is None:
                 corpus = prepare_on_main(dataset, settings)
                 run_folder.check_data(folder, corpus, known_data)
+                train_aligner_first(job, corpus)
             if "segmenter_yaml" in settings:
                 job = train_segmenter_first(job, corpus)
             sb.utils.distributed.run_on_main(job.save, [folder])

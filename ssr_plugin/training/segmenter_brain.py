@@ -7,6 +7,7 @@ import speechbrain as sb
 import torch
 
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
+from ssr_plugin.languages import ENGLISH
 from ssr_plugin.metrics.segmentation_metrics import SegmentationMetrics
 from ssr_plugin.segmenters.base import FrameSegmenter, SegmentationError, Segments
 from ssr_plugin.segmenters.calibration import calibrate
@@ -38,10 +39,12 @@ class SegmentScorer(Scorer):
         Of the LLM.
     frame_rate : float
         Of the encoder, in Hz.
+    language : str
+        BCP-47 code of what is spoken.
     """
 
-    def __init__(self, tokenizer, frame_rate):
-        self.metrics = SegmentationMetrics(tokenizer, frame_rate)
+    def __init__(self, tokenizer, frame_rate, language=ENGLISH):
+        self.metrics = SegmentationMetrics(tokenizer, frame_rate, language)
 
     def add(self, batch, reading):
         """See :meth:`Scorer.add`; takes a batch's :class:`SegmenterPredictions`."""
@@ -161,5 +164,5 @@ class SegmenterBrain(StageBrain):
     def valid_scorer(self):
         """See :meth:`StageBrain.valid_scorer`."""
         return SegmentScorer(
-            self.modules.llm.tokenizer, self.modules.encoder.frame_rate
+            self.modules.llm.tokenizer, self.modules.encoder.frame_rate, self.language
         )

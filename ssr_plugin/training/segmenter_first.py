@@ -28,7 +28,7 @@ _SHARED = (
     "encoder_dtype",
     "llm_source",
     "llm_dtype",
-    "aligner",
+    "language",
     "train_splits",
     "valid_splits",
     "test_splits",
@@ -71,31 +71,58 @@ def train_segmenter_first(job, manifests):
         return job
     folder = pathlib.Path(settings["output_folder"]) / FOLDER
     overrides = _overrides(settings, folder)
-    segmenter_job = make_job(settings["segmenter_yaml"], overrides, job.run_opts)
-    check_settings(folder, segmenter_job.settings)
-    if not (folder / SETTINGS).is_file():
-        logger.info("First the segmenter '%s' is trained", settings["segmenter"])
-        sb.create_experiment_directory(folder)
-        sb.utils.distributed.run_on_main(segmenter_job.save, [folder])
-        hparams = segmenter_job.load()
-        hparams["stage"](hparams, job.run_opts, manifests)
-        # One process alone writes the segmenter, which all then read.
-        sb.utils.distributed.ddp_barrier()
-        sb.create_experiment_directory(settings["output_folder"])
+    train_before(
+        make_job(settings["segmenter_yaml"], overrides, job.run_opts),
+        manifests,
+        back_to=settings["output_folder"],
+        message=f"First the segmenter '{settings['segmenter']}' is trained",
+    )
     return job.replaced(segmenter=str(folder))
+
+
+def train_before(job, manifests, back_to, message):
+    """Trains a segmenter that another job needs, unless that is done.
+
+    Arguments
+    ---------
+    job : ssr_plugin.hparams.Job
+        Of ``hparams/segmenter.yaml``.
+    manifests : Manifests or ShardCorpus
+    back_to : path-like
+        The ``output_folder`` of the job that needs it.
+    message : str
+        For the log.
+    """
+    folder = pathlib.Path(job.settings["output_folder"])
+    check_settings(folder, job.settings)
+    if (folder / SETTINGS).is_file():
+        return
+    logger.info("%s", message)
+    sb.create_experiment_directory(folder)
+    sb.utils.distributed.run_on_main(job.save, [folder])
+    hparams = job.load()
+    hparams["stage"](hparams, job.run_opts, manifests)
+    # One process alone writes the segmenter, which all then read.
+    sb.utils.distributed.ddp_barrier()
+    sb.create_experiment_directory(back_to)
+
+
+def shared_settings(settings):
+    """Those of a job's keys that mean the same in ``hparams/segmenter.yaml``."""
+    return {key: settings[key] for key in _SHARED if key in settings}
 
 
 def _overrides(settings, folder):
     """Overrides of the segmenter's YAML."""
     name, options = settings["segmenter"], settings["segmenter_options"] or {}
-    overrides = {key: settings[key] for key in _SHARED if key in settings}
-    overrides |= {
+    aligner = settings["aligner"]
+    overrides = shared_settings(settings) | {
+        "aligner": aligner,
         "output_folder": str(folder),
         "segmenter": name,
         "segmenter_options": {name: options.get(name) or {}},
         "forced_options": options.get("forced") or {},
     }
-    aligner = settings["aligner"]
     aligner_options = (settings["aligner_options"] or {}).get(aligner)
     if aligner_options:
         overrides["aligner_options"] = {aligner: aligner_options}

@@ -46,6 +46,11 @@ class ShardCorpus:
         names = {"train": self.train, "valid": self.valid, **self.tests}
         return {name: self.shards[split] for name, split in names.items()}
 
+    @property
+    def language(self):
+        """What the data set that they were made of says is spoken; None if nothing."""
+        return self.shards.made_of.get("language")
+
     @classmethod
     def open(cls, settings):
         """The corpus that a YAML names, with the splits that it names.

@@ -72,7 +72,7 @@ def test_the_even_aligner_is_made_by_name_and_cached(tmp_path):
     aligner = build.aligner("even")
     items = [AlignmentItem("a", wav, "日本 hello")]
     alignments, problems = align(items, aligner, tmp_path / "cache", num_workers=1)
-    assert [unit.text for unit in alignments["a"].units] == ["日本", "hello"]
+    assert [unit.text for unit in alignments["a"].units] == ["日", "本", "hello"]
     assert not len(problems)
 
 

@@ -14,24 +14,11 @@ from ssr_plugin.evaluation.harness.items import PromptItem, SpokenText
 from ssr_plugin.evaluation.harness.metric import Metric
 from ssr_plugin.evaluation.report.examples import show_transcripts
 from ssr_plugin.inference.speech import Speech
+from ssr_plugin.languages import first_language, has_words, is_english
 from ssr_plugin.llm.generation import write
 from ssr_plugin.metrics.prompted_wer import first_line, transcript_limit
-from ssr_plugin.metrics.wer import WER, WER_WHISPER, word_errors
+from ssr_plugin.metrics.wer import rate_names, word_errors
 
-PLAIN = Metric(
-    WER,
-    "%",
-    "Words of the transcript that are wrong or missing, and those too many, in % of "
-    "its words; case and punctuation do not count. Lower is better.",
-    factor=100,
-)
-WHISPER = Metric(
-    WER_WHISPER,
-    "%",
-    "The same with both texts normalised as Whisper's are (numbers, spellings, "
-    "contractions, fillers). Lower is better.",
-    factor=100,
-)
 _FORM = "{speech}\n{text}"
 # Prompts after which the LLM writes together.
 _TOGETHER = 16
@@ -53,8 +40,8 @@ class ASR(CorpusBenchmark):
         Where they are drawn from: names or globs of other splits.
     separator : str
         What comes after each example.
-    language : str
-        Of :func:`ssr_plugin.metrics.wer.whisper_words`.
+    language : str or None
+        BCP-47 code of what is spoken; None for what the data set says, else English.
 
     Example
     -------
@@ -65,7 +52,6 @@ class ASR(CorpusBenchmark):
     """
 
     name = "asr"
-    metric_list = (PLAIN, WHISPER)
 
     def __init__(
         self,
@@ -75,7 +61,7 @@ class ASR(CorpusBenchmark):
         shots=0,
         shot_splits=("train*", "dev*"),
         separator="\n\n",
-        language="en",
+        language=None,
         **corpus,
     ):
         super().__init__(dataset, splits, **corpus)
@@ -89,7 +75,8 @@ class ASR(CorpusBenchmark):
         self.shots = shots
         self.shot_splits = shot_splits
         self.separator = separator
-        self.language = language
+        self.language = first_language(language, dataset and dataset.language)
+        self.metric_list = transcript_metrics(self.language)
 
     @property
     def about(self):
@@ -173,6 +160,48 @@ class ASR(CorpusBenchmark):
     def examples(self, items, records, count):
         """See :meth:`Benchmark.examples`."""
         return show_transcripts(self.name, items, records, count)
+
+
+def transcript_metrics(language):
+    """The metrics of what the LLM writes.
+
+    Arguments
+    ---------
+    language : str
+        BCP-47 code of what is spoken.
+
+    Returns
+    -------
+    tuple of ssr_plugin.evaluation.harness.metric.Metric
+
+    Example
+    -------
+    >>> [metric.name for metric in transcript_metrics("en")]
+    ['wer', 'wer_whisper']
+    """
+    plain, whisper = rate_names(language)
+    what = "Words" if has_words(language) else "Characters"
+    normalised = "numbers, spellings, contractions, fillers"
+    return (
+        Metric(
+            plain,
+            "%",
+            f"{what} of the transcript that are wrong or missing, and those too many, "
+            f"in % of its {what.lower()}; case and punctuation do not count. Lower is "
+            f"better.",
+            factor=100,
+        ),
+        Metric(
+            whisper,
+            "%",
+            f"The same with both texts normalised as Whisper's are ({normalised}). "
+            f"Lower is better."
+            if is_english(language)
+            else "The same with both texts normalised as Whisper's are. Lower is "
+            "better.",
+            factor=100,
+        ),
+    )
 
 
 def _last_speech(prompt):

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 
 from ssr_plugin.evaluation.benchmarks.segment_quality import (
-    READING,
-    READING_WHISPER,
+    reading_metrics,
     reading_ratios,
     whole_utterances,
 )
@@ -17,6 +16,7 @@ from ssr_plugin.evaluation.harness.corpus_benchmark import CorpusBenchmark
 from ssr_plugin.evaluation.harness.item_scoring import find_fitting
 from ssr_plugin.evaluation.harness.metric import Metric
 from ssr_plugin.evaluation.harness.summary import GAIN_ENDS, RIVAL, summarise_gain
+from ssr_plugin.languages import first_language
 from ssr_plugin.metrics.second_half_loss import first_half, second_half_losses
 
 NLL = Metric(
@@ -34,21 +34,21 @@ class SecondHalf(CorpusBenchmark):
     ---------
     dataset, splits, seed, max_items, max_skipped_share
         Of :class:`CorpusBenchmark`.
-    language : str
-        Of :func:`ssr_plugin.metrics.wer.whisper_words`.
+    language : str or None
+        BCP-47 code of what is spoken; None for what the data set says, else English.
     """
 
     name = "second_half"
-    metric_list = (NLL, READING, READING_WHISPER)
     about = (
         "How likely the LLM finds the second half of an utterance's tokens, given the "
         "first half: as vectors, as text, or left out. A segment that is found in the "
         "audio alone is of the half that holds its middle, by the aligner's times."
     )
 
-    def __init__(self, dataset, splits, language="en", **corpus):
+    def __init__(self, dataset, splits, language=None, **corpus):
         super().__init__(dataset, splits, **corpus)
-        self.language = language
+        self.language = first_language(language, dataset and dataset.language)
+        self.metric_list = (NLL, *reading_metrics(self.language))
 
     def settings(self):
         """See :meth:`Benchmark.settings`."""

@@ -6,8 +6,9 @@ from ssr_plugin.evaluation.harness.conditions import Cascade, Forced
 from ssr_plugin.evaluation.harness.corpus_benchmark import CorpusBenchmark, as_spoken
 from ssr_plugin.evaluation.harness.items import PromptItem
 from ssr_plugin.evaluation.harness.metric import Metric
+from ssr_plugin.languages import first_language
 from ssr_plugin.metrics.segmentation_metrics import NEAR, compare_starts
-from ssr_plugin.metrics.wer import WER, WER_WHISPER, word_errors
+from ssr_plugin.metrics.wer import rate_names, word_errors
 
 MAE = Metric(
     "boundary_mae",
@@ -29,19 +30,6 @@ COUNT = Metric(
     factor=100,
 )
 RATE = Metric("segments_per_second", "", "Segments of a second of audio.")
-READING = Metric(
-    f"reading_{WER}",
-    "%",
-    "WER of the text that the vectors read as by themselves, or, as cascade, of the "
-    "segmenter's hypothesis; case and punctuation do not count. Lower is better.",
-    factor=100,
-)
-READING_WHISPER = Metric(
-    f"reading_{WER_WHISPER}",
-    "%",
-    "The same with both texts normalised as Whisper's are. Lower is better.",
-    factor=100,
-)
 
 
 class SegmentQuality(CorpusBenchmark):
@@ -51,21 +39,21 @@ class SegmentQuality(CorpusBenchmark):
     ---------
     dataset, splits, seed, max_items, max_skipped_share
         Of :class:`CorpusBenchmark`.
-    language : str
-        Of :func:`ssr_plugin.metrics.wer.whisper_words`.
+    language : str or None
+        BCP-47 code of what is spoken; None for what the data set says, else English.
     """
 
     name = "segments"
-    metric_list = (MAE, F1, COUNT, RATE, READING, READING_WHISPER)
     about = (
         "Segments of whole utterances as they reach the LLM: those that the connector "
         "takes for no token are left out. The predicted are measured against the "
         "forced, which are cut by the aligner's times."
     )
 
-    def __init__(self, dataset, splits, language="en", **corpus):
+    def __init__(self, dataset, splits, language=None, **corpus):
         super().__init__(dataset, splits, **corpus)
-        self.language = language
+        self.language = first_language(language, dataset and dataset.language)
+        self.metric_list = (MAE, F1, COUNT, RATE, *reading_metrics(self.language))
 
     def settings(self):
         """See :meth:`Benchmark.settings`."""
@@ -117,6 +105,42 @@ def whole_utterances(rows, align):
     ]
 
 
+def reading_metrics(language):
+    """The metrics of what vectors read as.
+
+    Arguments
+    ---------
+    language : str
+        BCP-47 code of what is spoken.
+
+    Returns
+    -------
+    tuple of ssr_plugin.evaluation.harness.metric.Metric
+
+    Example
+    -------
+    >>> [metric.name for metric in reading_metrics("zh")]
+    ['reading_cer', 'reading_cer_whisper']
+    """
+    plain, whisper = rate_names(language)
+    return (
+        Metric(
+            f"reading_{plain}",
+            "%",
+            f"{plain.upper()} of the text that the vectors read as by themselves, or, "
+            f"as cascade, of the segmenter's hypothesis; case and punctuation do not "
+            f"count. Lower is better.",
+            factor=100,
+        ),
+        Metric(
+            f"reading_{whisper}",
+            "%",
+            "The same with both texts normalised as Whisper's are. Lower is better.",
+            factor=100,
+        ),
+    )
+
+
 def reading_ratios(reference, reading, language):
     """An utterance's share in the WER of what is read.
 
@@ -124,7 +148,7 @@ def reading_ratios(reference, reading, language):
     ---------
     reference, reading : str
     language : str
-        Of :func:`ssr_plugin.metrics.wer.whisper_words`.
+        BCP-47 code of what is spoken.
 
     Returns
     -------
