@@ -35,6 +35,7 @@ from ssr_plugin.training.batches import training_sampler
 from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.distill_brain import DistillBrain
+from ssr_plugin.training.job_language import with_language
 from ssr_plugin.training.loop import make_loaders
 from ssr_plugin.training.run_report import peak_rss_mb
 from ssr_plugin.training.run_training import prepare_on_main
@@ -140,9 +141,9 @@ def run(name, minutes, job):
         "train", and for each split and kind of segments what the recipe reports.
     """
     contender = CONTENDERS[name]
-    hparams = job.load()
+    dataset = job.dataset_class()(job.settings["data_folder"])
+    hparams = with_language(job, dataset.language).load()
     hparams |= resolve_batch(hparams, 0.0, "cpu")
-    dataset = job.dataset_class()(hparams["data_folder"])
     manifests = prepare_on_main(dataset, hparams)
     splits = make_splits(hparams, {}, manifests)
     encoder, llm = hparams["encoder"], hparams["llm"]

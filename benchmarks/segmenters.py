@@ -17,10 +17,12 @@ from speechbrain.utils.distributed import infer_device
 
 from ssr_plugin.hparams import parse_command_line
 from ssr_plugin.metrics.segmentation_metrics import SegmentationMetrics
+from ssr_plugin.metrics.wer import rate_names
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.base import FrameSegmenter
 from ssr_plugin.segmenters.trained import load_segmenter, read_settings
 from ssr_plugin.training.data_pipeline import make_splits
+from ssr_plugin.training.job_language import with_language
 from ssr_plugin.training.loop import make_loaders
 from ssr_plugin.training.run_training import prepare_on_main
 
@@ -31,15 +33,14 @@ COLUMNS = {
     "recall %": "boundary_recall",
     "count error %": "count_error",
     "segments/token": "segments_per_token",
-    "hypothesis WER %": "hypothesis_wer",
 }
 YAML = "hparams/segmenter.yaml"
 
 
 @torch.no_grad()
-def score(segmenter, loader, encoder, tokenizer):
+def score(segmenter, loader, encoder, tokenizer, language):
     """What a segmenter finds in a split: :class:`SegmentationMetrics`' summary."""
-    metrics = SegmentationMetrics(tokenizer, encoder.frame_rate)
+    metrics = SegmentationMetrics(tokenizer, encoder.frame_rate, language)
     device = next(segmenter.parameters()).device
     for batch in loader:
         found = segmenter.segment_frames(batch.inputs.to(device), batch.lengths)
@@ -71,19 +72,24 @@ def main():
     }
     first = [f"--{key}={value}" for key, value in first.items()]
     job = parse_command_line([YAML, *first, *rest], "benchmarks/segmenters.py")
+    dataset = job.dataset_class()(job.settings["data_folder"])
+    job = with_language(job, dataset.language)
     hparams = job.load()
-    dataset = job.dataset_class()(hparams["data_folder"])
     manifests = prepare_on_main(dataset, hparams)
     splits = make_splits(hparams, {}, manifests)
     encoder, llm = hparams["encoder"], hparams["llm"]
     loaders = make_loaders(splits, hparams["batch_seconds"])
-    print("| segmenter | split | " + " | ".join(COLUMNS) + " |")
-    print("|---" * (len(COLUMNS) + 2) + "|")
+    rate, _ = rate_names(hparams["language"])
+    columns = {**COLUMNS, f"hypothesis {rate.upper()} %": f"hypothesis_{rate}"}
+    print("| segmenter | split | " + " | ".join(columns) + " |")
+    print("|---" * (len(columns) + 2) + "|")
     for folder in options.folders:
         segmenter = load_segmenter(folder, encoder, llm).to(infer_device())
         for split, loader in loaders.items():
-            figures = score(segmenter, loader, encoder, llm.tokenizer)
-            values = (figures[key] for key in COLUMNS.values())
+            figures = score(
+                segmenter, loader, encoder, llm.tokenizer, hparams["language"]
+            )
+            values = (figures[key] for key in columns.values())
             shown = ("-" if value is None else f"{value:.3g}" for value in values)
             print(f"| {folder} | {split} | " + " | ".join(shown) + " |")
 

@@ -301,6 +301,31 @@ def _espeak_library():
 
 
 def _espeak(text, name, rate, pitch):
+    sample_rate, samples, events = espeak_events(text, name, rate, pitch)
+    return sample_rate, samples, *_espeak_spans(text, events, sample_rate)
+
+
+def espeak_events(text, name, rate=1.0, pitch=1.0):
+    """Speech of espeak-ng in any of its languages, and when words and phones begin.
+
+    Arguments
+    ---------
+    text : str
+    name : str
+        A voice, as "de" or "cmn+f2".
+    rate, pitch : float
+        Of its usual ones.
+
+    Returns
+    -------
+    sample_rate : int
+        Hz
+    samples : numpy.ndarray
+        [S], of 16 bits.
+    events : list of (int, int, int, str)
+        Kind (1: a word, 7: a phone, or a pause, whose name begins with "_"), sample,
+        index in the text of the word's first character, and the phone's name.
+    """
     library, sample_rate, heard, _ = _espeak_library()
     heard["samples"], heard["events"] = [], []
     if library.espeak_SetVoiceByName(name.encode()):
@@ -312,8 +337,7 @@ def _espeak(text, name, rate, pitch):
     )
     data = text.encode() + b"\0"
     library.espeak_Synth(data, len(data), 0, 1, 0, 1, None, None)
-    samples = np.concatenate(heard["samples"])
-    return sample_rate, samples, *_espeak_spans(text, heard["events"], sample_rate)
+    return sample_rate, np.concatenate(heard["samples"]), heard["events"]
 
 
 def _espeak_spans(text, events, sample_rate):

@@ -5,6 +5,7 @@ display is needed. All are PNG files.
 """
 
 import math
+import re
 import warnings
 
 import numpy as np
@@ -12,25 +13,35 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from ssr_plugin.files import atomic_path
 from ssr_plugin.metrics.colours import condition_colour
 from ssr_plugin.metrics.curves import choose_limits, describe_figure
+from ssr_plugin.metrics.fonts import font_families, text_width
 
 FONT_SIZE = 8
 CHARACTER = 0.602 * FONT_SIZE / 72  # width in inches; all of DejaVu Sans Mono's
 LABEL_STYLE = {
     "fontsize": FONT_SIZE,
-    "fontfamily": "DejaVu Sans Mono",
     "parse_math": False,  # a token may well be "$"
 }
 LONGEST_LABEL = 16
+# What a decoder writes for bytes that are no character, and a token that is a byte.
+_BROKEN, _BYTE = "\ufffd", re.compile(r"<0x[0-9A-F]{2}>")
+# Tokens of two characters in UTF-8, at most: one token may end the first and begin the
+# second.
+_MOST_PARTS = 7
 VISIBLE = str.maketrans({" ": "·", "▁": "·", "Ġ": "·", "\n": "\\n", "\t": "\\t"})
 SAID, READ, WRONG = "black", "#1f5fa8", "#c8102e"
 
 
 def token_labels(tokenizer, tokens):
     """Tokens as text, with a blank before those that begin a word.
+
+    A tokenizer that knows a character only by its bytes has tokens that are a part of
+    one. Where all parts are there, each is shown as the character, with which part it
+    is; else as the bytes that it stands for, as far as they can be told.
 
     Arguments
     ---------
@@ -52,13 +63,44 @@ def token_labels(tokenizer, tokens):
     >>> token_labels(tokenizer, [0, 1])
     [' speech', 'es']
     """
+    tokens = [int(token) for token in tokens]
     labels = []
-    for token in map(int, tokens):
+    while len(labels) < len(tokens):
+        first = len(labels)
+        size = _parts(tokenizer, tokens[first : first + _MOST_PARTS])
+        run = tokens[first : first + size]
         # The piece alone tells whether a word begins (decoding may strip the blank),
         # the decoded text alone is readable where a piece stands for bytes.
-        begins = tokenizer.convert_ids_to_tokens(token).startswith(("▁", "Ġ"))
-        labels.append(" " * begins + tokenizer.decode([token]).strip(" "))
+        piece = tokenizer.convert_ids_to_tokens(run[0])
+        begins = " " * piece.startswith(("▁", "Ġ"))
+        text = tokenizer.decode(run).strip(" ")
+        if size > 1:
+            labels += [f"{begins}{text}({i + 1}/{size})" for i in range(size)]
+        elif _BROKEN in text:
+            labels.append(_as_bytes(piece))
+        else:
+            labels.append(begins + text)
     return labels
+
+
+def _parts(tokenizer, tokens):
+    """How many of the first tokens together are whole characters; 1 if none are."""
+    for size in range(1, len(tokens) + 1):
+        text = tokenizer.decode(tokens[:size])
+        if _BROKEN not in text:
+            return size
+    return 1
+
+
+def _as_bytes(piece):
+    """A token that is a part of a character, by its bytes."""
+    if _BYTE.fullmatch(piece):
+        return piece
+    # What a byte-level tokenizer writes for each byte.
+    byte = {shown: number for number, shown in bytes_to_unicode().items()}
+    if not all(x in byte for x in piece):
+        return f"<{piece}>"
+    return f"<0x{bytes(byte[x] for x in piece).hex().upper()}>"
 
 
 def draw_utterance(
@@ -126,7 +168,8 @@ def draw_utterance(
         colours = [READ if said == read else WRONG for said, read in pairs]
         names.append(("read", reading, colours))
     names = [(name, [_shorten(x) for x in texts], *c) for name, texts, *c in names]
-    longest = max((len(x) for _, texts, _ in names for x in texts), default=0)
+    longest = max((text_width(x) for _, texts, _ in names for x in texts), default=0)
+    style = label_style(*(x for _, texts, _ in names for x in texts))
     longest = max(longest, 5)  # room for the strip's own name
     strip = CHARACTER * (longest + 1)
 
@@ -140,7 +183,7 @@ def draw_utterance(
     page = figure.get_size_inches()
     if title:
         place = (left / page[0], 1 - 0.22 / page[1])
-        figure.text(*place, title, fontsize=10, parse_math=False)
+        figure.text(*place, title, **title_style(title))
 
     power = _spectrogram(audio, sample_rate)
     peak = float(np.abs(audio).max(initial=1e-3)) * 1.05
@@ -172,10 +215,10 @@ def draw_utterance(
         strips.plot([middles[shown], places], [0, leaders], color="0.6", lw=0.6)
         for level, (name, texts, colours) in enumerate(names):
             height = leaders + level * strip + 0.03
-            style = {"rotation": 90, "va": "bottom", **LABEL_STYLE}
+            upright = {"rotation": 90, "va": "bottom", **style}
             for i, place in zip(shown, places, strict=True):
                 strips.text(
-                    place, height, texts[i], ha="center", color=colours[i], **style
+                    place, height, texts[i], ha="center", color=colours[i], **upright
                 )
             if len(names) > 1:
                 strips.text(
@@ -183,7 +226,7 @@ def draw_utterance(
                     (height + strip / 2 - 0.05) / label_height,
                     name,
                     transform=strips.transAxes,
-                    **{**style, "va": "center"},
+                    **{**upright, "va": "center"},
                 )
     _save(figure, path)
 
@@ -216,7 +259,8 @@ def draw_similarity(path, vectors, embeddings, labels, title=""):
     """
     cosine = centred_cosines(vectors, embeddings)
     labels = [_shorten(label) for label in labels]
-    longest = CHARACTER * max(map(len, labels), default=0)
+    longest = CHARACTER * max(map(text_width, labels), default=0)
+    style = label_style(*labels)
 
     # Past this many no label can be read, and the map alone is shown.
     labelled = len(labels) <= 150
@@ -228,15 +272,15 @@ def draw_similarity(path, vectors, embeddings, labels, title=""):
         (margin / width, margin / height, side / width, side / height)
     )
     if title:
-        axes.set_title(title, fontsize=10, loc="left", parse_math=False)
+        axes.set_title(title, loc="left", **title_style(title))
     axes.set_xlabel("embeddings of what was said", fontsize=FONT_SIZE + 1)
     axes.set_ylabel("vectors", fontsize=FONT_SIZE + 1)
     # The size 0 of an empty utterance is nothing that imshow can show.
     shown = cosine.numpy() if len(labels) else np.zeros((1, 1))
     image = axes.imshow(shown, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
     if labelled:
-        axes.set_xticks(range(len(labels)), labels, rotation=90, **LABEL_STYLE)
-        axes.set_yticks(range(len(labels)), labels, **LABEL_STYLE)
+        axes.set_xticks(range(len(labels)), labels, rotation=90, **style)
+        axes.set_yticks(range(len(labels)), labels, **style)
         axes.tick_params(length=2)
     bar = figure.add_axes(
         ((margin + side + 0.12) / width, margin / height, 0.12 / width, side / height)
@@ -365,6 +409,17 @@ def _tell_what_is_left_out(axes, places, values):
         fontsize=FONT_SIZE - 1,
         bbox={"facecolor": "white", "edgecolor": "0.7", "pad": 2, "lw": 0.5},
     )
+
+
+def label_style(*texts):
+    """How labels are written, in fonts that have the letters of some texts."""
+    return {**LABEL_STYLE, "fontfamily": font_families(*texts)}
+
+
+def title_style(title):
+    """How a title is written."""
+    families = ["DejaVu Sans", *font_families(title)[1:]]
+    return {"fontsize": 10, "parse_math": False, "fontfamily": families}
 
 
 def _shorten(label):
