@@ -76,6 +76,9 @@ class TunedLLM(nn.Module):
     ----------
     trained : set of str
         Names of the parameters that are tuned. ``state_dict`` has no others.
+    whole_weights : dict or None
+        What :meth:`save` writes in place of :meth:`weights`, where the model holds a
+        part of them alone.
 
     Raises
     ------
@@ -114,7 +117,7 @@ class TunedLLM(nn.Module):
         self.source = llm.source
         self.tokenizer = llm.tokenizer
         self.vocab_size, self.hidden_size = llm.vocab_size, llm.hidden_size
-        self.copy = None
+        self.copy = self.whole_weights = None
         if kind == "lora":
             self._config = _add_adapters(llm, r, alpha, dropout, target_modules)
         if kind == "full":
@@ -179,6 +182,18 @@ class TunedLLM(nn.Module):
         """
         return self.llm.base_model()
 
+    def weights(self):
+        """What :meth:`save` writes, by the names that it has there.
+
+        Returns
+        -------
+        dict
+            Name -> torch.Tensor.
+        """
+        if self.kind == "full":
+            return self.copy.state_dict()
+        return _adapter_weights(self.model)
+
     def save(self, folder):
         """Writes what was tuned: PEFT's two files, or a transformers folder.
 
@@ -198,12 +213,12 @@ class TunedLLM(nn.Module):
         folder = pathlib.Path(folder)
         if self.kind == "none":
             raise ValueError("nothing is tuned: there is nothing to be saved")
+        weights = self.whole_weights or self.weights()
         if self.kind == "full":
-            _save_model(self.copy, folder)
+            _save_model(self.copy, weights, folder)
             return
         settings = {**self._config.to_dict(), "inference_mode": True}
         with atomic_path(folder / ADAPTER_WEIGHTS) as path:
-            weights = _adapter_weights(self.model)
             save_file({k: v.contiguous().cpu() for k, v in weights.items()}, path)
         with atomic_path(folder / ADAPTER_SETTINGS) as path:
             text = json.dumps(settings, indent=2, sort_keys=True, default=sorted)
@@ -403,11 +418,11 @@ def _copy(model):
     return tuned
 
 
-def _save_model(model, folder):
+def _save_model(model, weights, folder):
     """Writes a transformers folder, each file whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as partial:
-        model.save_pretrained(partial)
+        model.save_pretrained(partial, state_dict=weights)
         # The settings, by which a folder is found, come last.
         paths = sorted(pathlib.Path(partial).iterdir(), key=_is_settings)
         for path in paths:

@@ -22,7 +22,7 @@ from speechbrain.utils.checkpoints import (
     mark_as_saver,
     register_checkpoint_hooks,
 )
-from speechbrain.utils.distributed import get_rank, if_main_process
+from speechbrain.utils.distributed import if_main_process
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
@@ -34,6 +34,7 @@ from ssr_plugin.training import stopping
 from ssr_plugin.training.augment import Strengths, change_frames
 from ssr_plugin.training.out_of_memory import explain_out_of_memory
 from ssr_plugin.training.planning import TrainingCollate
+from ssr_plugin.training.process_batches import batches_done, process_of
 from ssr_plugin.training.schedule import set_learning_rate, warmup_cosine
 from ssr_plugin.training.step_graphs import StepGraphs
 from ssr_plugin.training.step_results import StepResults
@@ -172,9 +173,8 @@ class StageBrain(sb.Brain, abc.ABC):
     def init_optimizers(self):
         """AdamW over the parameters that take a gradient, and no others."""
         trained = [p for p in self.modules.parameters() if p.requires_grad]
-        # One group for SpeechBrain, whose gradient clipping reads the first alone.
         self.optimizer = torch.optim.AdamW(
-            trained,
+            self.parameter_groups(trained),
             lr=self.hparams.lr,
             weight_decay=self.hparams.weight_decay,
             betas=(0.9, 0.98),
@@ -185,6 +185,10 @@ class StageBrain(sb.Brain, abc.ABC):
         self.optimizers_dict = {"optimizer": self.optimizer}
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("optimizer", self.optimizer)
+
+    def parameter_groups(self, parameters):
+        """What the optimizer is given of the parameters that take a gradient."""
+        return parameters
 
     def fit_epochs(self, loader, valid_loader):
         """Trains for the epochs that are left.
@@ -285,7 +289,7 @@ class StageBrain(sb.Brain, abc.ABC):
         """
         optimizer = self.optimizer
         self.scaler.unscale_(optimizer)
-        norm = torch.nn.utils.get_total_norm(
+        norm = self.gradient_norm(
             [
                 parameter.grad
                 for group in optimizer.param_groups
@@ -304,6 +308,10 @@ class StageBrain(sb.Brain, abc.ABC):
             del optimizer.grad_scale, optimizer.found_inf
         optimizer.zero_grad(set_to_none=True)
         return norm
+
+    def gradient_norm(self, gradients):
+        """Of all gradients together, before the optimizer takes them: a scalar."""
+        return torch.nn.utils.get_total_norm(gradients)
 
     def read_results(self):
         """Reads the losses of the steps since the last reading; tells what is wrong.
@@ -465,9 +473,11 @@ class StageBrain(sb.Brain, abc.ABC):
         progress = (epoch + self.step / self.steps_per_epoch) / epochs
         rate = self.hparams.lr * warmup_cosine(min(progress, 1.0), self.hparams.warmup)
         set_learning_rate(self.optimizer, rate)
-        # The seed depends on the step and the process alone: a restarted run draws the
-        # same random numbers as an unbroken one.
-        seed_key = (self.hparams.seed, epoch, self.step, get_rank())
+        # The seed depends on the batch alone: a restarted run draws the same random
+        # numbers as an unbroken one, by any number of processes.
+        rank, world_size = process_of()
+        number = (self.step - 1) * world_size + rank + 1
+        seed_key = (self.hparams.seed, epoch, number, None)
         torch.manual_seed(int(digest(*seed_key), 16))
 
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
@@ -490,12 +500,13 @@ class StageBrain(sb.Brain, abc.ABC):
     @mark_as_saver
     def _save(self, path):
         super()._save(path)
-        nonfinite = {
+        more = {
             "nonfinite_steps": self.nonfinite_steps,
             "nonfinite_row": self._nonfinite_row,
+            "processes": process_of()[1],
         }
         with open(path, "a", encoding="utf-8") as file:
-            yaml.dump(nonfinite, file)
+            yaml.dump(more, file)
 
     @mark_as_loader
     def _recover(self, path, end_of_epoch):
@@ -504,6 +515,10 @@ class StageBrain(sb.Brain, abc.ABC):
             saved = yaml.safe_load(file)
         self.nonfinite_steps = saved.get("nonfinite_steps", 0)
         self._nonfinite_row = saved.get("nonfinite_row", [])
+        _, here = process_of()
+        self.step = batches_done(
+            self.step, saved.get("processes", here), here, self.grad_accumulation_factor
+        )
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Keeps the epoch's metrics, and the latest and the best checkpoint."""

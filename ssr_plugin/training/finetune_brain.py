@@ -15,6 +15,7 @@ from ssr_plugin.llm.packing import can_pack, make_pack, read_states, send
 from ssr_plugin.metrics.perplexity import document_loss
 from ssr_plugin.metrics.second_half_loss import first_half
 from ssr_plugin.nnet.segments import pad_segments
+from ssr_plugin.training import fsdp
 from ssr_plugin.training.brain import ReadOptions, StageBrain
 from ssr_plugin.training.finetune_scorer import TemplateScorer, TunedScorer
 from ssr_plugin.training.templates import sequence, transcription_template
@@ -361,6 +362,36 @@ class FinetuneBrain(StageBrain):
                 self.hparams.text_kl_weight,
             )
         return loss
+
+    # --- Parts of an LLM --------------------------------------------------------------
+
+    @functools.cached_property
+    def _sharded(self):
+        """Whether each process holds a part of the LLM alone."""
+        return fsdp.is_sharded(self.modules.tuned)
+
+    def _wrap_distributed(self):
+        """As SpeechBrain does, by DDP, unless the LLM is shared in another way."""
+        if not self._sharded:
+            super()._wrap_distributed()
+
+    def init_optimizers(self):
+        """As in every stage; checkpoints of an LLM in parts are written by all."""
+        super().init_optimizers()
+        if self.hparams.parallel == "fsdp" and self.checkpointer is not None:
+            state = fsdp.ShardedOptimizer(self.modules.tuned, self.optimizer)
+            self.checkpointer.add_recoverable("optimizer", state)
+
+    def parameter_groups(self, parameters):
+        """Parts, and what each process has as a whole; no kernel takes both at once."""
+        return fsdp.parameter_groups(parameters) if self._sharded else parameters
+
+    def gradient_norm(self, gradients):
+        """As in every stage; what no other does is averaged over processes here."""
+        if not self._sharded:
+            return super().gradient_norm(gradients)
+        fsdp.average_whole(gradients)
+        return fsdp.total_norm(gradients)
 
     # --- Before the first step -------------------------------------------------------
 

@@ -5,11 +5,11 @@ import logging
 import time
 
 import torch
-from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.distributed import if_main_process, infer_device
 
 from ssr_plugin.inference.pretrained import save_speech_lm
 from ssr_plugin.nnet.precision import resolve_precision
-from ssr_plugin.training import run_report
+from ssr_plugin.training import fsdp, run_report
 from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.finetune_brain import FinetuneBrain
@@ -61,7 +61,14 @@ def run(hparams, run_opts, manifests):
     hparams["encoder"], hparams["segmenters"] = lm.encoder, lm.segmenters
     splits = make_splits(hparams, run_opts, manifests)
     text = make_text(hparams, lm.llm)
+    if hparams["parallel"] == "fsdp":
+        # Layer by layer it comes back to the device, in parts.
+        lm.llm.to("cpu")
     tuned = tune(lm.llm, hparams)
+    state = tuned
+    if hparams["parallel"] == "fsdp":
+        fsdp.shard(tuned, run_opts.get("device") or infer_device())
+        state = fsdp.ShardedModel(tuned)
     brain = FinetuneBrain(
         lm=lm,
         templates=templates,
@@ -72,7 +79,7 @@ def run(hparams, run_opts, manifests):
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
-    brain.checkpointer.add_recoverables({"models": same_models(lm), "tuned": tuned})
+    brain.checkpointer.add_recoverables({"models": same_models(lm), "tuned": state})
     loaders = make_loaders(splits, hparams["batch_seconds"])
     if tuned.trained:
         train(brain, splits["train"].dataset, loaders["valid"], hparams)
@@ -105,6 +112,8 @@ def run(hparams, run_opts, manifests):
         "trained_parameters": sum(x.numel() for x in tuned.state_dict().values()),
     }
     run_report.check_finite(metrics)
+    if tuned.trained and fsdp.is_sharded(tuned):
+        tuned.whole_weights = fsdp.whole_weights(tuned)
     if if_main_process():
         folder = hparams["output_folder"]
         skipped = {name: split.skipped for name, split in splits.items()}

@@ -11,6 +11,7 @@ from ssr_plugin.problems import prefix_errors
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.base import FrameSegmenter
 from ssr_plugin.training.batch_size import check_batch_seconds
+from ssr_plugin.training.fsdp import check_parallel
 from ssr_plugin.training.loop import loader_workers
 from ssr_plugin.training.stage1_model import find_stage1
 from ssr_plugin.training.text_data import SELF
@@ -45,6 +46,8 @@ def check_inputs(settings):
         resolve_precision(settings["precision"])
     if "batch_seconds" in settings:
         check_batch_seconds(settings["batch_seconds"])
+    if "parallel" in settings:
+        check_parallel(settings["parallel"])
     if "num_workers" in settings:
         loader_workers(settings["num_workers"])
     for key in ("encoder_dtype", "llm_dtype"):

@@ -9,6 +9,12 @@ from ssr_plugin.training.batches import (
     evaluation_batches,
     training_sampler,
 )
+from ssr_plugin.training.process_batches import (
+    ProcessBatches,
+    load_place,
+    process_of,
+    save_place,
+)
 from ssr_plugin.training.shard_batches import (
     SameShards,
     ShardBatchSampler,
@@ -111,22 +117,23 @@ def train(brain, dataset, valid_loader, hparams):
 
 def _loader(brain, dataset, hparams, options):
     """A loader of batches of a folder's data."""
-    sampler = training_sampler(dataset, hparams["batch_seconds"], hparams["seed"])
-    loader = brain.make_dataloader(
-        dataset, sb.Stage.TRAIN, batch_sampler=sampler, **options
+    batches = training_sampler(dataset, hparams["batch_seconds"], hparams["seed"])
+    # SpeechBrain's own would shuffle batches in another way for several processes.
+    brain.train_sampler = ProcessBatches(
+        batches, *process_of(), brain.grad_accumulation_factor
     )
-    if brain.train_sampler is None:
-        # SpeechBrain sets the epoch only of samplers that it made itself.
-        brain.train_sampler = sampler
+    loader = sb.dataio.dataloader.make_dataloader(
+        dataset, batch_sampler=brain.train_sampler, **options
+    )
+    brain.checkpointer.add_recoverable(
+        "dataloader-TRAIN", loader, load_place, save_place
+    )
     return loader
 
 
 def _shard_loader(brain, dataset, hparams, options):
     """A loader of batches of shards, which are divided among processes already."""
-    rank, world_size = 0, 1
-    if torch.distributed.is_initialized():
-        rank = torch.distributed.get_rank()
-        world_size = torch.distributed.get_world_size()
+    rank, world_size = process_of()
     split = dataset.reader.split
     dataset.plan = ShardPlan(
         split.durations,

@@ -65,7 +65,7 @@ class ReadResults:
     Arguments
     ---------
     losses : list of (int, float)
-        Index and loss of each batch.
+        Index and loss of each batch; of several processes, their mean.
     steps : list of ReadStep
         The steps that ended with one of these batches, the same in all processes.
     audio_seconds, wall_seconds : float
@@ -167,7 +167,8 @@ class StepResults:
             wall_seconds = time.perf_counter() - self._started
         audio_seconds = self._audio_seconds
         self._started, self._audio_seconds = None, 0.0
-        return ReadResults(losses, _of_all(steps), audio_seconds, wall_seconds)
+        losses, steps = _of_all(losses, steps)
+        return ReadResults(losses, steps, audio_seconds, wall_seconds)
 
     def drop_open(self):
         """Forgets batches that no step of the optimizer will follow: an epoch ended."""
@@ -187,13 +188,18 @@ class StepResults:
         return ReadStep(index, ids, finite, loss_finite)
 
 
-def _of_all(steps):
-    """What all processes together say of the same steps."""
+def _of_all(losses, steps):
+    """What all processes together say of the same batches and steps."""
     if not is_distributed_initialized():
-        return steps
-    steps_of_all = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(steps_of_all, steps)
-    return [_merge(versions) for versions in zip(*steps_of_all, strict=True)]
+        return losses, steps
+    found = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, (losses, steps))
+    losses_of_all, steps_of_all = zip(*found, strict=True)
+    means = [
+        (versions[0][0], sum(loss for _, loss in versions) / len(versions))
+        for versions in zip(*losses_of_all, strict=True)
+    ]
+    return means, [_merge(versions) for versions in zip(*steps_of_all, strict=True)]
 
 
 def _merge(versions):
