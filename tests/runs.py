@@ -14,6 +14,7 @@ import pathlib
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -121,8 +122,11 @@ class Killable:
             text=True,
         )
 
-    def run(self, recipe, argv, place=None, count=1, after=None):
+    def run(self, recipe, argv, place=None, count=1, after=None, processes=1):
         """Runs a recipe to its end, or until it is killed.
+
+        Where it is killed in one of several processes, the others end by themselves, or
+        are killed after a minute.
 
         Arguments
         ---------
@@ -133,13 +137,16 @@ class Killable:
             ``count``-th time.
         after : float, optional
             SIGKILL after so many seconds.
+        processes : int
+            That train together; the last is the one that is killed.
 
         Returns
         -------
         int
             The exit status: 0, or -9 if the kill came before the end.
         """
-        json.dump([recipe, argv, place, count, after], self._server.stdin)
+        line = [recipe, argv, place, count, after, processes]
+        json.dump(line, self._server.stdin)
         print(file=self._server.stdin, flush=True)
         return int(self._server.stdout.readline())
 
@@ -170,15 +177,61 @@ def _serve():
     for module in MODULES:
         importlib.import_module(module)
     for line in sys.stdin:
-        recipe, argv, place, count, after = json.loads(line)
-        child = os.fork()
-        if not child:
-            _run_and_exit(recipe, argv, place, count)
+        recipe, argv, place, count, after, processes = json.loads(line)
+        others = []
+        if processes > 1:
+            meeting = _meeting(processes)
+            others = [
+                _fork(recipe, argv, None, 1, meeting | _rank(rank))
+                for rank in range(processes - 1)
+            ]
+            child = _fork(recipe, argv, place, count, meeting | _rank(processes - 1))
+        else:
+            child = _fork(recipe, argv, place, count, {})
         if after is not None:
             time.sleep(after)
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
+        for other in others:
+            _end(other, status)
         print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _meeting(processes):
+    """What torchrun tells processes of where they meet."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    return {
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(processes),
+    }
+
+
+def _rank(rank):
+    return {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+
+
+def _fork(recipe, argv, place, count, environment):
+    child = os.fork()
+    if not child:
+        os.environ |= environment
+        _run_and_exit(recipe, argv, place, count)
+    return child
+
+
+def _end(child, status_of_other):
+    """Waits for a process; of one whose companion was killed, not for ever."""
+    deadline = time.monotonic() + 60
+    while status_of_other and time.monotonic() < deadline:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return
+        time.sleep(0.1)
+    if status_of_other:
+        os.kill(child, signal.SIGKILL)
+        print("a process waited for one that was killed", file=sys.stderr)
+    os.waitpid(child, 0)
 
 
 def _run_and_exit(recipe, argv, place, count):

@@ -327,17 +327,31 @@ def check_equal(folder, other):
 # --- Several processes -------------------------------------------------------------
 
 
+LONG = pytest.mark.long
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["lora", pytest.param("full", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "kind, parallel",
+    [
+        ("lora", "fsdp"),
+        pytest.param("lora", "ddp", marks=LONG),
+        pytest.param("full", "fsdp", marks=LONG),
+        pytest.param("full", "ddp", marks=LONG),
+    ],
+)
 def test_two_processes_tune_together_and_report_what_one_reports(
-    finetune_run, tmp_path, kind
+    finetune_run, killable, tmp_path, kind, parallel
 ):
-    settings = {"tuning": kind, "cache_folder": tmp_path / "cache"}
-    overrides = finetune_run(tmp_path, distributed_backend="gloo", **settings)
-    runs.run_by_two("librispeech", runs.arguments("finetune", **overrides), 400)
+    settings = {"tuning": kind, "parallel": parallel}
+    overrides = finetune_run(tmp_path, cache_folder=tmp_path / "cache", **settings)
+    argv = runs.arguments("finetune", **overrides)
+    assert killable.run("librispeech", argv, processes=2) == 0
     assert (tmp_path / "run" / "log.txt").read_text().count("epoch 2: ") == 1
     expected = figures(tmp_path / "run")
-    argv = runs.arguments("finetune", **finetune_run(tmp_path, **settings))
+    lm = SpeechLM.from_pretrained(tmp_path / "run")
+    assert lm.tuned.kind == kind
+    # One process reads what two wrote.
     runs.run("librispeech", [*argv, "--test_only"])
     assert figures(tmp_path / "run") == expected
 

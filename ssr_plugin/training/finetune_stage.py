@@ -50,6 +50,7 @@ def run(hparams, run_opts, manifests):
         run_opts.get("device"),
         dtype=hparams["llm_dtype"],
         encoder_dtype=hparams["encoder_dtype"],
+        quantization=hparams["quantization"],
     )
     if isinstance(manifests, ShardCorpus):
         raise ValueError(

@@ -6,6 +6,9 @@ never tuned and are read everywhere, and an output layer is read outside the dec
 these two stay whole in each process.
 """
 
+import contextlib
+import warnings
+
 import torch
 from speechbrain.utils.checkpoints import (
     mark_as_loader,
@@ -69,7 +72,7 @@ def shard(tuned, device):
     ValueError
         If the LLM does not say which of its modules are its layers.
     """
-    if not torch.distributed.is_initialized():
+    if _alone():
         return
     kind = torch.device(device).type
     mesh = init_device_mesh(kind, (torch.distributed.get_world_size(),))
@@ -81,6 +84,11 @@ def shard(tuned, device):
         for layer in _layers(model, decoder):
             fully_shard(layer, mesh=mesh)
         fully_shard(decoder, mesh=mesh, ignored_params={table})
+
+
+def _alone():
+    """Whether this process trains alone."""
+    return not torch.distributed.is_initialized()
 
 
 def _layers(model, decoder):
@@ -188,6 +196,16 @@ def whole_weights(tuned):
     return weights
 
 
+@contextlib.contextmanager
+def _quiet():
+    """Without what torch warns of: that one process is alone, and old names in
+    transformers, at which it looks."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
 class _Sharded:
     """Part of a checkpoint that all processes write and read together.
 
@@ -200,15 +218,17 @@ class _Sharded:
     @mark_as_saver
     def save(self, path):
         """Writes a folder of torch.distributed.checkpoint."""
-        dcp.save(self._state(), checkpoint_id=path)
+        with _quiet():
+            dcp.save(self._state(), checkpoint_id=path, no_dist=_alone())
 
     @mark_as_loader
     def load(self, path, end_of_epoch):
         """Reads what :meth:`save` wrote."""
         del end_of_epoch
-        state = self._state()
-        dcp.load(state, checkpoint_id=path)
-        self._set_state(state)
+        with _quiet():
+            state = self._state()
+            dcp.load(state, checkpoint_id=path, no_dist=_alone())
+            self._set_state(state)
 
 
 register_checkpoint_hooks(_Sharded, save_on_main_only=False)
@@ -257,7 +277,10 @@ class ShardedOptimizer(_Sharded):
         self.optimizer = optimizer
 
     def _state(self):
-        return get_optimizer_state_dict(self.tuned, self.optimizer)
+        # Its groups differ with the number of processes, and have nothing to be kept.
+        whole = get_optimizer_state_dict(self.tuned, self.optimizer)
+        return {"state": whole["state"]}
 
     def _set_state(self, state):
-        set_optimizer_state_dict(self.tuned, self.optimizer, state)
+        whole = get_optimizer_state_dict(self.tuned, self.optimizer)
+        set_optimizer_state_dict(self.tuned, self.optimizer, {**whole, **state})

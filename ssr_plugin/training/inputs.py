@@ -48,6 +48,8 @@ def check_inputs(settings):
         check_batch_seconds(settings["batch_seconds"])
     if "parallel" in settings:
         check_parallel(settings["parallel"])
+    if settings.get("quantization") is not None:
+        _check_quantized_tuning(settings)
     if "num_workers" in settings:
         loader_workers(settings["num_workers"])
     for key in ("encoder_dtype", "llm_dtype"):
@@ -78,6 +80,20 @@ def check_inputs(settings):
         with prefix_errors(f"aligner_options: {settings['aligner']}"):
             build.aligner(settings["aligner"], settings["aligner_options"])
     _check_text(settings)
+
+
+def _check_quantized_tuning(settings):
+    """Refuses to tune a quantised LLM in ways that need its weights."""
+    if settings["tuning"] == "full":
+        raise ValueError(
+            "quantization: weights of a few bits cannot be tuned: set tuning: lora, "
+            "whose adapters are not quantised"
+        )
+    if settings["parallel"] == "fsdp":
+        raise ValueError(
+            "quantization: a quantised LLM is not cut into parts: set parallel: ddp, "
+            "or leave it out"
+        )
 
 
 def _check_text(settings):

@@ -1,8 +1,8 @@
 """Batches for several processes that train together, as one process would take them.
 
-One list of batches is shared: of ``W`` processes each takes every ``W``-th. So a step of
-``W`` processes is over the same batches as one of a process that gathers the gradients
-of ``W`` batches, and a run may go on with another number of processes.
+One list of batches is shared: of ``W`` processes each takes every ``W``-th. So a step
+of ``W`` processes is over the same batches as one of a process that gathers the
+gradients of ``W`` batches, and a run may go on with another number of processes.
 """
 
 import pathlib

@@ -96,6 +96,39 @@ def test_adapters_go_on_top_of_quantised_layers(folder, tmp_path):
     assert (moved - base).norm() > 0.2 * base.norm()
 
 
+def gradients(tuned):
+    """Of adapters that are the same for LLMs of the same sizes."""
+    generator = torch.Generator().manual_seed(0)
+    adapters = {n: p for n, p in tuned.named_parameters() if p.requires_grad}
+    assert adapters.keys() == tuned.trained
+    with torch.no_grad():
+        for adapter in adapters.values():
+            adapter.copy_(0.2 * torch.randn(adapter.shape, generator=generator))
+    tuned.model(IDS, labels=IDS).loss.backward()
+    return torch.cat([p.grad.flatten() for p in adapters.values()])
+
+
+@pytest.mark.parametrize("kind, most", [("4bit", 1e-4), ("8bit", 0.05)])
+def test_adapters_on_quantised_layers_learn_as_on_what_those_stand_for(
+    folder, kind, most
+):
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    tuned = TunedLLM(TextLLM(folder, quantization=kind), "lora", r=2)
+    whole = TunedLLM(TextLLM(folder), "lora", r=2)
+    unpack = bitsandbytes.functional
+    layers = dict(whole.model.named_modules())
+    for name, layer in tuned.model.named_modules():
+        weight = getattr(layer, "weight", None)
+        if isinstance(layer, bitsandbytes.nn.Linear4bit) and weight is not None:
+            values = unpack.dequantize_4bit(weight.data, weight.quant_state)
+            layers[name].weight.data.copy_(values)
+        elif isinstance(layer, bitsandbytes.nn.Linear8bitLt) and weight is not None:
+            values = weight.CB * weight.SCB[:, None] / 127
+            layers[name].weight.data.copy_(values)
+    expected = gradients(whole)
+    assert (gradients(tuned) - expected).norm() < most * expected.norm()
+
+
 def test_layers_that_the_machine_does_not_compute_are_refused(folder, monkeypatch):
     bitsandbytes = pytest.importorskip("bitsandbytes")
 
