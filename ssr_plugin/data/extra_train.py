@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ssr_plugin import build
 from ssr_plugin.data.datasets import DataSet
 from ssr_plugin.data.splits import select_splits
 from ssr_plugin.problems import did_you_mean, prefix_errors
-from ssr_plugin.registry import get_registry
 
-_KEYS = ("dataset", "data_folder", "splits")
+_KEYS = ("dataset", "data_folder", "splits", "options")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,8 @@ def parse_extra_train(entries: Sequence[Mapping[str, Any]]) -> list[ExtraTrain]:
     ---------
     entries : list of dict
         "data_folder" of each; "dataset", its name in the registry ("csv" where it is
-        left out), and "splits", names or globs (all where they are left out).
+        left out), its "options", as ``dataset_options`` has them, and "splits", names
+        or globs (all where they are left out).
 
     Returns
     -------
@@ -94,6 +95,7 @@ def parse_extra_train(entries: Sequence[Mapping[str, Any]]) -> list[ExtraTrain]:
         splits = entry.get("splits", ["*"])
         splits = splits.split(",") if isinstance(splits, str) else splits
         with prefix_errors("extra_train"):
-            make = get_registry().datasets.get(entry.get("dataset", "csv"))
-            found.append(ExtraTrain(make(entry["data_folder"]), splits))
+            name, options = entry.get("dataset", "csv"), entry.get("options")
+            dataset = build.dataset(name, entry["data_folder"], {name: options})
+        found.append(ExtraTrain(dataset, splits))
     return found

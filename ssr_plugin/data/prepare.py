@@ -339,10 +339,7 @@ def _write(save_folder, groups, utterances, extra, held_out, num_workers):
 def _read_durations(lists, num_workers):
     """Duration in s of each readable file, or the reason why there is none, by path."""
     paths = {
-        item.wav
-        for items in lists
-        for item in items
-        if item.size and not item.problem
+        item.wav for items in lists for item in items if item.size and not item.problem
     }
     paths = sorted(paths)
 
