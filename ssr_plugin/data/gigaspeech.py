@@ -111,7 +111,7 @@ class GigaSpeech(DataSet):
             logger.info("%s: %d left out in which nobody speaks", split, silent)
 
     def _utterance(
-        self, segment: dict[str, Any], path: str, recording: str
+        self, segment: dict[str, Any], wav: str, recording: str
     ) -> Utterance:
         start, end = float(segment["begin_time"]), float(segment["end_time"])
         if not 0 <= start < end:

@@ -7,6 +7,8 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from ssr_plugin.data.datasets import (
     UNKNOWN_SPEAKER,
     CSVDataSet,
@@ -99,20 +101,18 @@ class HuggingFaceDataSet(DataSet):
         header = self._header(split)
         row = 0
         for path, base, batch in _batches(self.folder, self._splits[split]):
-            columns = {field: batch.column(name) for field, name in header.items()}
-            for place in range(batch.num_rows):
-                cells = {
-                    field: columns[field][place].as_py()
-                    for field in header
-                    if field != "audio"
-                }
-                name = cells.get("id")
-                text = cells["text"]
+            wavs = _audio_paths(batch.column(header["audio"]), path, base)
+            nothing = [None] * batch.num_rows
+            cells = [
+                batch.column(header[field]).to_pylist() if field in header else nothing
+                for field in ("id", "text", "speaker")
+            ]
+            for wav, name, text, speaker in zip(wavs, *cells, strict=True):
                 yield Utterance(
                     f"{split}-{row:08d}" if name is None else str(name),
-                    _audio(columns["audio"][place], path, base),
+                    wav,
                     None if text is None else str(text),
-                    str(cells.get("speaker") or UNKNOWN_SPEAKER),
+                    str(UNKNOWN_SPEAKER if speaker is None else speaker),
                 )
                 row += 1
 
@@ -156,19 +156,20 @@ def _load(
             "ssr-plugin[datasets]"
         ) from None
     try:
-        if (folder / "state.json").is_file() or (
-            folder / "dataset_dict.json"
-        ).is_file():
+        if any((folder / name).is_file() for name in _SAVED):
             loaded = datasets.load_from_disk(str(folder))
         else:
             loaded = datasets.load_dataset(
                 str(folder), name, revision=revision, data_files=data_files
             )
     except Exception as error:
-        # Its loaders raise errors of all kinds.
+        # Its loaders raise errors of all kinds, and tell the cause behind them.
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
         raise ValueError(
             f"data_folder: '{folder}' cannot be read as a data set of Hugging Face: "
-            f"{error}"
+            f"{error}" + (f" ({cause})" if cause is not error else "")
         ) from error
     if isinstance(loaded, datasets.Dataset):
         return {str(loaded.split or "train"): loaded}
@@ -195,19 +196,27 @@ def _batches(folder: pathlib.Path, dataset: Any) -> Iterator[tuple[str, int, Any
         )
 
 
-def _audio(cell: Any, path: str, base: int) -> str:
-    """Where the audio of a row is: a file, or bytes in the Arrow file."""
-    if not cell.is_valid:
-        return f"{path}: no audio"
-    content = cell["bytes"]
-    if not content.is_valid:
-        return cell["path"].as_py() or f"{path}: no audio"
-    # The file is mapped into memory: from where in it, it is where in the file.
-    buffer = content.as_buffer()
-    offset = buffer.address - base
-    if not 0 <= offset < os.path.getsize(path):
-        raise ValueError(
-            f"{path} is packed: write the data set with save_to_disk, and give that "
-            f"folder"
-        )
-    return str(MediaFragment(path, offset=offset, size=buffer.size))
+def _audio_paths(cells: Any, path: str, base: int) -> list[str]:
+    """Where the audio of some rows is: a file, or bytes in the Arrow file."""
+    content = cells.field("bytes")
+    places, first = None, 0
+    if content.null_count < len(content):
+        _, starts, values = content.buffers()
+        kind = np.int64 if str(content.type).startswith("large") else np.int32
+        places = np.frombuffer(starts, kind)[content.offset :]
+        # The file is mapped into memory: from where in it, it is where in the file.
+        first = values.address - base
+        if not 0 <= first <= os.path.getsize(path):
+            raise ValueError(
+                f"{path} is packed: write the data set with save_to_disk, and give "
+                f"that folder"
+            )
+    paths = []
+    for row, name in enumerate(cells.field("path").to_pylist()):
+        if places is not None and cells[row].is_valid and content[row].is_valid:
+            start, end = (int(place) for place in places[row : row + 2])
+            part = MediaFragment(path, offset=first + start, size=end - start)
+            paths.append(str(part))
+        else:
+            paths.append(name or f"{path}, row {row}: no audio")
+    return paths
