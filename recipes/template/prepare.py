@@ -1,49 +1,50 @@
-"""Copy this folder, change these few lines, and your own data set trains.
+"""Your own data set: change these few lines, and it trains.
 
 To see whether it is read as you mean it, without training::
 
     python recipes/template/prepare.py DATA_FOLDER SAVE_FOLDER
 """
 
-from ssr_plugin.data.audio_headers import audio_files
-from ssr_plugin.data.datasets import DataSet, Utterance, read_text
+from ssr_plugin.data.datasets import DataSet, Utterance, bad_line
 from ssr_plugin.data.prepare_cli import prepare_command
+from ssr_plugin.data.tables import read_lines
 
 
 class MyDataSet(DataSet):
-    """Audio files, each with a text file of the same name beside it.
+    """Recordings, and a text file that says what is said in them.
 
     The layout::
 
         DATA_FOLDER/
-            train/              a split; its name is what train_splits names
-                anna/           a speaker
-                    a1.wav      or .flac, .mp3, .opus, ...; .m4a, .mp4 with ffmpeg
-                    a1.txt      what is said in a1.wav
+            train.txt       "a1.wav<TAB>good morning" a line
+            test.txt        another split, if you like; its name is what test_splits names
+            a1.wav          or .flac, .mp3, .opus, ...; .m4a, .mp4 with ffmpeg
     """
 
-    # Splits are the sub-folders of data_folder. Where yours are something else,
-    # say which there are:
-    #
-    # def splits(self):
-    #     return ["train", "test"]
+    def splits(self):
+        return sorted(path.stem for path in self.folder.glob("*.txt"))
 
     def utterances(self, split):
-        folder = self.folder / split
-        for speaker in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
-            for wav in audio_files(speaker):
-                txt = wav.with_suffix(".txt")
-                yield Utterance(
-                    # Unique in the whole data set: caches go by it.
-                    id=f"{speaker.name}-{wav.stem}",
-                    wav=str(wav),
-                    # None, not an exception: one missing transcript is named, counted
-                    # and skipped; many stop the run.
-                    text=read_text(txt) if txt.exists() else None,
-                    # Whole speakers are held out for validation. If you do not know
-                    # who speaks, leave this line out.
-                    speaker=speaker.name,
-                )
+        path = self.folder / f"{split}.txt"
+        for line in read_lines(path):
+            name, tab, text = line.text.partition("\t")
+            if line.problem or not tab:
+                # Not an exception: one bad line is named, counted and skipped; many
+                # stop the run.
+                reason = line.problem or "it has no tab between file and text"
+                yield bad_line(path, line.number, reason)
+                continue
+            wav = self.folder / name.strip()
+            yield Utterance(
+                # Unique in the whole data set: caches go by it.
+                id=wav.stem,
+                # A part of a long recording is f"{wav}#t=12.5,17.25", in seconds.
+                wav=str(wav),
+                text=text,
+                # Whole speakers are held out for validation. If files are named
+                # anna_1.wav, say who speaks:
+                # speaker=wav.stem.partition("_")[0],
+            )
 
 
 if __name__ == "__main__":

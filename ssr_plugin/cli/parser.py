@@ -21,6 +21,7 @@ COMMANDS = (
     "export",
     "speak",
     "convert",
+    "new",
     "plan",
     "prepare",
     "train",

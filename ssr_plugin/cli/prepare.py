@@ -6,6 +6,7 @@ SUMMARY = "make shards of a data set: read, aligned and ready to train on"
 USAGE = """
   ssr prepare /data/LibriSpeech shards/librispeech
   ssr prepare clips shards/clips --dataset csv --train-splits train --aligner even
+  ssr prepare /data/GigaSpeech shards/m --dataset gigaspeech --train-splits m
   ssr prepare /data/LibriSpeech shards/frames --frames openai/whisper-base --no-audio
   ssr prepare /data/LibriSpeech shards/librispeech --shard 1/4
 
@@ -26,8 +27,16 @@ def add_arguments(parser):
         "--dataset",
         default="librispeech",
         metavar="NAME",
-        help="librispeech (or a corpus in its layout), ljspeech, csv, or one that an "
+        help="librispeech (or a corpus in its layout), ljspeech, mls, common_voice, "
+        "gigaspeech, voxpopuli, kaldi, lhotse, huggingface, csv, or one that an "
         "extension adds (default %(default)s)",
+    )
+    data.add_argument(
+        "--dataset-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the data set, such as locale=de; may be repeated",
     )
     data.add_argument(
         "--language",
@@ -134,14 +143,18 @@ def run(options):
 
     from speechbrain.utils.distributed import infer_device
 
+    from ssr_plugin import build
     from ssr_plugin.alignment.align_manifest import make_aligner
+    from ssr_plugin.data.prepare_cli import read_options
     from ssr_plugin.languages import first_language
-    from ssr_plugin.registry import get_registry
     from ssr_plugin.training.job_language import check_aligner
     from ssr_plugin.training.make_shards import Frames, prepare_shards
 
     logging.getLogger("ssr_plugin").setLevel(logging.INFO)
-    dataset = get_registry().datasets.get(options.dataset)(options.data_folder)
+    own = read_options(options.dataset_option, "--dataset-option")
+    dataset = build.dataset(
+        options.dataset, options.data_folder, {options.dataset: own}
+    )
     dataset.language = first_language(options.language, dataset.language)
     check_aligner(options.aligner, dataset.language)
     aligner = make_aligner(options.aligner, aligner_arguments(options))

@@ -12,8 +12,8 @@ USAGE = """
 
 The YAML is your own, or one of the package: distill.yaml, segmenter.yaml,
 finetune.yaml. With --help after it, its keys are listed; --key value overrides each.
---dataset names the kind of data set: librispeech, ljspeech, csv, or one that an
-extension adds."""
+--dataset names the kind of data set: librispeech, ljspeech, mls, common_voice,
+gigaspeech, voxpopuli, kaldi, lhotse, huggingface, csv, or one that an extension adds."""
 
 
 def add_arguments(parser):

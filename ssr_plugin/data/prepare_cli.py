@@ -3,6 +3,8 @@
 import argparse
 import logging
 
+from ruamel.yaml import YAML
+
 from ssr_plugin.data.prepare import prepare, read_manifest
 from ssr_plugin.problems import errors_in_one_line
 
@@ -55,13 +57,59 @@ def prepare_command(dataset_class, argv=None):
         help="share of bad utterances beyond which the run stops",
     )
     parser.add_argument("--num_workers", type=int, help="threads that read headers")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the data set; may be repeated",
+    )
     options = vars(parser.parse_args(argv))
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with errors_in_one_line():
-        manifests = prepare(dataset_class(options.pop("data_folder")), **options)
+        own = read_options(options.pop("option"), "--option")
+        if own:
+            from ssr_plugin.build import check_options
+
+            check_options("data set", dataset_class.__name__, dataset_class, own)
+        dataset = dataset_class(options.pop("data_folder"), **own)
+        manifests = prepare(dataset, **options)
     for path in (manifests.train, manifests.valid, *manifests.tests.values()):
         rows = read_manifest(path).values()
         hours = sum(row["duration"] for row in rows) / 3600
         print(f"{path}: {len(rows)} utterances, {hours:.2f} h")
     print(f"skipped: {sum(map(len, manifests.skipped.values()))}")
+
+
+def read_options(words, name):
+    """Options of a data set, as a command line gives them.
+
+    Arguments
+    ---------
+    words : list of str
+        "key=value" each, the value as in a YAML.
+    name : str
+        What the user knows them by, for messages.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If one is of another form.
+
+    Example
+    -------
+    >>> read_options(["locale=de", "min_up_votes=2", "columns={text: said}"], "--option")
+    {'locale': 'de', 'min_up_votes': 2, 'columns': {'text': 'said'}}
+    """
+    options = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"{name} '{word}' is not of the form KEY=VALUE")
+        options[key] = YAML(typ="safe").load(value)
+    return options
