@@ -24,6 +24,7 @@ ROOMS = (
     "training",
     "tts",
     "evaluation",
+    "demo",
     "cli",
 )
 

@@ -75,12 +75,21 @@ def add_length(parser):
     )
 
 
-def add_model(parser):
-    """Adds which model it is, where it runs, and how much audio it takes at a time."""
+def add_model(parser, named=True):
+    """Adds which model it is, where it runs, and how much audio it takes at a time.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+    named : bool
+        Whether the model is ``--model``, or else the command's own first word.
+    """
     group = parser.add_argument_group("model")
     group.add_argument(
-        "--model",
+        "--model" if named else "model",
+        **({} if named else {"nargs": "?"}),
         default=DEFAULT_MODEL,
+        metavar="MODEL",
         help="folder of a run or of save_pretrained, or hub id (default %(default)s)",
     )
     group.add_argument("--revision", help="commit, tag or branch on the hub")

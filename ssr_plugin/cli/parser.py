@@ -26,6 +26,7 @@ COMMANDS = (
     "prepare",
     "train",
     "evaluate",
+    "demo",
     "compare",
     "pool",
 )

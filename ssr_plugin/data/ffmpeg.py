@@ -46,7 +46,7 @@ def find_ffmpeg():
     return program
 
 
-def convert(program, path, codec="pcm_f32be"):
+def convert(program, path, codec="pcm_f32be", seconds=None):
     """A file's first sound track as a file that libsndfile reads.
 
     Arguments
@@ -56,6 +56,8 @@ def convert(program, path, codec="pcm_f32be"):
     path : path-like
     codec : str
         How samples are written, in ffmpeg's words; big-endian, as AU files are.
+    seconds : float or None
+        Only so much of it, from its start; None for all.
 
     Returns
     -------
@@ -74,6 +76,7 @@ def convert(program, path, codec="pcm_f32be"):
     line += ["-protocol_whitelist", "file,pipe", "-format_whitelist", _FORMATS]
     # "file:": a name may look like an option or an address.
     line += ["-i", f"file:{os.fspath(path)}", "-map", "0:a:0"]
+    line += [] if seconds is None else ["-t", str(seconds)]
     line += ["-f", "au", "-c:a", codec, "pipe:1"]
     process = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True)
     if process.returncode:

@@ -175,7 +175,7 @@ class AudioPart:
 
 
 @contextlib.contextmanager
-def open_audio(source, name=None, header_only=False):
+def open_audio(source, name=None, header_only=False, seconds=None):
     """Opens an audio file: by libsndfile, or else by ffmpeg where that is installed.
 
     Arguments
@@ -186,6 +186,8 @@ def open_audio(source, name=None, header_only=False):
         What messages call it; its path by default.
     header_only : bool
         Whether only its rate, channels and length are wanted, not its samples.
+    seconds : float or None
+        What only ffmpeg can read need not be decoded further than so far. None: all.
 
     Yields
     ------
@@ -212,7 +214,7 @@ def open_audio(source, name=None, header_only=False):
     if isinstance(source, StoredAudio):
         source = source.read_bytes()
     try:
-        with _open(source, name, header_only) as file:
+        with _open(source, name, header_only, seconds) as file:
             _check_rate(file.samplerate, name)
             yield AudioPart(file, fragment) if fragment.is_cut else file
     except (soundfile.SoundFileError, OSError) as error:
@@ -242,7 +244,7 @@ def _check_rate(rate, name):
         ) from error
 
 
-def _open(source, name, header_only):
+def _open(source, name, header_only, seconds):
     try:
         file = soundfile.SoundFile(_openable(source))
         if file.frames < _OPEN_LENGTH:
@@ -260,7 +262,7 @@ def _open(source, name, header_only):
     codec = "pcm_s8" if header_only else "pcm_f32be"
     try:
         with _as_file(source) as path:
-            return soundfile.SoundFile(convert(program, path, codec))
+            return soundfile.SoundFile(convert(program, path, codec, seconds))
     except ValueError as error:
         raise _unreadable(name, f"{reason}; ffmpeg: {error}") from error
 

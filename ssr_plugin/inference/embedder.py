@@ -34,6 +34,7 @@ from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.nearest import nearest_tokens, squared_norms
 from ssr_plugin.nnet.segments import pad_segments
+from ssr_plugin.nnet.stopwatch import Stopwatch
 from ssr_plugin.processes import num_readers
 from ssr_plugin.segmenters.base import (
     FrameSegmenter,
@@ -113,6 +114,7 @@ class Embedder(nn.Module):
         self.gate = gate
         self.num_workers: int | None = None
         self._norms: torch.Tensor | None = None
+        self._stopwatch: Stopwatch | None = None
 
     @property
     def device(self) -> torch.device:
@@ -130,6 +132,36 @@ class Embedder(nn.Module):
         if self.num_workers is not None:
             return self.num_workers
         return num_readers(self.device)
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[Stopwatch]:
+        """Times the parts of what is embedded in the block, by one thread at a time.
+
+        Yields
+        ------
+        ssr_plugin.nnet.stopwatch.Stopwatch
+            With the parts "front_end", "encoder", "segmenter", "connector" and, where
+            it is asked for, "lm_fusion", which is the connector and the LLM together.
+
+        Example
+        -------
+        >>> from ssr_plugin import SpeechLM
+        >>> lm = SpeechLM.from_pretrained(getfixture("tiny_speech_lm_folder"))
+        >>> with lm.embedder.timed() as stopwatch:
+        ...     _ = lm.embed((torch.rand(8000), 16000))
+        >>> sorted(stopwatch.seconds())
+        ['connector', 'encoder', 'front_end', 'segmenter']
+        """
+        with self.encoder.timed() as stopwatch:
+            self._stopwatch = stopwatch
+            try:
+                yield stopwatch
+            finally:
+                self._stopwatch = None
+
+    def _part(self, name: str) -> contextlib.AbstractContextManager[None]:
+        stopwatch = self._stopwatch
+        return contextlib.nullcontext() if stopwatch is None else stopwatch(name)
 
     # --- Recordings --------------------------------------------------------------
 
@@ -458,26 +490,30 @@ class Embedder(nn.Module):
             rows = [i for i, _ in chosen]
             # An hour's frames are not copied, where all are read in one way.
             frames = features if rows == [*range(len(waveforms))] else features[rows]
-            if forced:
-                forced_segmenter: Any = self.segmenters["forced"]
-                cut = forced_segmenter.segment
-                segmentations = [
-                    Segmentation(cut(alignments[i][j], n) if n else Segments.none())
-                    for (i, j), n in zip(chosen, lengths[rows].tolist(), strict=True)
-                ]
-            elif all(i in found for i in rows):
-                segmentations = [found[i] for i in rows]
-            else:
-                if listens:
-                    segmentations = self.listen(
-                        [waveforms[i] for i in rows],
-                        [windows.get(i) for i in rows],
-                        lengths[rows].tolist(),
-                    )
+            with self._part("segmenter"):
+                if forced:
+                    forced_segmenter: Any = self.segmenters["forced"]
+                    cut = forced_segmenter.segment
+                    segmentations = [
+                        Segmentation(cut(alignments[i][j], n) if n else Segments.none())
+                        for (i, j), n in zip(
+                            chosen, lengths[rows].tolist(), strict=True
+                        )
+                    ]
+                elif all(i in found for i in rows):
+                    segmentations = [found[i] for i in rows]
                 else:
-                    segmentations = self.segment(frames, lengths[rows])
-                found = dict(zip(rows, segmentations, strict=True))
-            speeches = self._read_all(frames, segmentations, forced, fusion)
+                    if listens:
+                        segmentations = self.listen(
+                            [waveforms[i] for i in rows],
+                            [windows.get(i) for i in rows],
+                            lengths[rows].tolist(),
+                        )
+                    else:
+                        segmentations = self.segment(frames, lengths[rows])
+                    found = dict(zip(rows, segmentations, strict=True))
+            with self._part("lm_fusion" if fusion else "connector"):
+                speeches = self._read_all(frames, segmentations, forced, fusion)
             for (i, j), speech in zip(chosen, speeches, strict=True):
                 speech.seconds = len(waveforms[i]) / self.encoder.sample_rate
                 results[i][j] = speech

@@ -211,7 +211,7 @@ def draw_utterance(
         strips.set_ylim(0, label_height)
         strips.axis("off")
         gap = 1.35 * FONT_SIZE / 72 * span / width
-        places = _spread(middles[shown], gap, begin, stop)
+        places = spread_places(middles[shown], gap, begin, stop)
         strips.plot([middles[shown], places], [0, leaders], color="0.6", lw=0.6)
         for level, (name, texts, colours) in enumerate(names):
             height = leaders + level * strip + 0.03
@@ -429,8 +429,28 @@ def _shorten(label):
     return label[: LONGEST_LABEL - 1] + "…"
 
 
-def _spread(places, gap, low, high):
-    """Moves places apart to at least ``gap``, as little as can be, within bounds."""
+def spread_places(places, gap, low, high):
+    """Moves places apart to at least ``gap``, as little as can be, within bounds.
+
+    Arguments
+    ---------
+    places : array-like
+        [N], in order.
+    gap : float
+        As far apart as they should stand; less where all would not fit.
+    low, high : float
+        The bounds.
+
+    Returns
+    -------
+    numpy.ndarray
+        [N]
+
+    Example
+    -------
+    >>> spread_places([1.0, 1.2], 1.0, 0.0, 9.0).tolist()
+    [0.6, 1.6]
+    """
     if len(places) == 0:
         return places
     # Where all would not fit, they stand as far apart as they can.

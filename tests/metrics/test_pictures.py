@@ -10,12 +10,12 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from ssr_plugin.metrics.pictures import (
-    _spread,
     centred_cosines,
     draw_learning_curves,
     draw_similarity,
     draw_utterance,
     learning_curves,
+    spread_places,
     token_labels,
 )
 
@@ -79,12 +79,12 @@ def test_any_characters_may_stand_in_labels_and_titles(tmp_path):
 
 def test_labels_keep_their_order_their_distance_and_the_bounds():
     places = np.array([0.1, 0.1, 0.11, 0.5, 0.99, 0.99])
-    spread = _spread(places, 0.1, 0.0, 1.0)
+    spread = spread_places(places, 0.1, 0.0, 1.0)
     assert np.diff(spread).min() >= 0.1 - 1e-9
     assert spread[0] >= 0.0
     assert spread[-1] <= 1.0
     assert spread[3] == 0.5
-    crowded = _spread(np.full(50, 0.5), 0.1, 0.0, 1.0)
+    crowded = spread_places(np.full(50, 0.5), 0.1, 0.0, 1.0)
     assert np.diff(crowded).min() > 0
     assert crowded[0] >= 0
     assert crowded[-1] <= 1
