@@ -1,16 +1,19 @@
 """Pictures of a run: an utterance's segments, how its vectors read, learning curves.
 
 Figures are made without pyplot, so that no state of matplotlib's is touched and no
-display is needed. All are PNG files.
+display is needed. The ending of a path says what is written: ``.png``, ``.svg`` or
+``.pdf``.
 """
 
 import math
+import pathlib
 import re
 import warnings
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -123,7 +126,7 @@ def draw_utterance(
     Arguments
     ---------
     path : path-like
-        The PNG file to write.
+        The picture to write.
     audio : array-like
         [S], samples between -1 and 1.
     sample_rate : int
@@ -231,6 +234,127 @@ def draw_utterance(
     _save(figure, path)
 
 
+def draw_segmentations(
+    path, audio, sample_rate, above, below, title="", seconds_per_row=6.0
+):
+    """Draws two segmentations of one recording over each other.
+
+    Each has a strip of its segments, with what is in them, and its borders reach from
+    there to the middle of the spectrogram: where they meet, both agree.
+
+    Arguments
+    ---------
+    path : path-like
+        The picture to write.
+    audio : array-like
+        [S], samples between -1 and 1.
+    sample_rate : int
+        In Hz.
+    above, below : tuple
+        Name, starts, ends and labels: a string, as of a condition, which gives the
+        colour; [N] each, in seconds; and [N] strings, of :func:`token_labels`.
+    title : str
+    seconds_per_row : float
+        Longest stretch of time in one row.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "segments.svg"
+    >>> forced = ("forced", [0.1, 0.4], [0.4, 0.8], [" ca", "ts"])
+    >>> predicted = ("predicted", [0.1], [0.7], [" cats"])
+    >>> draw_segmentations(path, torch.rand(16000) - 0.5, 16000, forced, predicted)
+    >>> path.read_text().startswith("<?xml")
+    True
+    """
+    audio = np.asarray(audio, dtype=np.float32)
+    strips = [
+        (name, np.asarray(starts, float), np.asarray(ends, float), labels)
+        for name, starts, ends, labels in (above, below)
+    ]
+    seconds = len(audio) / sample_rate
+    span = max(seconds, 0.1)
+    num_rows = math.ceil(span / seconds_per_row)
+    span /= num_rows
+    longest = max(
+        (len(_shorten(x)) for *_, labels in strips for x in labels), default=1
+    )
+
+    # All in inches.
+    ticks, spectrum_height, strip = 0.5, 1.3, CHARACTER * (longest + 1)
+    row_height = ticks + spectrum_height + 2 * strip
+    left, right, top = 1.0, 0.15, 0.35
+    width = max(9.0 * min(span / seconds_per_row, 1.0), 2.5)
+    figure = Figure(figsize=(left + width + right, num_rows * row_height + top))
+    page = figure.get_size_inches()
+    if title:
+        place = (left / page[0], 1 - 0.22 / page[1])
+        figure.text(*place, title, fontsize=10, parse_math=False)
+    power = _spectrogram(audio, sample_rate)
+    for row in range(num_rows):
+        bottom = (num_rows - 1 - row) * row_height + ticks
+        begin, stop = row * span, (row + 1) * span
+        heights = (strip + spectrum_height, spectrum_height), (0, strip), (strip, strip)
+        places = (bottom + strip, bottom, bottom + strip + spectrum_height)
+        spectrum, lower, upper = (
+            figure.add_axes(
+                (
+                    left / page[0],
+                    place / page[1],
+                    width / page[0],
+                    height / page[1],
+                )
+            )
+            for place, (_, height) in zip(places, heights, strict=True)
+        )
+        for axes in (spectrum, lower, upper):
+            axes.set_xlim(begin, stop)
+        _draw_spectrogram(spectrum, power, seconds, sample_rate)
+        # The time is told once, below both strips.
+        spectrum.set_xlabel("")
+        spectrum.tick_params(labelbottom=False)
+        lower.set_xlabel("s", fontsize=FONT_SIZE, labelpad=1)
+        lower.tick_params(labelsize=FONT_SIZE)
+        upper.set_xticks([])
+        limits = ((upper, (0.5, 1.0)), (lower, (0.0, 0.5)))
+        for (axes, reach), (name, starts, ends, labels) in zip(
+            limits, strips, strict=True
+        ):
+            colour = condition_colour(name)
+            _draw_strip(axes, name, starts, ends, labels, colour)
+            inside = np.append(starts, ends)
+            for place in np.unique(inside[(inside >= begin) & (inside <= stop)]):
+                spectrum.axvline(place, *reach, color=colour, lw=1.2)
+    _save(figure, path)
+
+
+def _draw_strip(axes, name, starts, ends, labels, colour):
+    """Segments as boxes, and what is in them."""
+    axes.set_ylim(0, 1)
+    axes.set_yticks([])
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    axes.text(
+        -0.012,
+        0.5,
+        name.replace("_", "\n"),
+        transform=axes.transAxes,
+        ha="right",
+        va="center",
+        color=colour,
+        fontsize=FONT_SIZE + 1,
+        weight="bold",
+    )
+    begin, stop = axes.get_xlim()
+    for i, (start, end, label) in enumerate(zip(starts, ends, labels, strict=True)):
+        if end <= begin or start >= stop:
+            continue
+        axes.axvspan(start, end, 0.04, 0.96, color=colour, alpha=0.14 + 0.16 * (i % 2))
+        middle = (start + end) / 2
+        # In one row only: that of its middle.
+        if begin <= middle < stop:
+            style = {"rotation": 90, "ha": "center", "va": "center", **LABEL_STYLE}
+            axes.text(middle, 0.5, _shorten(label), **style)
+
+
 def draw_similarity(path, vectors, embeddings, labels, title=""):
     """Draws how alike each vector is to the embedding of each token of the transcript.
 
@@ -243,7 +367,7 @@ def draw_similarity(path, vectors, embeddings, labels, title=""):
     Arguments
     ---------
     path : path-like
-        The PNG file to write.
+        The picture to write.
     vectors, embeddings : torch.Tensor
         [N, H] each, of the same tokens.
     labels : list of str
@@ -330,7 +454,7 @@ def draw_learning_curves(path, epochs, title=""):
     Arguments
     ---------
     path : path-like
-        The PNG file to write.
+        The picture to write.
     epochs : list of dict
         Each with "epoch" and any figures. Figures may be missing in some epochs.
     title : str
@@ -357,10 +481,44 @@ def learning_curves(epochs, title=""):
     -------
     matplotlib.figure.Figure
     """
-    keys = dict.fromkeys(key for figures in epochs for key in figures)
+    return _curves([epochs], title)
+
+
+def draw_seed_curves(path, runs, title=""):
+    """Draws each figure of several runs: their mean, and a band from least to most.
+
+    Runs that differ in nothing but their seed tell how much of a difference between two
+    runs is luck. Panels are those of :func:`draw_learning_curves`. An epoch is that of
+    the runs that have it.
+
+    Arguments
+    ---------
+    path : path-like
+        The picture to write.
+    runs : list of list of dict
+        The epochs of each run.
+    title : str
+        By default how many runs there are, and what the band is.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "seeds.png"
+    >>> runs = [[{"epoch": 1, "loss": x}, {"epoch": 2, "loss": x / 2}] for x in (2, 3)]
+    >>> draw_seed_curves(path, runs)
+    >>> path.read_bytes()[1:4]
+    b'PNG'
+    """
+    told = f"{len(runs)} runs: their mean, and from the least to the most of them"
+    _save(_curves(runs, title or told), path)
+
+
+def _curves(runs, title):
+    """A panel for each figure; of more than one run also a band."""
+    keys = dict.fromkeys(key for run in runs for figures in run for key in figures)
     panels = [key for key in keys if key not in ("epoch", "lr")]
     # The rate follows from the options: it comes last, and of one epoch tells nothing.
-    panels += ["lr"] * (sum("lr" in figures for figures in epochs) > 1)
+    rates = (sum("lr" in figures for figures in run) for run in runs)
+    panels += ["lr"] * (max(rates, default=0) > 1)
     num_columns = min(max(len(panels), 1), 3)
     num_rows = max(math.ceil(len(panels) / num_columns), 1)
     figure = Figure(figsize=(3.4 * num_columns, 2.4 * num_rows), layout="constrained")
@@ -372,22 +530,39 @@ def learning_curves(epochs, title=""):
     if not panels:
         grid[0].text(0.5, 0.5, "no epoch yet", ha="center", fontsize=FONT_SIZE + 1)
     for axes, key in zip(grid, panels, strict=False):
-        places = [figures["epoch"] for figures in epochs if key in figures]
-        values = [figures[key] for figures in epochs if key in figures]
+        places, low, middle, high = _over_epochs(runs, key)
         what = describe_figure(key)
-        axes.plot(places, values, marker=".", ms=5, color=READ)
+        if len(runs) > 1:
+            axes.fill_between(places, low, high, color=READ, alpha=0.25, lw=0)
+        axes.plot(places, middle, marker=".", ms=5, color=READ)
         axes.set_title(what.title, fontsize=FONT_SIZE + 1, parse_math=False)
         axes.set_ylabel(what.unit, fontsize=FONT_SIZE, parse_math=False)
         axes.set_xlabel("epoch", fontsize=FONT_SIZE)
-        axes.set_xlim(epochs[0]["epoch"] - 0.5, epochs[-1]["epoch"] + 0.5)
+        every = [figures["epoch"] for run in runs for figures in run]
+        axes.set_xlim(min(every) - 0.5, max(every) + 0.5)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.tick_params(labelsize=FONT_SIZE)
         axes.yaxis.get_offset_text().set_fontsize(FONT_SIZE)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
-        axes.set_ylim(choose_limits(values, what))
-        _tell_what_is_left_out(axes, places, values)
+        least, _ = choose_limits(low, what)
+        _, most = choose_limits(high, what)
+        axes.set_ylim(least, most)
+        _tell_what_is_left_out(axes, places, middle)
     return figure
+
+
+def _over_epochs(runs, key):
+    """The epochs in which runs have a figure; its least, its mean and its most."""
+    found = {}
+    for run in runs:
+        for figures in run:
+            if key in figures:
+                found.setdefault(figures["epoch"], []).append(figures[key])
+    places = sorted(found)
+    values = [found[place] for place in places]
+    means = [sum(several) / len(several) for several in values]
+    return places, list(map(min, values)), means, list(map(max, values))
 
 
 def _tell_what_is_left_out(axes, places, values):
@@ -531,8 +706,15 @@ def _draw_borders(axes, starts, ends, begin, stop, colour):
 
 
 def _save(figure, path):
-    with warnings.catch_warnings(), atomic_path(path) as partial:
+    path = pathlib.Path(path)
+    # Names of an SVG file's parts are drawn by chance, if no salt is given.
+    salted = rc_context({"svg.hashsalt": "ssr_plugin"})
+    with warnings.catch_warnings(), atomic_path(path) as partial, salted:
         # A script that the font lacks is drawn as boxes; there is no need to say so
         # for each character.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(partial, format="png", dpi=150)
+        kind = path.suffix[1:].lower()
+        # Without the time, so that the same picture is the same file.
+        told = {"svg": "Date", "pdf": "CreationDate"}
+        metadata = {told[kind]: None} if kind in told else None
+        figure.savefig(partial, format=kind, dpi=150, metadata=metadata)

@@ -20,17 +20,29 @@ def resolve_precision(precision: str, device: str | None = None) -> str:
     -------
     str
 
+    Raises
+    ------
+    ValueError
+        If there is none of that name, or it is not for that device.
+
     Example
     -------
     >>> resolve_precision("fp32"), resolve_precision("auto", "cpu") in ("bf16", "fp32")
     ('fp32', True)
+    >>> resolve_precision("fp16", "cpu")
+    Traceback (most recent call last):
+        ...
+    ValueError: precision: fp16 is not for a CPU: take bf16, fp32 or auto
     """
     if precision not in ("auto", "fp32", "bf16", "fp16"):
         raise ValueError(f"precision: '{precision}' is none of auto, fp32, bf16, fp16")
-    if precision != "auto":
-        return precision
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if precision == "fp16" and str(device) == "cpu":
+        # Else SpeechBrain says so, after the segmenter's training began.
+        raise ValueError("precision: fp16 is not for a CPU: take bf16, fp32 or auto")
+    if precision != "auto":
+        return precision
     if str(device).startswith("cuda"):
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     # Older torch does not tell.

@@ -2,6 +2,7 @@
 
 import math
 
+import matplotlib.colors
 import matplotlib.image
 import numpy as np
 import pytest
@@ -9,9 +10,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
+from ssr_plugin.metrics.colours import condition_colour
 from ssr_plugin.metrics.pictures import (
+    _curves,
+    _spread,
     centred_cosines,
     draw_learning_curves,
+    draw_segmentations,
     draw_similarity,
     draw_utterance,
     learning_curves,
@@ -214,3 +219,46 @@ def test_labels_show_where_words_begin_for_both_kinds_of_tokenizer():
     metaspace = fast(["▁caf", "é", "s"], decoders.Metaspace())
     assert token_labels(byte_level, [0, 1, 2]) == [" caf", "é", "s"]
     assert token_labels(metaspace, torch.tensor([0, 1, 2])) == [" caf", "é", "s"]
+
+
+def test_of_runs_that_differ_in_their_seed_a_panel_has_their_mean_and_their_range():
+    runs = [
+        [{"epoch": 1, "loss": 4.0}, {"epoch": 2, "loss": 3.0}],
+        [{"epoch": 1, "loss": 2.0}],
+    ]
+    (axes,) = _curves(runs, "").axes
+    (line,), (band,) = axes.lines, axes.collections
+    assert line.get_xydata().tolist() == [[1, 3.0], [2, 3.0]]
+    assert {tuple(corner) for corner in band.get_paths()[0].vertices} == {
+        (1, 2.0),
+        (1, 4.0),
+        (2, 3.0),
+    }
+
+
+def test_two_segmentations_meet_in_the_middle_each_in_its_conditions_colour(tmp_path):
+    audio, rate, starts, ends, labels = utterance(13.0, 9)
+    forced = "forced", starts, ends, labels
+    predicted = "predicted", starts[:4], ends[:4], labels[:4]
+    for name, below in (("few", predicted), ("none", ("predicted", [], [], []))):
+        draw_segmentations(tmp_path / f"{name}.png", audio, rate, forced, below)
+    few, none = (pixels(tmp_path / f"{name}.png") for name in ("few", "none"))
+
+    def painted(image, condition):
+        colour = matplotlib.colors.to_rgb(condition_colour(condition))
+        return int((np.abs(image[..., :3] - colour).max(-1) < 0.02).sum())
+
+    assert painted(few, "forced") == pytest.approx(painted(none, "forced"), rel=0.1)
+    assert painted(few, "predicted") > painted(none, "predicted") + 300
+
+
+@pytest.mark.parametrize("ending", ["svg", "pdf"])
+def test_a_picture_is_of_the_kind_of_its_ending_and_the_same_each_time(
+    tmp_path, ending
+):
+    paths = [tmp_path / f"{name}.{ending}" for name in "ab"]
+    for path in paths:
+        draw_learning_curves(path, [{"epoch": 1, "loss": 2.0}])
+    one, two = (path.read_bytes() for path in paths)
+    assert one[:5] == {"svg": b"<?xml", "pdf": b"%PDF-"}[ending]
+    assert one == two
