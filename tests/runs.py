@@ -125,8 +125,6 @@ class Killable:
     def run(self, recipe, argv, place=None, count=1, after=None, processes=1):
         """Runs a recipe to its end, or until it is killed.
 
-        Where it is killed in one of several processes, the others end by themselves, or
-        are killed after a minute.
 
         Arguments
         ---------
@@ -143,7 +141,8 @@ class Killable:
         Returns
         -------
         int
-            The exit status: 0, or -9 if the kill came before the end.
+            The exit status: 0, or -9 if the kill came before the end; 1 if another
+            process then waited for the one that was killed, for two minutes.
         """
         line = [recipe, argv, place, count, after, processes]
         json.dump(line, self._server.stdin)
@@ -192,9 +191,10 @@ def _serve():
             time.sleep(after)
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-        for other in others:
-            _end(other, status)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        status = os.waitstatus_to_exitcode(status)
+        if not all([_ends(other) for other in others]):
+            status = 1
+        print(status, flush=True)
 
 
 def _meeting(processes):
@@ -221,17 +221,16 @@ def _fork(recipe, argv, place, count, environment):
     return child
 
 
-def _end(child, status_of_other):
-    """Waits for a process; of one whose companion was killed, not for ever."""
-    deadline = time.monotonic() + 60
-    while status_of_other and time.monotonic() < deadline:
+def _ends(child):
+    """Whether a process ends by itself, now that another has."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
         if os.waitpid(child, os.WNOHANG)[0]:
-            return
+            return True
         time.sleep(0.1)
-    if status_of_other:
-        os.kill(child, signal.SIGKILL)
-        print("a process waited for one that was killed", file=sys.stderr)
+    os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+    return False
 
 
 def _run_and_exit(recipe, argv, place, count):

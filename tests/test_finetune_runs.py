@@ -356,6 +356,37 @@ def test_two_processes_tune_together_and_report_what_one_reports(
     assert figures(tmp_path / "run") == expected
 
 
+@pytest.mark.long
+@pytest.mark.slow
+def test_an_llm_in_parts_goes_on_with_another_number_of_processes(
+    finetune_run, killable, tmp_path
+):
+    options = {"test_splits": [], "parallel": "fsdp", "batch_seconds": 3}
+    alone = options | {"grad_accumulation_factor": 2, "ckpt_interval_steps": 2}
+    finetune(finetune_run(tmp_path / "whole", **alone))
+    together = options | {"ckpt_interval_steps": 1}
+    argv = [
+        runs.arguments("finetune", **finetune_run(tmp_path, **x))
+        for x in (alone, together)
+    ]
+    step = "ssr_plugin.training.finetune_brain:FinetuneBrain.fit_batch"
+    assert killable.run("librispeech", argv[1], step, 3, processes=2) == -9
+    assert killable.run("librispeech", argv[0], step, 5) == -9
+    assert killable.run("librispeech", argv[1], processes=2) == 0
+    expected, found = (
+        load_file(folder / "run" / "tuned" / "adapter_model.safetensors")
+        for folder in (tmp_path / "whole", tmp_path)
+    )
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, atol=1e-4, rtol=1e-3)
+    losses = [
+        json.loads((folder / "run" / "metrics.json").read_text())["valid"]
+        for folder in (tmp_path / "whole", tmp_path)
+    ]
+    for key in ("speech_loss", "text_loss"):
+        assert losses[0][key] == pytest.approx(losses[1][key], rel=1e-4)
+
+
 # --- Bad input ---------------------------------------------------------------------
 
 
@@ -364,6 +395,16 @@ def test_two_processes_tune_together_and_report_what_one_reports(
     [
         ({"stage1": "/nowhere/distill"}, "stage1: there is no folder .*distill.yaml"),
         ({"text_source": "/nowhere.txt"}, "text_source: there is no text file"),
+        ({"parallel": "zero3"}, "parallel: 'zero3' is unknown; it may be ddp, fsdp"),
+        ({"quantization": "8bit"}, "quantization: '8bit' is none to tune on"),
+        (
+            {"quantization": "4bit", "tuning": "full"},
+            "quantization: .* set tuning: lora",
+        ),
+        (
+            {"quantization": "4bit", "parallel": "fsdp"},
+            "quantization: .* set parallel: ddp",
+        ),
         ({"tuning": "qlora"}, "tuning: qlora, .* none, lora, full"),
         (
             {"tuning_options": {"lora": {"target_modules": ["w_q"]}}},

@@ -256,6 +256,33 @@ def test_a_run_killed_at_any_time_ends_like_an_unbroken_one(
     assert figures(tmp_path / "run") == figures(run[0]["output_folder"])
 
 
+def epochs_of(folder):
+    """What the last checkpoint of a run knows of each epoch."""
+    *_, last = sorted((folder / "checkpoints").glob("CKPT*"))
+    return json.loads((last / "history.ckpt").read_text())
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_processes(small_run, killable, tmp_path):
+    # Steps of two batches; of an odd number of batches, one comes twice.
+    options = {"test_splits": [], "score_with_llm": False, "batch_seconds": 3}
+    alone = options | {"grad_accumulation_factor": 2, "ckpt_interval_steps": 2}
+    runs.run("librispeech", runs.arguments(**small_run(tmp_path / "whole", **alone)))
+    together = options | {"ckpt_interval_steps": 1}
+    argv = [runs.arguments(**small_run(tmp_path, **x)) for x in (alone, together)]
+    step = "ssr_plugin.training.distill_brain:DistillBrain.fit_batch"
+    # Each is killed amid an epoch.
+    assert killable.run("librispeech", argv[1], step, 3, processes=2) == -9
+    assert killable.run("librispeech", argv[0], step, 5) == -9
+    assert killable.run("librispeech", argv[1], processes=2) == 0
+    expected = epochs_of(tmp_path / "whole" / "run")
+    found = epochs_of(tmp_path / "run")
+    assert len(found) == len(expected) == 3
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
 # --- Other data beside it ----------------------------------------------------------
 
 

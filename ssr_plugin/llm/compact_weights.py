@@ -141,6 +141,23 @@ def check_quantized(model: PreTrainedModel, table: torch.Tensor, source: str) ->
         ) from error
 
 
+def let_gradients_through(model: PreTrainedModel) -> None:
+    """Has a quantised model give the gradients that adapters in it learn from.
+
+    On some CPUs, once it is read from, bitsandbytes packs layers of 4 bits for speed.
+    Such a layer gives no gradient of what it reads, and raises no error.
+
+    Arguments
+    ---------
+    model : transformers.PreTrainedModel
+    """
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+            # To save them, weights are unpacked.
+            layer.state_dict()
+
+
 # --- GGUF ----------------------------------------------------------------------------
 
 

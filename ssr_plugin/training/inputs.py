@@ -84,6 +84,13 @@ def check_inputs(settings):
 
 def _check_quantized_tuning(settings):
     """Refuses to tune a quantised LLM in ways that need its weights."""
+    if settings["quantization"] != "4bit":
+        # In 8 bits, bitsandbytes rounds what layers read, too, and adapters get other
+        # gradients: on a CPU they were off by half of their norm.
+        raise ValueError(
+            f"quantization: '{settings['quantization']}' is none to tune on: it may be "
+            f"4bit, or null"
+        )
     if settings["tuning"] == "full":
         raise ValueError(
             "quantization: weights of a few bits cannot be tuned: set tuning: lora, "

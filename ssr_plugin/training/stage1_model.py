@@ -9,6 +9,7 @@ import torch
 from ssr_plugin.data.manifest import read_manifest
 from ssr_plugin.inference.pretrained import TUNED, find_folder, read_settings
 from ssr_plugin.inference.speech_lm import SpeechLM
+from ssr_plugin.llm.compact_weights import let_gradients_through
 from ssr_plugin.llm.tuning import TunedLLM
 from ssr_plugin.training.checkpoints import SameModels
 
@@ -129,7 +130,8 @@ def tune(llm, hparams):
     ---------
     llm : ssr_plugin.llm.text_llm.TextLLM
     hparams : dict
-        ``tuning``, ``tuning_options``, ``gradient_checkpointing``, ``seed``.
+        ``tuning``, ``tuning_options``, ``gradient_checkpointing``, ``quantization``,
+        ``seed``.
 
     Returns
     -------
@@ -148,6 +150,8 @@ def tune(llm, hparams):
         tuned = TunedLLM(llm, kind, **options)
     except (TypeError, ValueError) as error:
         raise ValueError(f"tuning: {kind}, tuning_options: {error}") from error
+    if hparams["quantization"] is not None:
+        let_gradients_through(tuned.model)
     if hparams["gradient_checkpointing"]:
         model = tuned.model
         # Its name from transformers 5.24 on, and before.

@@ -106,6 +106,7 @@ def settings(**others):
         "tuning": "lora",
         "tuning_options": {"lora": {"r": 2}, "full": {}},
         "gradient_checkpointing": False,
+        "quantization": None,
         "seed": 1,
         **others,
     }
