@@ -13,7 +13,6 @@ from transformers import PreTrainedTokenizerFast
 from ssr_plugin.metrics.colours import condition_colour
 from ssr_plugin.metrics.pictures import (
     _curves,
-    _spread,
     centred_cosines,
     draw_learning_curves,
     draw_segmentations,
