@@ -55,7 +55,8 @@ def arguments(yaml="distill", /, **overrides):
 def run(recipe, argv):
     """Runs a recipe in this process; what it changes for the process is put back.
 
-    Returns the metrics; raises SystemExit where the command would end with an error.
+    It is one of the project's, or the folder of another. Returns the metrics; raises
+    SystemExit where the command would end with an error.
     """
     folder = PROJECT / "recipes" / recipe
     script = (folder / "train.py").read_text()

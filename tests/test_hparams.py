@@ -24,7 +24,8 @@ from ssr_plugin.registry import get_registry
 import runs
 
 STAGES = ["distill.yaml", "evaluate.yaml", "finetune.yaml", "segmenter.yaml"]
-YAMLS = sorted([*STAGES, "librispeech_1b.yaml", "mls_8b.yaml"])
+LARGE = ["librispeech_1b.yaml", "librispeech_8b.yaml", "mls_8b.yaml"]
+YAMLS = sorted([*STAGES, *LARGE])
 
 
 def shipped_yaml(name):

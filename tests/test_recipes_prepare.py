@@ -5,10 +5,13 @@ import pathlib
 import subprocess
 import sys
 
+import corpora
 import pytest
 import soundfile
 
 from ssr_plugin.data.prepare import prepare, read_manifest
+from ssr_plugin.data.prepare_cli import prepare_command
+from ssr_plugin.data.voxpopuli import VoxPopuli
 
 RECIPES = pathlib.Path(__file__).parents[1] / "recipes"
 
@@ -132,19 +135,21 @@ def test_another_folder_than_ljspeech_is_told(tmp_path):
         load("ljspeech")["LJSpeech"](tmp_path)
 
 
-def test_the_template_reads_audio_with_text_beside_it(tmp_path, write_audio):
-    for speaker in ("anna", "bert"):
-        for name in ("a1", "a2"):
-            wav = write_audio(tmp_path / "in" / "train" / speaker / f"{name}.wav", 0.1)
-            wav.with_suffix(".txt").write_text(f"{speaker} {name}\n")
-    wav.with_suffix(".txt").unlink()
-    dataset = load("template")["MyDataSet"](tmp_path / "in")
+def test_the_template_reads_recordings_with_a_text_file(tmp_path, write_audio):
+    folder = tmp_path / "in"
+    for name in ("a1", "a2", "a3"):
+        write_audio(folder / f"{name}.wav", 0.1)
+    lines = ["a1.wav\tgood morning", "a2.wav\tgood evening", "a3.wav good night"]
+    (folder / "train.txt").write_text("\n".join(lines))
+    dataset = load("template")["MyDataSet"](folder)
     save = tmp_path / "save"
     manifests = prepare(dataset, save, ["train"], max_skipped_share=0.5)
     rows = read_manifest(manifests.train) | read_manifest(manifests.valid)
-    assert sorted(rows) == ["anna-a1", "anna-a2", "bert-a1"]
-    assert rows["anna-a2"]["wrd"] == "anna a2"
-    assert list(manifests.skipped["train"]) == ["bert-a2"]
+    assert {name: row["wrd"] for name, row in rows.items()} == {
+        "a1": "good morning",
+        "a2": "good evening",
+    }
+    assert list(manifests.skipped["train"]) == ["train.txt, line 3"]
 
 
 def test_a_recipe_prepares_from_the_command_line(librispeech, tmp_path):
@@ -153,6 +158,19 @@ def test_a_recipe_prepares_from_the_command_line(librispeech, tmp_path):
     assert "train.csv: 12 utterances, 0.00 h" in done.stdout
     assert "test-other.csv: 4 utterances" in done.stdout
     assert "skipped: 0" in done.stdout
+
+
+def test_a_recipe_takes_options_of_its_data_set_and_names_a_wrong_one(tmp_path):
+    corpora.make_voxpopuli(tmp_path)
+    save, option = tmp_path / "save", ("--option", "text=raw")
+    done = run("voxpopuli", tmp_path, save, *option, "--valid_share", "0.5")
+    assert done.returncode == 0, done.stderr
+    texts = read_manifest(save / "train.csv") | read_manifest(save / "valid.csv")
+    assert all("ist voll!" in row["wrd"] for row in texts.values())
+    with pytest.raises(SystemExit, match="no option 'txt'; known: language, text"):
+        prepare_command(VoxPopuli, [str(tmp_path), str(save), "--option", "txt=raw"])
+    with pytest.raises(SystemExit, match="--option 'raw' is not of the form KEY=VAL"):
+        prepare_command(VoxPopuli, [str(tmp_path), str(save), "--option", "raw"])
 
 
 def test_the_command_line_tells_what_is_wrong_without_a_traceback(tmp_path):
@@ -164,7 +182,9 @@ def test_the_command_line_tells_what_is_wrong_without_a_traceback(tmp_path):
 
 
 def test_every_recipe_trains_through_the_shared_main():
-    for recipe in ("librispeech", "ljspeech", "template"):
-        train = (RECIPES / recipe / "train.py").read_text()
+    scripts = sorted(RECIPES.glob("*/train.py"))
+    assert len(scripts) == 7
+    for script in scripts:
+        train = script.read_text()
         assert "from ssr_plugin.training.run_training import main" in train
         assert len(train.splitlines()) < 15

@@ -17,7 +17,7 @@ class MyDataSet(DataSet):
 
         DATA_FOLDER/
             train.txt       "a1.wav<TAB>good morning" a line
-            test.txt        another split, if you like; its name is what test_splits names
+            test.txt        another split, if you like: one that test_splits names
             a1.wav          or .flac, .mp3, .opus, ...; .m4a, .mp4 with ffmpeg
     """
 

@@ -13,7 +13,7 @@ USAGE = """
 The YAML is your own, or one of the package: distill.yaml, segmenter.yaml,
 finetune.yaml. With --help after it, its keys are listed; --key value overrides each.
 --dataset names the kind of data set: librispeech, ljspeech, mls, common_voice,
-gigaspeech, voxpopuli, kaldi, lhotse, huggingface, csv, or one that an extension adds."""
+gigaspeech, voxpopuli, kaldi, lhotse, huggingface, csv, or one of an extension."""
 
 
 def add_arguments(parser):

@@ -103,8 +103,8 @@ def read_options(words, name):
 
     Example
     -------
-    >>> read_options(["locale=de", "min_up_votes=2", "columns={text: said}"], "--option")
-    {'locale': 'de', 'min_up_votes': 2, 'columns': {'text': 'said'}}
+    >>> read_options(["min_up_votes=2", "columns={text: said}"], "--option")
+    {'min_up_votes': 2, 'columns': {'text': 'said'}}
     """
     options = {}
     for word in words:
