@@ -6,6 +6,7 @@ import sys
 from tqdm import tqdm
 
 from ssr_plugin.files import printable
+from ssr_plugin.languages import word_spans
 
 
 def show_line(text):
@@ -41,6 +42,8 @@ def show_text(path, text, alone):
 def spell_tokens(tokenizer, tokens):
     """What each token adds to the text before it, blanks included.
 
+    Of tokens that are parts of a character, the last adds it.
+
     Arguments
     ---------
     tokenizer : transformers.PreTrainedTokenizerFast
@@ -57,12 +60,18 @@ def spell_tokens(tokenizer, tokens):
     ['', ' the', ' cat']
     """
 
+    from ssr_plugin.llm.tokens import character_runs
+
     def decode(ids):
         return tokenizer.decode(ids, skip_special_tokens=True)
 
     # The first token of a text may lose its blank; the second of two has it.
-    added = {token: decode([token] * 2)[len(decode([token])) :] for token in tokens}
-    return [added[token] for token in tokens]
+    spellings = []
+    for first, stop in character_runs(tokenizer, tokens):
+        run = [*tokens[first:stop]]
+        added = decode(run * 2)[len(decode(run)) :]
+        spellings += [""] * (len(run) - 1) + [added]
+    return spellings
 
 
 def token_records(tokenizer, speech):
@@ -86,7 +95,7 @@ def token_records(tokenizer, speech):
 
 
 def timed_words(speech, tokenizer):
-    """The words of the tokens, joined where there is no blank between them.
+    """The words of the tokens: what blanks part, and of some scripts each letter.
 
     Arguments
     ---------
@@ -107,13 +116,16 @@ def timed_words(speech, tokenizer):
     >>> timed_words(speech, tokenizer)
     [('the', 0.0, 0.5), ('cat', 0.5, 0.9)]
     """
-    words = []
-    for text, start, end in zip(
-        spell_tokens(tokenizer, speech.tokens), speech.starts, speech.ends, strict=True
-    ):
-        if not text.strip():
-            continue
-        if words and not text[0].isspace():
-            text, start = words[-1][0] + text, words.pop()[1]
-        words.append((text, start, end))
-    return [("".join(text.split()), start, end) for text, start, end in words]
+    spellings = spell_tokens(tokenizer, speech.tokens)
+    # When the token begins and ends that each character is of.
+    text, times, begun = "", [], None
+    for spelling, start, end in zip(spellings, speech.starts, speech.ends, strict=True):
+        begun = start if begun is None else begun
+        if spelling:
+            text += spelling
+            times += [(begun, end)] * len(spelling)
+            begun = None
+    return [
+        (text[first:stop], times[first][0], times[stop - 1][1])
+        for first, stop in word_spans(text)
+    ]

@@ -1,7 +1,14 @@
-"""Tokens of a text that stands amid others."""
+"""Tokens and the text that they stand for: amid other text, and part by part."""
+
+from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerFast
 
+#: What a decoder writes for bytes that are no character.
+BROKEN = "\ufffd"
+# Tokens of two characters in UTF-8, at most: one token may end the first and begin the
+# second.
+_MOST_PARTS = 7
 # No tokenizer joins it to what follows, unless that is a letter or another of it.
 _BEFORE = "~"
 
@@ -44,3 +51,48 @@ def tokenize_inside(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
         ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
         return ids
     return [token for token, _ in inside]
+
+
+def character_runs(
+    tokenizer: PreTrainedTokenizerFast, tokens: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Which tokens are whole characters only together.
+
+    A tokenizer that knows a character by its bytes alone, as those of English LLMs know
+    Chinese ones, has tokens that are a part of one.
+
+    Arguments
+    ---------
+    tokenizer : transformers.PreTrainedTokenizerFast
+    tokens : list of int
+
+    Returns
+    -------
+    list of (int, int)
+        Half-open ranges of tokens, in order, one after another: single tokens, and runs
+        that decode to characters where none of their beginnings does. A part whose rest
+        is missing is alone.
+
+    Example
+    -------
+    >>> from transformers import AutoTokenizer
+    >>> tokenizer = AutoTokenizer.from_pretrained("recipes/sample/llm")
+    >>> tokens = tokenizer("an \u00e9", add_special_tokens=False).input_ids
+    >>> tokenizer.convert_ids_to_tokens(tokens)
+    ['\u2581an', '\u2581', '<0xC3>', '<0xA9>']
+    >>> character_runs(tokenizer, tokens), character_runs(tokenizer, tokens[:3])
+    ([(0, 1), (1, 2), (2, 4)], [(0, 1), (1, 2), (2, 3)])
+    """
+    tokens = [int(token) for token in tokens]
+    whole = {token: BROKEN not in tokenizer.decode([token]) for token in {*tokens}}
+    runs: list[tuple[int, int]] = []
+    first = 0
+    while first < len(tokens):
+        stop = first + 1
+        if not whole[tokens[first]]:
+            ends = range(first + 2, min(first + _MOST_PARTS, len(tokens)) + 1)
+            decoded = ((end, tokenizer.decode(tokens[first:end])) for end in ends)
+            stop = next((end for end, text in decoded if BROKEN not in text), stop)
+        runs.append((first, stop))
+        first = stop
+    return runs

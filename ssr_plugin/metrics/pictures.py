@@ -19,6 +19,7 @@ from scipy.optimize import isotonic_regression
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from ssr_plugin.files import atomic_path
+from ssr_plugin.llm.tokens import BROKEN, character_runs
 from ssr_plugin.metrics.colours import condition_colour
 from ssr_plugin.metrics.curves import choose_limits, describe_figure
 from ssr_plugin.metrics.fonts import font_families, text_width
@@ -30,11 +31,8 @@ LABEL_STYLE = {
     "parse_math": False,  # a token may well be "$"
 }
 LONGEST_LABEL = 16
-# What a decoder writes for bytes that are no character, and a token that is a byte.
-_BROKEN, _BYTE = "\ufffd", re.compile(r"<0x[0-9A-F]{2}>")
-# Tokens of two characters in UTF-8, at most: one token may end the first and begin the
-# second.
-_MOST_PARTS = 7
+# A token that is a byte, as SentencePiece writes it.
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 VISIBLE = str.maketrans({" ": "·", "▁": "·", "Ġ": "·", "\n": "\\n", "\t": "\\t"})
 SAID, READ, WRONG = "black", "#1f5fa8", "#c8102e"
 
@@ -68,10 +66,8 @@ def token_labels(tokenizer, tokens):
     """
     tokens = [int(token) for token in tokens]
     labels = []
-    while len(labels) < len(tokens):
-        first = len(labels)
-        size = _parts(tokenizer, tokens[first : first + _MOST_PARTS])
-        run = tokens[first : first + size]
+    for first, stop in character_runs(tokenizer, tokens):
+        run, size = tokens[first:stop], stop - first
         # The piece alone tells whether a word begins (decoding may strip the blank),
         # the decoded text alone is readable where a piece stands for bytes.
         piece = tokenizer.convert_ids_to_tokens(run[0])
@@ -79,20 +75,11 @@ def token_labels(tokenizer, tokens):
         text = tokenizer.decode(run).strip(" ")
         if size > 1:
             labels += [f"{begins}{text}({i + 1}/{size})" for i in range(size)]
-        elif _BROKEN in text:
+        elif BROKEN in text:
             labels.append(_as_bytes(piece))
         else:
             labels.append(begins + text)
     return labels
-
-
-def _parts(tokenizer, tokens):
-    """How many of the first tokens together are whole characters; 1 if none are."""
-    for size in range(1, len(tokens) + 1):
-        text = tokenizer.decode(tokens[:size])
-        if _BROKEN not in text:
-            return size
-    return 1
 
 
 def _as_bytes(piece):

@@ -197,3 +197,13 @@ def test_a_changed_file_changes_the_settings(tmp_path):
     assert FileAligner(path).settings() == before
     path.write_text("a A 0.1 0.35 hello\n")
     assert FileAligner(path).settings() != before
+
+
+def test_words_of_a_script_without_blanks_are_its_letters():
+    units = tuple((x, i / 4, i / 4 + 0.25) for i, x in enumerate("你好GPU"))
+    timed = Timed("a", units, "char", "你好, GPU", (0, 1, 4, 5, 6))
+    assert timed.words() == [
+        ("你", 0.0, 0.25),
+        ("好", 0.25, 0.5),
+        ("GPU", 0.5, 1.25),
+    ]

@@ -148,3 +148,11 @@ def test_groups_are_whole():
     groups = group_utterances(lengths, {n: n for n in lengths}, random.Random(0))
     named = [name for group in groups for name in group]
     assert len(named) == len(set(named)) == 20
+
+
+def test_of_a_script_without_blanks_the_middle_letter_is_the_middle():
+    text = "我们，去吧"
+    units = [Unit(text[i], i / 4, i / 4 + 0.25, i) for i in (0, 1, 3, 4)]
+    first, second = halve(Alignment("a", text, tuple(units), "char", 1.25))
+    assert (first.text, second) == (text[:3], text[3:])
+    assert first.duration == 0.625

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ssr_plugin.metrics.colours import condition_colour
 from ssr_plugin.metrics.pictures import (
@@ -261,3 +261,22 @@ def test_a_picture_is_of_the_kind_of_its_ending_and_the_same_each_time(
     one, two = (path.read_bytes() for path in paths)
     assert one[:5] == {"svg": b"<?xml", "pdf": b"%PDF-"}[ending]
     assert one == two
+
+
+def test_parts_of_a_character_are_named_by_it_where_all_are_there():
+    tokenizer = AutoTokenizer.from_pretrained("recipes/sample/llm")
+    whole = tokenizer("a 你", add_special_tokens=False).input_ids
+    labels = token_labels(tokenizer, whole)
+    assert labels[-3:] == ["你(1/3)", "你(2/3)", "你(3/3)"]
+    cut = [*whole[:-1], whole[0]]
+    assert token_labels(tokenizer, cut)[-3:] == ["<0xE4>", "<0xBD>", labels[0]]
+
+
+def test_parts_of_a_character_of_a_byte_level_tokenizer_are_its_bytes():
+    vocab = {"\u00e4\u00bd": 0, "\u0142": 1, "\u0120a": 2}
+    tokenizer = Tokenizer(models.BPE(vocab, []))
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    # E4 BD and A0 are the bytes of one character.
+    assert token_labels(tokenizer, [0, 1]) == ["你(1/2)", "你(2/2)"]
+    assert token_labels(tokenizer, [0, 2, 1]) == ["<0xE4BD>", " a", "<0xA0>"]

@@ -15,6 +15,7 @@ from ssr_plugin.metrics.vector_metrics import VectorMetrics
 from ssr_plugin.metrics.wer import (
     WordErrorRate,
     plain_words,
+    rate_of,
     whisper_words,
     word_errors,
 )
@@ -134,3 +135,44 @@ def test_retrieval_hypothesis_and_prompted_wer_agree_on_the_same_texts(monkeypat
     ):
         for rule, value in expected.items():
             assert summary[f"{name}_{rule}"] == pytest.approx(value)
+
+
+# --- Where there are no words --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("language", "reference", "hypothesis", "errors"),
+    [
+        (
+            "zh",
+            "你好，世界。",
+            "你 好世 界",
+            (0, 4),
+        ),
+        ("zh-Hant-TW", "你好GPU", "你不好 gpu", (1, 5)),
+        # Of a letter and its mark that are one, one is wrong.
+        ("ja", "がっこう", "かっこう", (1, 4)),
+        ("ja", "が", "か\u3099", (0, 1)),
+        # Vowels above letters are kept.
+        ("th", "ด\u0e35", "ด\u0e37", (1, 2)),
+    ],
+)
+def test_errors_are_counted_in_characters(language, reference, hypothesis, errors):
+    assert word_errors(reference, hypothesis, language)["cer"] == errors
+
+
+def test_one_language_has_one_kind_of_rate_and_its_names_say_which():
+    rate = WordErrorRate("zh-CN")
+    rate.add("你好", "你")
+    assert rate.summary("retrieval_") == {
+        "retrieval_cer": 50.0,
+        "retrieval_cer_whisper": 50.0,
+    }
+    assert rate_of(rate.summary("retrieval_"), "retrieval_") == ("CER", 50.0)
+    assert WordErrorRate("th").summary() == {"cer": None, "cer_whisper": None}
+    assert set(WordErrorRate("ar-EG").summary()) == {"wer", "wer_whisper"}
+    assert rate_of({"hypothesis_wer": None}, "hypothesis_") == ("WER", None)
+
+
+def test_regions_of_english_have_its_normaliser():
+    assert whisper_words("Mr. colour", "en-GB") == ["mister", "color"]

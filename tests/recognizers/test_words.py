@@ -89,3 +89,14 @@ def test_alternatives_of_the_n_best_hold_words_left_out_and_put_in():
         {"big red": 0.2, "": 0.1},
         {"dog": 0.05},
     ]
+
+
+def test_letters_of_scripts_without_blanks_are_units_and_other_words_stand_apart():
+    said = to_hypothesis(pieces("我", "用", "GP", "U", "。", "吧"), 1.0)
+    assert [unit.text for unit in said.units] == [*("我", "用", "GPU。", "吧")]
+    assert said.text == "我用GPU。吧"
+
+
+def test_a_mark_goes_with_the_letter_that_it_is_of():
+    said = to_hypothesis(pieces("ว", "\u0e31", "น"), 1.0)
+    assert [unit.text for unit in said.units] == ["ว\u0e31", "น"]

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from tokenizers import (
     AddedToken,
     Tokenizer,
@@ -269,3 +271,47 @@ def test_the_forced_segmenter_lists_the_known_values_of_an_option(option, messag
 
 def test_the_forced_segmenter_needs_the_transcript():
     assert ForcedSegmenter.needs is Needs.TRANSCRIPT
+
+
+# --- Other scripts -------------------------------------------------------------------
+
+LETTERS = "ab é你好世これส\u0e31\u05e9\u0645，.😀"
+
+
+@settings(max_examples=40)
+@given(text=st.text(LETTERS, min_size=1, max_size=12))
+def test_letters_of_any_script_are_cut_where_they_end(tokenizer, text):
+    spoken = [i for i, letter in enumerate(text) if letter.isalnum()]
+    assume(spoken)
+    # Half a second each, and nothing between them.
+    units = [
+        Unit(text[i], rank / 2, rank / 2 + 0.5, i) for rank, i in enumerate(spoken)
+    ]
+    alignment = Alignment("a", text, tuple(units), "char", len(spoken) / 2)
+    segmenter = make_segmenter(tokenizer)
+    tokens, spans = segmenter.tokenize(text)
+    assert spans == sorted(spans)
+    inside = {i for first, stop in spans for i in range(first, stop)}
+    assert inside >= {*spoken}
+    segments = segmenter.segment(alignment, num_frames=25 * len(spoken))
+    assert segments.tokens.tolist() == tokens
+    assert (np.diff(segments.boundaries) > 0).all()
+    last = {}
+    for boundary, (first, stop) in zip(segments.boundaries, spans, strict=True):
+        for i in spoken:
+            if first <= i < stop:
+                last[i] = boundary + 1
+    # Tokens without a letter crowd in beside those with one, with a frame each.
+    silent = sum(not any(i in spoken for i in range(*span)) for span in spans)
+    for rank, i in enumerate(spoken):
+        following = [x for x in spoken if x > i][:1]
+        if not following or last[i] != last[following[0]]:
+            assert abs(last[i] - 25 * (rank + 1)) <= silent
+
+
+def test_no_blank_comes_before_a_script_that_has_none(tokenizer):
+    segmenter = make_segmenter(tokenizer)
+    tokens, spans = segmenter.tokenize("你好")
+    plain = tokenizer("你好", add_special_tokens=False, return_offsets_mapping=True)
+    assert tokens == plain.input_ids
+    assert spans == [tuple(span) for span in plain.offset_mapping]

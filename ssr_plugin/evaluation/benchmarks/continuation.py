@@ -18,6 +18,7 @@ from ssr_plugin.evaluation.harness.corpus_benchmark import (
     read_utterances,
 )
 from ssr_plugin.evaluation.harness.items import ChoiceItem, SpokenText
+from ssr_plugin.languages import word_spans
 
 _GROUP = 4
 
@@ -31,7 +32,7 @@ class Continuation(ChoiceBenchmark):
     splits : list of str
         Names or globs.
     min_words : int
-        Shorter utterances are left out.
+        Shorter utterances are left out. Of a script without blanks, characters count.
     seed : int
         Which utterances come together.
     max_skipped_share : float
@@ -95,7 +96,7 @@ class Continuation(ChoiceBenchmark):
         rows = {
             name: row
             for name, row in spoken.items()
-            if len(row.text.split()) >= self.min_words
+            if len(word_spans(row.text)) >= self.min_words
         }
         short = len(spoken) - len(rows)
         alignments = align(list(rows.values()))
@@ -106,7 +107,7 @@ class Continuation(ChoiceBenchmark):
                 if pair is not None:
                     halves[name] = pair
         groups = group_utterances(
-            {name: len(second.split()) for name, (_, second) in halves.items()},
+            {name: len(word_spans(second)) for name, (_, second) in halves.items()},
             {name: name.rpartition("-")[0] or name for name in halves},
             random.Random(f"{self.seed} {split}"),
         )
@@ -138,7 +139,7 @@ class Continuation(ChoiceBenchmark):
 
 
 def halve(alignment):
-    """Cuts an utterance before its middle word.
+    """Cuts an utterance before its middle word; of some scripts, character.
 
     Arguments
     ---------
@@ -152,8 +153,10 @@ def halve(alignment):
         time, or there are no two words.
     """
     text = alignment.text
-    words = text.split()
-    middle = sum(len(word) + 1 for word in words[: len(words) // 2])
+    spans = word_spans(text)
+    if not spans:
+        return None
+    middle, _ = spans[len(spans) // 2]
     before = [unit for unit in alignment.units if unit.offset < middle]
     after = [unit for unit in alignment.units if unit.offset >= middle]
     if not before or not after:
@@ -162,7 +165,7 @@ def halve(alignment):
         return None
     cut = round((before[-1].end + after[0].start) / 2, 4)
     first = Alignment(
-        alignment.id, text[: middle - 1], tuple(before), alignment.kind, cut
+        alignment.id, text[:middle].rstrip(), tuple(before), alignment.kind, cut
     )
     return first, text[middle:]
 
