@@ -470,3 +470,25 @@ def test_testing_only_needs_a_checkpoint(small_run, tmp_path):
     argv = runs.arguments(**small_run(tmp_path)) + ["--test_only"]
     with pytest.raises(SystemExit, match="no checkpoint in .*: train first"):
         runs.run("librispeech", argv)
+
+
+# --- Other languages ----------------------------------------------------------------
+
+
+def test_another_language_has_its_aligner_trained_first_and_its_own_rates(
+    tmp_path, small_run
+):
+    overrides = small_run(tmp_path, language="zh-CN", aligner="auto")
+    del overrides["aligner_options"]
+    overrides |= {"aligner_training": {"number_of_epochs": 1}, "number_of_epochs": 1}
+    metrics = runs.run("librispeech", runs.arguments(**overrides))
+    assert metrics["train"]["language"] == "zh-CN"
+    assert metrics["test-a"]["retrieval_cer"] > 0
+    assert not [key for key in metrics["test-a"] if "wer" in key]
+    folder = overrides["output_folder"]
+    trained = fingerprints(folder / "aligner_training")
+    assert "segmenter.json" in trained
+    overrides["number_of_epochs"] = 2
+    metrics = runs.run("librispeech", runs.arguments(**overrides))
+    assert metrics["train"]["epochs"] == 2
+    assert fingerprints(folder / "aligner_training") == trained

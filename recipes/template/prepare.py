@@ -21,6 +21,9 @@ class MyDataSet(DataSet):
             a1.wav          or .flac, .mp3, .opus, ...; .m4a, .mp4 with ffmpeg
     """
 
+    # If it is not English: what is spoken, as a BCP-47 code.
+    # language = "de"
+
     def splits(self):
         return sorted(path.stem for path in self.folder.glob("*.txt"))
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import pathlib
 import unicodedata
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ssr_plugin.alignment.record import Alignment
@@ -20,8 +23,10 @@ from ssr_plugin.segmenters.base import (
 )
 from ssr_plugin.segmenters.forced import ForcedSegmenter, apply_case
 from ssr_plugin.segmenters.posteriors import token_posteriors
+from ssr_plugin.segmenters.trained import read_settings
 
 if TYPE_CHECKING:
+    from ssr_plugin.alignment.base import Aligner
     from ssr_plugin.encoders.encoder import SpeechEncoder
     from ssr_plugin.llm.text_llm import TextLLM
 
@@ -48,7 +53,8 @@ class ASRSegmenter(HearingSegmenter):
         Of :class:`ssr_plugin.recognizers.whisper.WhisperRecognizer`.
     times : str
         Name of the aligner that finds the recogniser's words in the audio, as
-        "pocketsphinx"; "own" for the recogniser's own times, which are rougher.
+        "pocketsphinx", or folder of a trained one; "own" for the recogniser's own
+        times, which are rougher.
     marks : bool
         Whether the LLM reads the recogniser's punctuation. Without, "Well-known, it's"
         is "Well known it's".
@@ -77,8 +83,13 @@ class ASRSegmenter(HearingSegmenter):
         )
         self.source = source
         self._options: dict[str, Any] = {"language": language, "num_beams": num_beams}
-        aligners = get_registry().aligners
-        self._aligner = None if times == OWN else aligners.get(times)
+        self._aligner: Callable[[], Aligner] | None = None
+        if pathlib.Path(times).is_dir() or "/" in times:
+            trained = get_registry().aligners.get("trained")
+            self._aligner = functools.partial(trained, source=times)
+            read_settings(times)
+        elif times != OWN:
+            self._aligner = get_registry().aligners.get(times)
         self._recognizer: Recognizer | None = None
         self._shares_encoder = False
 

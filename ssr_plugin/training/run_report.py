@@ -100,6 +100,7 @@ def train_metrics(brain, split, epochs, started):
         steps. It and "wall_s" count from the last restart.
     """
     return {
+        "language": brain.language,
         "epochs": max((epoch["epoch"] for epoch in epochs), default=0),
         "wall_s": time.time() - started,
         "audio_s_per_s": brain.audio_seconds / max(brain.train_seconds, 1e-9),
