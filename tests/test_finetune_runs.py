@@ -8,6 +8,7 @@ import yaml
 from safetensors.torch import load_file
 
 from ssr_plugin import SpeechLM
+from ssr_plugin.cli import main as ssr
 from ssr_plugin.metrics.curves import describe_figure
 from ssr_plugin.training import finetune_brain as finetune_module
 from ssr_plugin.training import text_data
@@ -158,6 +159,19 @@ def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(
     # It finds nothing in the caches, which must not matter.
     finetune(finetune_run(tmp_path, seed=seed, cache_folder=tmp_path / "cache"))
     assert (figures(tmp_path / "run") == figures(run[0]["output_folder"])) == same
+
+
+def test_shards_give_what_their_corpus_gives(
+    run, finetune_run, small_corpus, tiny_encoder_folder, tmp_path
+):
+    words = ["--frames", str(tiny_encoder_folder), "--no-audio", "--aligner", "files"]
+    words += ["--aligner-option", f"source={small_corpus / 'words.jsonl'}"]
+    data = [str(small_corpus / "LibriSpeech"), str(tmp_path / "shards")]
+    with runs._restored():
+        assert ssr(["prepare", *data, *words, "--num-workers", "0"]) == 0
+    overrides = finetune_run(tmp_path, data_folder=tmp_path / "shards")
+    finetune(overrides)
+    assert figures(tmp_path / "run") == figures(run[0]["output_folder"])
 
 
 def test_the_same_command_after_the_end_reports_the_same(run):

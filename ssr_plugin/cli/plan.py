@@ -130,7 +130,7 @@ def _plan(options):
         )
     stage = resource_plan.plan_finetune(settings, corpus, hardware)
     lines += _stage_lines("Stage 2, fine-tuning", stage, hardware, "at least")
-    return [*lines, *_encoder_lines(encoder)]
+    return [*lines, *_encoder_lines(encoder, settings["cache_dtype"])]
 
 
 def _title(path, corpus, hardware):
@@ -184,12 +184,12 @@ def _stage_lines(title, stage, hardware, bound):
     return lines
 
 
-def _encoder_lines(encoder):
+def _encoder_lines(encoder, cache_dtype):
     lines = ["", "Encoder, frozen"]
     lines.append(
         f"  {'frames':<12}{encoder.width} numbers, {encoder.frame_rate:g} a second"
     )
-    disk = f"{_gb(encoder.disk)} of frames in float16"
+    disk = f"{_gb(encoder.disk)} of frames in {cache_dtype}"
     if not encoder.cached:
         disk = f"none; with cache_features: True {disk}"
     lines.append(f"  {'disk':<12}{disk}")

@@ -102,6 +102,13 @@ def add_arguments(parser):
         help="float32, bfloat16 or auto, as in training (default %(default)s)",
     )
     content.add_argument(
+        "--cache-dtype",
+        default="float16",
+        metavar="TYPE",
+        help="in which frames are kept: float16, or int8: half as large (default "
+        "%(default)s)",
+    )
+    content.add_argument(
         "--no-audio",
         action="store_true",
         help="keep no audio: frames alone, of one encoder",
@@ -165,6 +172,7 @@ def run(options):
             options.encoder_layer,
             options.encoder_dtype,
             options.device or infer_device(),
+            options.cache_dtype,
         )
     made = prepare_shards(
         dataset,

@@ -12,7 +12,8 @@ those before it, and so goes on from the middle of an epoch at once::
             durations.npy       s, of all utterances, in their order
             000000.tar          0000000.json  transcript, speaker, words with times
                                 0000000.flac  audio, as the data set has it
-                                0000000.npy   frames [T, D], where they are kept
+                                0000000.npy   frames [T, D], where they are kept; of
+                                              8 bits, and then the scale [D]
             000000.index.npy    where in the tar file all that is
             000000.json         what the shard was made of
 
@@ -32,6 +33,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ssr_plugin.data.frame_rounding import restore_frames
 from ssr_plugin.data.samples import StoredAudio
 from ssr_plugin.files import atomic_path, digest
 from ssr_plugin.problems import did_you_mean
@@ -83,6 +85,9 @@ class ShardSample:
         Its type: ".flac", ...
     frames : numpy.ndarray or None
         [T, D] of an encoder.
+    scale : numpy.ndarray or None
+        [D], where those are in 8 bits:
+        :func:`ssr_plugin.data.frame_rounding.round_frames`.
     """
 
     id: str
@@ -94,6 +99,7 @@ class ShardSample:
     audio: bytes | None = None
     suffix: str = ""
     frames: npt.NDArray[Any] | None = None
+    scale: npt.NDArray[np.float16] | None = None
 
 
 def is_shard_folder(folder: str | os.PathLike[str]) -> bool:
@@ -198,6 +204,8 @@ def _write_sample(
         num_frames = len(sample.frames)
         buffer = io.BytesIO()
         np.save(buffer, sample.frames)
+        if sample.scale is not None:
+            np.save(buffer, sample.scale)
         frames = _add(tar, f"{key}.npy", buffer.getvalue())
     if sample.audio is not None:
         audio = _add(tar, f"{key}{sample.suffix}", sample.audio)
@@ -444,13 +452,16 @@ class ShardSplit:
         return int(self._open(shard).index["num_frames"][number])
 
     def frames(self, row: int) -> npt.NDArray[Any]:
-        """The frames of an utterance: [T, D], in the type they are stored in."""
+        """The frames of an utterance: [T, D], in the type they are stored in; those of
+        8 bits in float16."""
         shard, number = self.locate(row)
         opened = self._open(shard)
         try:
-            frames: npt.NDArray[Any] = np.load(
-                io.BytesIO(opened.read(number, "frames")), allow_pickle=False
-            )
+            content = io.BytesIO(opened.read(number, "frames"))
+            frames: npt.NDArray[Any] = np.load(content, allow_pickle=False)
+            if frames.dtype == np.int8:
+                scale = np.load(content, allow_pickle=False)
+                frames = restore_frames(frames, scale)
         except (ValueError, EOFError) as error:
             raise opened.damaged(error) from error
         return frames

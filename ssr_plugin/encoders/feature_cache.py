@@ -4,7 +4,8 @@ A cache folder holds one folder for each encoder and its settings (``encoder.jso
 and in it safetensors files, each with the frames of some twenty minutes of audio under
 names made of the audio files' identities. A changed audio file or encoder has another
 name, so nothing stale is ever read. A thousand hours take about 180 GB for each 512
-dimensions, at 50 Hz in float16.
+dimensions, at 50 Hz in float16, and half of that in int8
+(:mod:`ssr_plugin.data.frame_rounding`).
 """
 
 import collections
@@ -24,6 +25,7 @@ from tqdm import tqdm
 
 from ssr_plugin.alignment.cache import parse_shard
 from ssr_plugin.data.audio import row_speed
+from ssr_plugin.data.frame_rounding import restore_frames, round_frames
 from ssr_plugin.data.read_ahead import ReadAhead
 from ssr_plugin.files import atomic_path, digest, file_identity
 from ssr_plugin.hub import safetensors_header
@@ -34,6 +36,8 @@ from ssr_plugin.processes import num_readers
 
 logger = logging.getLogger(__name__)
 
+# Ends the name of what rounded frames are multiplied by.
+_SCALE = ".scale"
 # Audio in one file, s: what a killed process loses at most.
 _FILE_SECONDS = 1200.0
 # Audio of one batch, s, by type of device. That of a GPU does not follow its memory: a
@@ -53,7 +57,7 @@ class FeatureCache:
         Made if it is not there; several encoders and data sets may share it.
     encoder : ssr_plugin.encoders.encoder.SpeechEncoder
     dtype : torch.dtype
-        Of the numbers on disk.
+        Of the numbers on disk: a floating-point type, or int8.
 
     Attributes
     ----------
@@ -249,17 +253,27 @@ class FeatureCache:
         features, lengths = self.encoder(
             batch.to(device, non_blocking=True), torch.tensor(samples)
         )
-        stored = features.to(self.dtype)
+        stored = features.to(self._read_dtype)
         keys = [self._keys[name] for name in wavs]
         if not on_cuda:
             return _Encoded(keys, stored.cpu(), lengths.tolist())
-        frames = torch.empty(stored.shape, dtype=self.dtype, pin_memory=True)
+        frames = torch.empty(stored.shape, dtype=stored.dtype, pin_memory=True)
         frames.copy_(stored, non_blocking=True)
         arrived = torch.cuda.Event()
         arrived.record(torch.cuda.current_stream(device))
         return _Encoded(keys, frames, lengths.tolist(), arrived)
 
-    def _write(self, tensors):
+    @property
+    def _read_dtype(self):
+        """Of frames that are read: whole numbers stand for float16."""
+        return torch.float16 if self.dtype == torch.int8 else self.dtype
+
+    def _write(self, frames):
+        tensors = dict(frames)
+        if self.dtype == torch.int8:
+            for key, values in frames.items():
+                rounded = map(torch.from_numpy, round_frames(values.numpy()))
+                tensors[key], tensors[key + _SCALE] = rounded
         name = f"features-{uuid.uuid4().hex}.safetensors"
         with atomic_path(self.folder / name) as path:
             save_file(tensors, path)
@@ -298,8 +312,8 @@ class FeatureCache:
         name : str
             Its id, as in the rows that the cache was built for.
         dtype : torch.dtype or None
-            Of the numbers; None for the one they are stored in, which is half as much
-            to send to a GPU.
+            Of the numbers; None for the one they are stored in, or float16 for int8,
+            which is half as much to send to a GPU.
 
         Returns
         -------
@@ -315,7 +329,11 @@ class FeatureCache:
         try:
             if file not in self._open_files:
                 self._open_files[file] = safe_open(self.folder / file, "pt")
-            frames = self._open_files[file].get_tensor(self._keys[name])
+            opened, key = self._open_files[file], self._keys[name]
+            frames = opened.get_tensor(key)
+            if self.dtype == torch.int8:
+                scale = opened.get_tensor(key + _SCALE).numpy()
+                frames = torch.from_numpy(restore_frames(frames.numpy(), scale))
         except (SafetensorError, OSError) as error:
             raise ValueError(
                 f"{self.folder / file} is damaged ({error}): delete it and run again, "
@@ -384,10 +402,11 @@ def _frames_of_file(path):
         entries.pop("__metadata__", None)
         check_form(entries, {str: {"shape": [int], "data_offsets": [int]}})
         end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-        if any(len(entry["shape"]) != 2 for entry in entries.values()):
+        frames = {k: x for k, x in entries.items() if not k.endswith(_SCALE)}
+        if any(len(entry["shape"]) != 2 for entry in frames.values()):
             raise ValueError("frames of another shape")
     except (IndexError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if path.stat().st_size < 8 + len(header) + end:
         raise ValueError(f"{path} is cut short")
-    return {key: (path.name, entry["shape"][0]) for key, entry in entries.items()}
+    return {key: (path.name, entry["shape"][0]) for key, entry in frames.items()}

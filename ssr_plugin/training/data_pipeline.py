@@ -251,7 +251,8 @@ def cache_features(rows, hparams, run_opts):
         The utterances that cannot be read.
     """
     encoder = hparams["encoder"].to(run_opts.get("device") or infer_device())
-    cache = FeatureCache(pathlib.Path(hparams["cache_folder"]) / "features", encoder)
+    folder = pathlib.Path(hparams["cache_folder"]) / "features"
+    cache = FeatureCache(folder, encoder, getattr(torch, hparams["cache_dtype"]))
     in_shards(
         lambda shard, share: cache.build(rows, shard=shard, max_skipped_share=share)
     )

@@ -11,10 +11,9 @@ from ssr_plugin.inference.pretrained import save_speech_lm
 from ssr_plugin.nnet.precision import resolve_precision
 from ssr_plugin.training import fsdp, run_report
 from ssr_plugin.training.brain import ReadOptions
-from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.finetune_brain import FinetuneBrain
 from ssr_plugin.training.loop import make_loaders, train
-from ssr_plugin.training.shard_splits import ShardCorpus
+from ssr_plugin.training.shard_splits import ShardCorpus, splits_of
 from ssr_plugin.training.stage1_model import (
     compare_data,
     load_stage1,
@@ -36,7 +35,7 @@ def run(hparams, run_opts, manifests):
         Of ``hparams/finetune.yaml``.
     run_opts : dict
         As ``speechbrain.parse_arguments`` gives them.
-    manifests : ssr_plugin.data.prepare.Manifests
+    manifests : ssr_plugin.data.prepare.Manifests or ShardCorpus
 
     Returns
     -------
@@ -52,15 +51,11 @@ def run(hparams, run_opts, manifests):
         encoder_dtype=hparams["encoder_dtype"],
         quantization=hparams["quantization"],
     )
-    if isinstance(manifests, ShardCorpus):
-        raise ValueError(
-            f"data_folder: stage 2 reads no shards ({hparams['data_folder']}): name "
-            f"the folder of the data set"
-        )
-    compare_data(hparams["stage1"], manifests)
+    if not isinstance(manifests, ShardCorpus):
+        compare_data(hparams["stage1"], manifests)
     templates = parse_templates(hparams["templates"], lm.llm.tokenizer)
     hparams["encoder"], hparams["segmenters"] = lm.encoder, lm.segmenters
-    splits = make_splits(hparams, run_opts, manifests)
+    splits = splits_of(hparams, run_opts, manifests)
     text = make_text(hparams, lm.llm)
     if hparams["parallel"] == "fsdp":
         # Layer by layer it comes back to the device, in parts.

@@ -1,6 +1,7 @@
 """Checks that a stage's inputs are there, before any model is loaded."""
 
 from ssr_plugin import build
+from ssr_plugin.data.frame_rounding import check_cache_dtype
 from ssr_plugin.data.text_files import read_documents
 from ssr_plugin.files import check_writable
 from ssr_plugin.hub import load_config
@@ -46,6 +47,8 @@ def check_inputs(settings):
         resolve_precision(settings["precision"])
     if "batch_seconds" in settings:
         check_batch_seconds(settings["batch_seconds"])
+    if "cache_dtype" in settings:
+        check_cache_dtype(settings["cache_dtype"])
     if "parallel" in settings:
         check_parallel(settings["parallel"])
     if settings.get("quantization") is not None:

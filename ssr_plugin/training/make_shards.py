@@ -24,6 +24,7 @@ from ssr_plugin.alignment.cache import parse_shard
 from ssr_plugin.alignment.record import AlignmentError
 from ssr_plugin.data import shards
 from ssr_plugin.data.ffmpeg import FFMPEG_SUFFIXES, find_ffmpeg
+from ssr_plugin.data.frame_rounding import check_cache_dtype, round_frames
 from ssr_plugin.data.holdout import hold_out, hold_out_fold, parse_fold
 from ssr_plugin.data.listing import Listing
 from ssr_plugin.data.prepare import find_problem
@@ -60,12 +61,18 @@ class Frames:
         As in ``hparams/distill.yaml``.
     device : str or None
         What encodes.
+    cache_dtype : str
+        "float16" or "int8", in which they are kept.
     """
 
     source: str
     layer: int = -1
     dtype: str = "auto"
     device: str | None = None
+    cache_dtype: str = "float16"
+
+    def __post_init__(self):
+        check_cache_dtype(self.cache_dtype)
 
     def load(self):
         """The encoder."""
@@ -102,6 +109,11 @@ class ShardMaker:
 
     def __getstate__(self):
         return {**self.__dict__, "_encoder": None}
+
+    @property
+    def _rounds(self):
+        """Whether frames are kept in 8 bits."""
+        return self.frames is not None and self.frames.cache_dtype == "int8"
 
     def jobs(self):
         """All shards: (split, number)."""
@@ -143,6 +155,7 @@ class ShardMaker:
             self.keeps_audio,
             self.identity,
             _reads_all(entries),
+            *(["int8"] if self._rounds else []),
         )
         found = shards.shard_entry(self.folder / split, name)
         if found is not None and found.get("fingerprint") == fingerprint:
@@ -196,7 +209,7 @@ class ShardMaker:
                     _units_of(alignments[name]),
                     content,
                     suffix,
-                    frames(name),
+                    *frames(name),
                 )
 
     @staticmethod
@@ -223,9 +236,10 @@ class ShardMaker:
 
     @contextlib.contextmanager
     def _frames_of(self, good, alignments, problems):
-        """A function from id to frames; they are on disk while the shard is written."""
+        """A function from id to frames, and their scale if they have one; they are on
+        disk while the shard is written."""
         if self.frames is None:
-            yield lambda name: None
+            yield lambda name: (None,)
             return
         from ssr_plugin.encoders.feature_cache import FeatureCache
 
@@ -240,7 +254,12 @@ class ShardMaker:
             cache = FeatureCache(folder, self._encoder)
             failed = cache.build(rows, max_skipped_share=1)
             problems.reasons |= failed.reasons
-            yield lambda name: cache.get(name, dtype=None).numpy()
+
+            def get(name):
+                frames = cache.get(name, dtype=None).numpy()
+                return round_frames(frames) if self._rounds else (frames,)
+
+            yield get
 
 
 def _units_of(alignment):
@@ -549,7 +568,12 @@ def _gather(folder, maker, made, frames, max_skipped_share, language):
         "aligner_settings": maker.aligner.settings(),
         "language": language,
         "audio": maker.keeps_audio,
-        "frames": frames and {"source": frames.source, "encoder": maker.identity},
+        "frames": frames
+        and {
+            "source": frames.source,
+            "encoder": maker.identity,
+            "cache_dtype": frames.cache_dtype,
+        },
     }
     counts = {
         split: sum(len(entry["skipped"]) for entry in entries)

@@ -45,7 +45,7 @@ _READING, _LOADING, _LOADED_WIDTH = 19516.0, 29846.0, 512
 # Audio that the encoder sees at once, s.
 _WINDOW = 30.0
 # Bytes of a number on disk.
-_STORED = 2
+_STORED = {"float16": 2, "int8": 1}
 _SECONDS_AN_HOUR = 3600.0
 
 
@@ -255,7 +255,7 @@ def plan_encoder(settings, corpus, hardware):
     Arguments
     ---------
     settings : dict
-        ``encoder_source``, ``encoder_layer``, ``cache_features`` and
+        ``encoder_source``, ``encoder_layer``, ``cache_features``, ``cache_dtype`` and
         ``speed_perturbation``.
     corpus : Corpus
     hardware : Hardware
@@ -284,7 +284,7 @@ def plan_encoder(settings, corpus, hardware):
         encoder.width,
         encoder.frame_rate,
         cached,
-        round(frames * encoder.width * _STORED),
+        round(frames * encoder.width * _STORED[settings["cache_dtype"]]),
         round(size + at_once * per_second),
         hours,
     )

@@ -41,6 +41,7 @@ _SHARED = (
     "speed_perturbation",
     "cache_folder",
     "cache_features",
+    "cache_dtype",
     "loggers",
     "precision",
     "ckpt_interval_minutes",

@@ -162,8 +162,10 @@ def make_shard_splits(hparams, run_opts, corpus):
             "data is not known: set it to 0"
         )
     if hears and not corpus.shards.made_of["audio"]:
+        # In stage 2 it is that of stage 1.
+        name = hparams.get("segmenter", hparams.get("stage1"))
         raise ValueError(
-            f"segmenter: '{hparams['segmenter']}' listens, and the shards in "
+            f"segmenter: that of '{name}' listens, and the shards in "
             f"{corpus.shards.folder} keep no audio: name another, or make shards "
             f"without --no-audio"
         )

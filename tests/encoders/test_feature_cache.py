@@ -58,6 +58,28 @@ def test_the_cache_gives_what_the_encoder_gives(tmp_path, encoder, rows):
         torch.testing.assert_close(cache.get(name), frames[0], atol=2e-3, rtol=1e-3)
 
 
+def test_frames_in_8_bits_take_half_the_disk_and_are_near(tmp_path, encoder, rows):
+    whole = FeatureCache(tmp_path / "cache", encoder)
+    small = FeatureCache(tmp_path / "cache", encoder, torch.int8)
+    sizes = []
+    for cache in (whole, small):
+        cache.build(rows)
+        files = cache.folder.glob("features-*")
+        sizes.append(sum(path.stat().st_size for path in files))
+    # A scale of each channel is as much as two frames.
+    assert sizes[1] < 0.7 * sizes[0]
+    # Another process, which reads what is there.
+    small = FeatureCache(tmp_path / "cache", encoder, torch.int8)
+    small.build(rows)
+    for name in rows:
+        frames, found = whole.get(name), small.get(name, dtype=None)
+        assert found.dtype == torch.float16
+        assert len(found) == small.num_frames(name) == whole.num_frames(name)
+        step = frames.abs().amax(0) / 127
+        assert ((found.float() - frames).abs() <= 0.51 * step + 1e-3).all()
+        assert not torch.equal(found.float(), frames)
+
+
 def test_nothing_is_encoded_twice(tmp_path, encoder, rows, monkeypatch):
     FeatureCache(tmp_path / "cache", encoder).build(rows)
     seen = count_encoded(monkeypatch)

@@ -43,6 +43,7 @@ def splits(tmp_path, write_audio, tiny_encoder_folder, tiny_llm_folder):
             "aligner_options": {},
             "cache_folder": tmp_path / "cache",
             "cache_features": True,
+            "cache_dtype": "float16",
             "resample": True,
             "max_skipped_share": 0.0,
             "speed_perturbation": SPEEDS,
