@@ -60,6 +60,12 @@ class Spelling:
     num_buckets : int
         How many numbers the n-grams are hashed to.
 
+    Attributes
+    ----------
+    buckets : torch.Tensor
+        [R] int64, those of the numbers that the vocabulary has n-grams of, sorted. What
+        tells n-grams apart elsewhere is their index in it, 0 to R - 1.
+
     Example
     -------
     >>> spelling = Spelling(["\u0120cat", "\u0120cats", "\u0120dog"])
@@ -76,7 +82,9 @@ class Spelling:
             bags += [zlib.crc32(gram.encode()) % num_buckets for gram in grams]
             ends.append(len(bags))
         self.num_buckets = num_buckets
-        self._bags = np.array(bags, dtype=np.int32)
+        used, index = np.unique(np.array(bags, dtype=np.int64), return_inverse=True)
+        self.buckets = torch.from_numpy(used)
+        self._bags = index.astype(np.int32)
         self._first = np.array(ends, dtype=np.int64)
 
     def look_up(self, ids: Tensor) -> dict[str, Tensor]:
@@ -150,16 +158,30 @@ class SpellingKeys(nn.Module):
         super().__init__()
         self.spelling = spelling
         self.gram_dropout = gram_dropout
-        self.grams = nn.EmbeddingBag(
-            spelling.num_buckets, size, mode="sum", include_last_offset=True
+        # Only numbers that some token has are kept: a small vocabulary has few, and the
+        # optimizer goes through all of the table at every step. Drawn are all, so that
+        # an n-gram begins alike in every vocabulary.
+        drawn = nn.Embedding(spelling.num_buckets, size).weight
+        nn.init.normal_(drawn, std=0.1)
+        self.grams = nn.EmbeddingBag.from_pretrained(
+            drawn.detach()[spelling.buckets],
+            freeze=False,
+            mode="sum",
+            include_last_offset=True,
         )
-        nn.init.normal_(self.grams.weight, std=0.1)
         self.rank = nn.Linear(3, size)
         self.net = nn.Sequential(
             nn.LayerNorm(size), nn.Linear(size, size), nn.GELU(), nn.Linear(size, size)
         )
         self.norm = nn.LayerNorm(size)
         self.bias = nn.Sequential(nn.Linear(size, 64), nn.GELU(), nn.Linear(64, 1))
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+        # Checkpoints of before had all numbers.
+        key, spelling = f"{prefix}grams.weight", self.spelling
+        if key in state_dict and len(state_dict[key]) == spelling.num_buckets:
+            state_dict[key] = state_dict[key][spelling.buckets]
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def look_up(self, ids: Tensor) -> dict[str, Tensor]:
         """What :meth:`forward` takes of some tokens, [C] int: on the model's device."""

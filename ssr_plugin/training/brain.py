@@ -477,8 +477,13 @@ class StageBrain(sb.Brain, abc.ABC):
         # numbers as an unbroken one, by any number of processes.
         rank, world_size = process_of()
         number = (self.step - 1) * world_size + rank + 1
-        seed_key = (self.hparams.seed, epoch, number, None)
-        torch.manual_seed(int(digest(*seed_key), 16))
+        seed = int(digest(self.hparams.seed, epoch, number, None), 16)
+        if torch.device(self.device).type == "cpu":
+            # torch.manual_seed notes the seed, and who gave it, for each kind of device
+            # that has not started: a list that grows with every step.
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
         # A checkpoint does not hold gradients that are not applied yet.

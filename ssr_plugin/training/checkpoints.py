@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import textwrap
 
+import torch
 import yaml
 from speechbrain.utils.checkpoints import (
     CKPT_PREFIX,
@@ -103,6 +104,9 @@ class AtomicCheckpointer(Checkpointer):
         """
         try:
             super().load_checkpoint(checkpoint)
+            for recoverable in self.recoverables.values():
+                if isinstance(recoverable, torch.optim.Optimizer):
+                    _check_sizes(recoverable)
         # A damaged file may give any error: of torch, pickle, YAML or Python.
         except Exception as error:
             raise ValueError(
@@ -112,6 +116,20 @@ class AtomicCheckpointer(Checkpointer):
                 f"settings of the other, or delete the checkpoint. "
                 f"({textwrap.shorten(str(error), 300)})"
             ) from error
+
+
+def _check_sizes(optimizer):
+    """Raises if moments are not of their parameters' sizes: fused kernels do not look.
+
+    A module may take weights of an earlier version in another size.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if value.dim() and value.shape != parameter.shape:
+                raise ValueError(
+                    f"{name} of the optimizer is {list(value.shape)}, its parameter "
+                    f"{list(parameter.shape)}"
+                )
 
 
 @register_checkpoint_hooks

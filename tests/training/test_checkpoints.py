@@ -164,3 +164,19 @@ def test_a_checkpoint_may_be_moved_with_its_folder(tmp_path):
     fresh = layer()
     AtomicCheckpointer(tmp_path / "b", {"layer": fresh}).recover_if_possible()
     assert fresh.weight.item() == 3.0
+
+
+def test_an_optimizers_state_of_other_sizes_is_refused(tmp_path):
+    """As of a version that had more rows in a table; a fused kernel would not look."""
+
+    def checkpointer(rows):
+        table = torch.nn.Embedding(rows, 2)
+        optimizer = torch.optim.AdamW(table.parameters(), fused=True)
+        table(torch.tensor([0])).sum().backward()
+        optimizer.step()
+        return AtomicCheckpointer(tmp_path, {"optimizer": optimizer})
+
+    checkpointer(rows=5).save_checkpoint()
+    checkpointer(rows=5).recover_if_possible()
+    with pytest.raises(ValueError, match=r"does not fit.*\[5, 2\].*\[3, 2\]"):
+        checkpointer(rows=3).recover_if_possible()
