@@ -38,6 +38,7 @@ _ALSO = {
 # What keys may be whose default is null.
 _NULL_KINDS = {
     "valid_fold": (str,),
+    "pseudo_speech_source": (str, list, dict),
     "encoder_source": (str,),
     "llm_source": (str,),
     "segmenter": (str,),
@@ -90,6 +91,7 @@ _RANGES = {
     "lm_fusion_steps": _NOT_NEGATIVE,
     "lm_fusion_weight": _NOT_NEGATIVE,
     "text_ratio": _NOT_NEGATIVE,
+    "pseudo_speech_ratio": _NOT_NEGATIVE,
     "text_weight": _NOT_NEGATIVE,
     "text_kl_weight": _NOT_NEGATIVE,
     "text_tokens": _NOT_NEGATIVE,

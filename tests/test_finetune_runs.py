@@ -234,7 +234,9 @@ def test_text_of_ones_own_is_learnt(finetune_run, tmp_path):
     (tmp_path / "text.txt").write_text("the cat sat\na b c d e f g h\n" * 40)
     learn = {"text_weight": 1, "text_kl_weight": 0, "lr": 0.02, "number_of_epochs": 6}
     source = {"text_source": tmp_path / "text.txt", "text_ratio": 2}
-    metrics = finetune(finetune_run(tmp_path, **source, **learn))
+    # It is read as if it were heard, too.
+    heard = {"pseudo_speech_ratio": 0.5, "pseudo_speech_source": tmp_path / "text.txt"}
+    metrics = finetune(finetune_run(tmp_path, **source, **learn, **heard))
     found = metrics["text"]["perplexity"]
     assert found < 0.95 * metrics["text"]["before"]["perplexity"]
 

@@ -81,6 +81,98 @@ def read_segments(
     if not isinstance(connector, VocabularyConnector):
         output = connector(features, boundaries, starts)
         return output.vectors, output.kept
+    kept, states, logits = _hear(
+        connector, features, boundaries, starts, predicted, gate, posteriors
+    )
+    if lm_fusion is not None:
+        counts = kept.sum(1).tolist()
+        vectors = fuse_with_lm(llm, logits, states, counts, lm_fusion)
+    elif logits != connector.token_logits:
+        table = connector.table()
+        vectors = torch.cat(
+            [
+                (SHARPNESS * logits(rows)).softmax(-1).to(table.dtype) @ table
+                for rows in states.split(ROWS)
+            ]
+        )
+    else:
+        vectors = connector.expected_embeddings(states, SHARPNESS)
+    return place_vectors(vectors, boundaries.masked_fill(~kept, -1)), kept
+
+
+@torch.no_grad()
+def likeliest_tokens(
+    connector: VocabularyConnector,
+    features: torch.Tensor,
+    boundaries: torch.Tensor,
+    starts: torch.Tensor,
+    count: int,
+    predicted: bool = False,
+    gate: PosteriorGate | None = None,
+    posteriors: Sequence[TokenPosteriors] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What the vectors of :func:`read_segments`, without LM fusion, are made of.
+
+    Arguments
+    ---------
+    connector : ssr_plugin.connectors.base.VocabularyConnector
+    features, boundaries, starts, predicted, gate, posteriors
+        Of :func:`read_segments`.
+    count : int
+        K, tokens of each vector.
+
+    Returns
+    -------
+    ids : torch.Tensor
+        [M, K] int: of the M segments that say something, the likeliest tokens.
+    shares : torch.Tensor
+        [M, K] float32: how much of the vector each is; they sum to 1.
+    kept : torch.Tensor
+        [B, N] bool, those segments.
+
+    Example
+    -------
+    >>> from ssr_plugin import build
+    >>> from ssr_plugin.encoders.encoder import SpeechEncoder
+    >>> from ssr_plugin.llm.text_llm import TextLLM
+    >>> encoder = SpeechEncoder(getfixture("tiny_encoder_folder"))
+    >>> llm = TextLLM(getfixture("tiny_llm_folder"))
+    >>> connector = build.connector("ssr", encoder, llm).eval()
+    >>> segments = torch.tensor([[3, 7, -1]]), torch.tensor([[0, 4, -1]])
+    >>> features = torch.rand(1, 8, encoder.width)
+    >>> ids, shares, kept = likeliest_tokens(connector, features, *segments, count=2)
+    >>> ids.shape, kept.tolist()
+    (torch.Size([2, 2]), [[True, True, False]])
+    """
+    kept, states, logits = _hear(
+        connector, features, boundaries, starts, predicted, gate, posteriors
+    )
+    best = [logits(rows).float().topk(count) for rows in states.split(ROWS)]
+    scores = torch.cat([x.values for x in best])
+    ids = torch.cat([x.indices for x in best])
+    return ids, (SHARPNESS * scores).softmax(-1), kept
+
+
+def _hear(
+    connector: VocabularyConnector,
+    features: torch.Tensor,
+    boundaries: torch.Tensor,
+    starts: torch.Tensor,
+    predicted: bool,
+    gate: PosteriorGate | None,
+    posteriors: Sequence[TokenPosteriors] | None,
+) -> tuple[torch.Tensor, torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+    """The segments that say something, and what they say.
+
+    Returns
+    -------
+    kept : torch.Tensor
+        [B, N] bool
+    states : torch.Tensor
+        [M, K], one of each segment that is kept.
+    logits : callable
+        States [R, K] to the logits of all tokens, [R, V].
+    """
     kept = boundaries >= 0
     states = connector.encode(features, boundaries, starts)[kept]
     logits: Callable[[torch.Tensor], torch.Tensor] = connector.token_logits
@@ -100,17 +192,4 @@ def read_segments(
         is_token = connector.is_token(states)
     if predicted:
         kept, states = kept.masked_scatter(kept, is_token), states[is_token]
-    if lm_fusion is not None:
-        counts = kept.sum(1).tolist()
-        vectors = fuse_with_lm(llm, logits, states, counts, lm_fusion)
-    elif gated:
-        table = connector.table()
-        vectors = torch.cat(
-            [
-                (SHARPNESS * logits(rows)).softmax(-1).to(table.dtype) @ table
-                for rows in states.split(ROWS)
-            ]
-        )
-    else:
-        vectors = connector.expected_embeddings(states, SHARPNESS)
-    return place_vectors(vectors, boundaries.masked_fill(~kept, -1)), kept
+    return kept, states, logits

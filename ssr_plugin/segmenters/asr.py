@@ -155,7 +155,7 @@ def without_marks(alignment: Alignment) -> Alignment:
     """
     text, units, end = "", [], 0
     for unit in alignment.units:
-        words = _words(unit.text)
+        words = words_of(unit.text)
         gap = alignment.text[end : unit.offset]
         end = unit.offset + len(unit.text)
         if not words:
@@ -167,7 +167,7 @@ def without_marks(alignment: Alignment) -> Alignment:
                 text=words,
                 offset=len(text),
                 alternatives=tuple(
-                    (_words(other), probability)
+                    (words_of(other), probability)
                     for other, probability in unit.alternatives
                 ),
             )
@@ -176,8 +176,14 @@ def without_marks(alignment: Alignment) -> Alignment:
     return dataclasses.replace(alignment, text=text, units=tuple(units))
 
 
-def _words(text: str) -> str:
-    """The words of a text, with one blank between two."""
+def words_of(text: str) -> str:
+    """The words of a text, with one blank between two.
+
+    Example
+    -------
+    >>> words_of("Well-known: 'it\u2019s' here!")
+    "Well known it's here"
+    """
     text = text.replace("\u2019", "'")
     kept = "".join(x if _is_letter(x) or x == "'" else " " for x in text)
     return " ".join(word.strip("'") for word in kept.split() if word.strip("'"))

@@ -18,6 +18,7 @@ from ssr_plugin.nnet.segments import pad_segments
 from ssr_plugin.training import fsdp
 from ssr_plugin.training.brain import ReadOptions, StageBrain
 from ssr_plugin.training.finetune_scorer import TemplateScorer, TunedScorer
+from ssr_plugin.training.pseudo_speech import PseudoSpeech, hear
 from ssr_plugin.training.templates import sequence, transcription_template
 
 
@@ -101,14 +102,21 @@ class FinetuneBrain(StageBrain):
         Of stage 1.
     templates : list of ssr_plugin.training.templates.Template
     text : ssr_plugin.training.text_data.Text
+    pseudo_texts : list of numpy.ndarray
+        Of pseudo speech: :func:`ssr_plugin.training.pseudo_speech.read_texts`. None is
+        read where it is empty.
     hypotheses : collections.abc.Mapping
         What a segmenter that listens has heard, by utterance id.
     **kwargs
         Of ``sb.Brain``.
     """
 
-    def __init__(self, *, lm, templates, text, hypotheses=None, **kwargs):
+    def __init__(
+        self, *, lm, templates, text, pseudo_texts=(), hypotheses=None, **kwargs
+    ):
         super().__init__(**kwargs)
+        self.pseudo_texts = pseudo_texts
+        self.pseudo_speech = None
         self.hypotheses = hypotheses or {}
         self.lm = lm.to(self.device)
         self.llm = lm.llm
@@ -151,7 +159,34 @@ class FinetuneBrain(StageBrain):
         rows = [i for i, x in enumerate(templates) if x.has_text and chosen[i]]
         vectors, utterances = self._embed_training(batch, features, lengths, rows)
         requests = list(zip(templates, utterances, strict=True))
+        if self.pseudo_speech is not None:
+            vectors = self._add_pseudo_speech(requests, vectors)
         return self._predict([requests], [1.0], vectors, with_text=True)
+
+    def _add_pseudo_speech(self, requests, vectors):
+        """Adds misheard texts to what is asked; returns vectors with theirs."""
+        asked = sum(_count_asked(*request) for request in requests)
+        drawn = self.pseudo_speech.draw(round(self.hparams.pseudo_speech_ratio * asked))
+        if not drawn:
+            return vectors
+        with_text = [i for i, x in enumerate(self.templates) if x.has_text]
+        chosen = torch.multinomial(
+            self.shares[with_text], len(drawn), replacement=True
+        ).tolist()
+        count = len(vectors)
+        for index, (ids, _, said, tokens) in zip(chosen, drawn, strict=True):
+            first = said < len(tokens) // 2
+            places = np.arange(count, count + len(ids))
+            utterance = SpokenUtterance(places, first, tokens)
+            requests.append((self.templates[with_text[index]], utterance))
+            count += len(ids)
+        ids, shares = (
+            torch.from_numpy(np.concatenate([x[i] for x in drawn])) for i in (0, 1)
+        )
+        ids, shares = send(self.device, ids, shares)
+        table = self.lm.connector.table()
+        mixed = shares.to(table.dtype).unsqueeze(1) @ table[ids]
+        return torch.cat([vectors, mixed.squeeze(1).to(vectors.dtype)])
 
     def _embed_training(self, batch, features, lengths, predicted_rows):
         """Vectors of jittered forced segments, and of predicted ones in some rows."""
@@ -263,7 +298,7 @@ class FinetuneBrain(StageBrain):
 
     def _embed_predicted(self, ids, features, lengths, reference, options):
         """Utterances as vectors of segments predicted from the audio alone."""
-        heard = [self.hypotheses[name] for name in ids] if self.hypotheses else None
+        heard = self.heard(ids)
         predicted = self.lm.embedder.segment(features, lengths, options.use_lm, heard)
         segments = [segmentation.segments for segmentation in predicted]
         boundaries, starts, _ = pad_segments(segments)
@@ -275,6 +310,10 @@ class FinetuneBrain(StageBrain):
             predicted=True,
             posteriors=known_posteriors(predicted),
         )
+
+    def heard(self, ids):
+        """What a segmenter that listens has heard of utterances; None for another."""
+        return [self.hypotheses[name] for name in ids] if self.hypotheses else None
 
     def _predict(self, requests, weights, vectors, with_text=False):
         """States where there is a target, of one pass of the tuned LLM.
@@ -403,6 +442,9 @@ class FinetuneBrain(StageBrain):
     def on_fit_start(self):
         """Validates a new run as epoch 0, so that even one epoch gives a curve."""
         super().on_fit_start()
+        if self.pseudo_texts:
+            heard = hear(self, self.valid_loader)
+            self.pseudo_speech = PseudoSpeech(self.pseudo_texts, heard)
         if not self.hparams.history.epochs:
             self._fit_valid(self.valid_loader, epoch=0, enable=False)
 
@@ -445,3 +487,9 @@ class FinetuneBrain(StageBrain):
         return TunedScorer(
             tuned, self.transcription, not options.predicted, self.language
         )
+
+
+def _count_asked(template, utterance):
+    """How many of an utterance's tokens a template asks for."""
+    count = len(utterance.tokens)
+    return count - count // 2 if template.halves else count

@@ -7,12 +7,14 @@ import time
 import torch
 from speechbrain.utils.distributed import if_main_process, infer_device
 
+from ssr_plugin.connectors.base import VocabularyConnector
 from ssr_plugin.inference.pretrained import save_speech_lm
 from ssr_plugin.nnet.precision import resolve_precision
 from ssr_plugin.training import fsdp, run_report
 from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.finetune_brain import FinetuneBrain
 from ssr_plugin.training.loop import make_loaders, train
+from ssr_plugin.training.pseudo_speech import read_texts
 from ssr_plugin.training.shard_splits import ShardCorpus, splits_of
 from ssr_plugin.training.stage1_model import (
     compare_data,
@@ -57,6 +59,7 @@ def run(hparams, run_opts, manifests):
     hparams["encoder"], hparams["segmenters"] = lm.encoder, lm.segmenters
     splits = splits_of(hparams, run_opts, manifests)
     text = make_text(hparams, lm.llm)
+    pseudo_texts = _pseudo_texts(hparams, lm, templates, splits["train"])
     if hparams["parallel"] == "fsdp":
         # Layer by layer it comes back to the device, in parts.
         lm.llm.to("cpu")
@@ -69,6 +72,7 @@ def run(hparams, run_opts, manifests):
         lm=lm,
         templates=templates,
         text=text,
+        pseudo_texts=pseudo_texts,
         hypotheses=collections.ChainMap(*(x.hypotheses for x in splits.values())),
         modules={"encoder": lm.encoder, "tuned": tuned},
         hparams=hparams,
@@ -121,6 +125,34 @@ def run(hparams, run_opts, manifests):
         show_before_and_after(metrics)
         logger.info("The model, metrics, log and pictures are in %s", folder)
     return metrics
+
+
+def _pseudo_texts(hparams, lm, templates, train):
+    """The texts of pseudo speech, if some is to be read."""
+    if not hparams["pseudo_speech_ratio"]:
+        return []
+    if not isinstance(lm.connector, VocabularyConnector):
+        raise ValueError(
+            "pseudo_speech_ratio: the connector of stage 1 does not score tokens, so "
+            "that its errors are not known: set it to 0"
+        )
+    if not any(template.has_text for template in templates):
+        raise ValueError(
+            "pseudo_speech_ratio: pseudo speech is read by templates with {text}, and "
+            "none has a share"
+        )
+    if hparams["pseudo_speech_source"] is None and not train.segments:
+        raise ValueError(
+            "pseudo_speech_source: transcripts of shards are read as they come: name a "
+            "text"
+        )
+    transcripts = (segments.tokens for segments in train.segments.values())
+    return read_texts(
+        hparams["pseudo_speech_source"],
+        transcripts,
+        lm.segmenters["forced"],
+        hparams["text_block"],
+    )
 
 
 def resolve_llm_dtype(hparams, device=None):

@@ -11,6 +11,7 @@ from ssr_plugin import SpeechLM
 from ssr_plugin.llm import packing
 from ssr_plugin.llm.tuning import TunedLLM
 from ssr_plugin.segmenters.base import Segments
+from ssr_plugin.training import pseudo_speech
 from ssr_plugin.training.augment import Strengths
 from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.finetune_brain import FinetuneBrain
@@ -181,6 +182,50 @@ def test_predicted_segments_are_read_where_a_text_is_asked_for(make_brain):
     count = len(rows)
     losses(brain, batch)
     assert len(rows) == count
+
+
+@pytest.mark.parametrize("predicted", [True, False])
+def test_what_is_heard_of_an_utterance_is_what_its_vectors_are_made_of(
+    make_brain, predicted, monkeypatch
+):
+    brain = make_brain({"transcription": TRANSCRIPTION})
+    monkeypatch.setattr(pseudo_speech, "_LIKELIEST", len(brain.lm.connector.table()))
+    if not predicted:
+        brain.segmenter = None
+    batch = make_batch((30, 50, 10))
+    heard = pseudo_speech.hear(brain, [batch])
+    vectors, utterances = brain.read(batch, ReadOptions(predicted=predicted))
+    table = brain.lm.connector.table()
+    assert [x.count for x in heard] == [30, 50, 10]
+    for one, utterance in zip(heard, utterances, strict=True):
+        mixed = torch.from_numpy(one.shares)[:, None] @ table[torch.from_numpy(one.ids)]
+        found = vectors[utterance.vectors]
+        torch.testing.assert_close(mixed.squeeze(1), found, atol=1e-5, rtol=1e-4)
+
+
+def test_pseudo_speech_that_is_heard_right_is_read_as_its_own_text(make_brain):
+    brain = make_brain(
+        {"transcription": TRANSCRIPTION, "listening": {**LISTENING, "share": 0}},
+        text_ratio=0,
+        text_kl_weight=0.0,
+        pseudo_speech_ratio=1.0,
+    )
+    batch, text = make_batch((4,)), np.array([7, 8, 9, 10])
+    (tokens,) = (segments.tokens for segments in batch.segments)
+    speech = losses(brain, batch)
+    right = pseudo_speech.HeardUtterance.of(np.array([[3]]), np.ones((1, 1)), [3])
+    brain.pseudo_speech = pseudo_speech.PseudoSpeech([text], [right])
+    model, llm, (between,) = (
+        brain.modules.tuned.model,
+        brain.llm,
+        (template.between for template in brain.templates),
+    )
+    read = torch.tensor([1, *text, *between, *text])
+    targets = torch.tensor([*text, 2])
+    # Both have five tokens that are asked for.
+    expected = (speech * 5 + alone(model, llm.embed(read), targets)) / 10
+    assert len(tokens) == len(text)
+    torch.testing.assert_close(losses(brain, batch), expected, atol=1e-5, rtol=1e-4)
 
 
 class _NoQuestions(TorchDispatchMode):
