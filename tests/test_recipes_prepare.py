@@ -163,8 +163,9 @@ def test_a_recipe_prepares_from_the_command_line(librispeech, tmp_path):
 def test_a_recipe_takes_options_of_its_data_set_and_names_a_wrong_one(tmp_path):
     corpora.make_voxpopuli(tmp_path)
     save, option = tmp_path / "save", ("--option", "text=raw")
-    done = run("voxpopuli", tmp_path, save, *option, "--valid_share", "0.5")
-    assert done.returncode == 0, done.stderr
+    prepare_command(
+        VoxPopuli, [str(tmp_path), str(save), *option, "--valid_share", "0.5"]
+    )
     texts = read_manifest(save / "train.csv") | read_manifest(save / "valid.csv")
     assert all("ist voll!" in row["wrd"] for row in texts.values())
     with pytest.raises(SystemExit, match="no option 'txt'; known: language, text"):

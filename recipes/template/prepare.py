@@ -5,7 +5,7 @@ To see whether it is read as you mean it, without training::
     python recipes/template/prepare.py DATA_FOLDER SAVE_FOLDER
 """
 
-from ssr_plugin.data.datasets import DataSet, Utterance, bad_line
+from ssr_plugin.data.datasets import DataSet, Utterance, bad_line, name_of
 from ssr_plugin.data.prepare_cli import prepare_command
 from ssr_plugin.data.tables import read_lines
 
@@ -40,7 +40,7 @@ class MyDataSet(DataSet):
             wav = self.folder / name.strip()
             yield Utterance(
                 # Unique in the whole data set: caches go by it.
-                id=wav.stem,
+                id=name_of(wav),
                 # A part of a long recording is f"{wav}#t=12.5,17.25", in seconds.
                 wav=str(wav),
                 text=text,

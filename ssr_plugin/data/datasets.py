@@ -12,9 +12,12 @@ import abc
 import csv
 import os
 import pathlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from ssr_plugin.media_fragments import MediaFragment
 
 #: :attr:`Utterance.speaker` of a data set that does not name its speakers.
 UNKNOWN_SPEAKER = "unknown"
@@ -44,6 +47,31 @@ class Utterance:
     text: str | None
     speaker: str = UNKNOWN_SPEAKER
     problem: str | None = None
+
+
+def name_of(wav: str | os.PathLike[str]) -> str:
+    """The id of an utterance that has none but its audio's name.
+
+    Arguments
+    ---------
+    wav : path-like
+        A file, or a part of one (:mod:`ssr_plugin.media_fragments`).
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> name_of("clips/a1.wav"), name_of("clips/talk.opus#t=12.5,17.25")
+    ('a1', 'talk-12.5-17.25')
+    """
+    part = MediaFragment.parse(wav)
+    stem = pathlib.Path(part.path).stem
+    if not part.is_part:
+        return stem
+    fields = str(part).removeprefix(f"{part.path}#")
+    return "-".join([stem, *re.findall(r"[\d.]+", fields)])
 
 
 def bad_line(path: str | os.PathLike[str], number: int, reason: str) -> Utterance:
@@ -241,7 +269,7 @@ class CSVDataSet(DataSet):
                     continue
                 wav = path.parent / (cells["wav"] or "")
                 yield Utterance(
-                    id=cells.get("id") or wav.stem,
+                    id=cells.get("id") or name_of(wav),
                     wav=str(wav),
                     text=cells["text"],
                     speaker=cells.get("speaker") or UNKNOWN_SPEAKER,

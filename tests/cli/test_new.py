@@ -1,10 +1,13 @@
 """``ssr new``: a recipe of one's own, and the way from recordings to a transcript."""
 
+import json
 import pathlib
 import runpy
 import shutil
 
+import numpy as np
 import pytest
+import soundfile
 
 from ssr_plugin import shipped
 from ssr_plugin.cli import main as ssr
@@ -32,6 +35,11 @@ def twenty(tmp_path):
             shutil.copy(path.parent / f"{name}.opus", folder)
             lines.append(f"{name}.opus\t{text.lower()}\n")
     assert len(lines) == 20
+    # The last is a part of a long recording.
+    wav, rate = soundfile.read(folder / f"{name}.opus")
+    soundfile.write(folder / "long.flac", np.concatenate([wav, wav]), rate)
+    times = f"{len(wav) / rate:.4f},{2 * len(wav) / rate:.4f}"
+    lines[-1] = f"long.flac#t={times}\t{text.lower()}\n"
     (folder / "train.txt").write_text("".join(lines))
     return folder
 
@@ -92,6 +100,8 @@ def test_twenty_recordings_and_a_text_file_come_to_a_transcript_of_ones_own_file
     manifests = pathlib.Path("results/mydata/manifests")
     rows = [read_manifest(manifests / f"{name}.csv") for name in ("train", "valid")]
     assert sum(map(len, rows)) == 20
+    skipped = json.loads(pathlib.Path("results/mydata/skipped.json").read_text())
+    assert not any(skipped.values())
     own = SAMPLE / "test-sample" / "21" / "2101" / "21-2101-0000.opus"
     capsys.readouterr()
     ssr(["transcribe", "--model", "results/mydata", str(own), "--times"])

@@ -5,11 +5,14 @@ import os
 import signal
 import sys
 
+import corpora
 import pytest
 
 from ssr_plugin.alignment.even import EvenAligner
 from ssr_plugin.cli import main as ssr
 from ssr_plugin.data import shards
+from ssr_plugin.data.audio import read_audio
+from ssr_plugin.data.kaldi import KaldiFolder
 from ssr_plugin.data.librispeech import LibriSpeech
 from ssr_plugin.data.prepare import prepare, read_manifest
 from ssr_plugin.problems import TooManyProblems
@@ -212,3 +215,26 @@ def test_ssr_prepare_makes_shards_and_says_what_is_in_them(corpus, tmp_path, cap
         ssr([*words, "--no-audio"])
     with pytest.raises(SystemExit, match="shard '3/2' is not of the form k/n"):
         ssr([*words, "--shard", "3/2"])
+
+
+def test_utterances_that_are_parts_of_long_recordings_are_cut_into_shards(tmp_path):
+    folder = corpora.make_kaldi(tmp_path)
+    with open(folder / "train" / "segments", "a") as file:
+        file.write("u4 rec1 no times\n")
+    options = {"num_workers": 0, "max_skipped_share": 0.5}
+    splits = (["train"], ["test"])
+    made = prepare_shards(
+        KaldiFolder(folder), tmp_path / "shards", EvenAligner(), *splits, **options
+    )
+    split = made["train"]
+    records = [split.record(number) for number in range(len(split))]
+    found = {one["id"]: split.audio(n, one) for n, one in enumerate(records)}
+    assert sorted(found) == ["u1", "u2", "u3"]
+    rows = {one.id: one.wav for one in KaldiFolder(folder).utterances("train")}
+    for name, stored in found.items():
+        assert stored.name == f"{name}.flac"
+        assert read_audio(stored, 16000).allclose(
+            read_audio(rows[name], 16000), atol=2**-15
+        )
+    skipped = (tmp_path / "shards" / "skipped.jsonl").read_text()
+    assert "segments, line 4: 'no times' are no times" in skipped
