@@ -1,7 +1,7 @@
 """Languages: their codes, and where the words of a text are."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssr_plugin.languages import (
@@ -47,6 +47,7 @@ def test_the_script_decides_whether_there_are_words(tag, words):
     assert has_words(tag) == words
 
 
+@settings(deadline=None)
 @given(st.text(SCRIPTS))
 def test_words_are_in_order_and_leave_nothing_but_blanks(text):
     spans = word_spans(text)
@@ -57,6 +58,7 @@ def test_words_are_in_order_and_leave_nothing_but_blanks(text):
     assert covered == "".join(text.split())
 
 
+@settings(deadline=None)
 @given(st.text(SCRIPTS))
 def test_no_word_has_two_letters_of_a_script_without_blanks(text):
     for start, stop in word_spans(text):
@@ -64,6 +66,7 @@ def test_no_word_has_two_letters_of_a_script_without_blanks(text):
         assert len(letters) <= 1 or not is_undivided("".join(letters))
 
 
+@settings(deadline=None)
 @given(st.text("ab Zéß'-.\u05e9\u0645 "))
 def test_where_blanks_part_words_those_are_the_words(text):
     assert [text[start:stop] for start, stop in word_spans(text)] == text.split()

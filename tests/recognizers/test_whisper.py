@@ -179,3 +179,21 @@ def test_token_times_follow_the_attention():
         attention[:, token, first : first + 12] = 1.0
     times = token_times(attention).tolist()
     assert times == pytest.approx([0, 12, 30, 45], abs=6)
+
+
+def test_a_letter_of_many_tokens_is_said_from_the_first_to_the_last(
+    recognizer, monkeypatch
+):
+    # As if each byte were a token, said in ten frames.
+    said = list("你好".encode())
+    monkeypatch.setattr(
+        recognizer, "_text", lambda ids: bytes(ids).decode("utf-8", "replace")
+    )
+    attention = torch.eye(len(said) + 1).repeat_interleave(10, 1)[None]
+    log_probs = torch.full((len(said), 256), -0.5)
+    first, second = recognizer._pieces(torch.tensor(said), log_probs, attention, 70)
+    assert (first.text, second.text) == ("你", "好")
+    assert first.log_prob == second.log_prob == pytest.approx(-1.5)
+    assert first.end == second.start
+    step = 30 / recognizer._frame_rate
+    assert second.start - first.start == pytest.approx(step)
