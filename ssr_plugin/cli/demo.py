@@ -115,5 +115,7 @@ def _examples(names):
             text = read_transcript(path)
         except ValueError:
             text = ""
+        # LibriSpeech's capitals are no more than its habit.
+        text = text.lower() if text.isupper() else text
         examples.append(Example(path, text))
     return examples

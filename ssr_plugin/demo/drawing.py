@@ -37,11 +37,13 @@ STYLE = """
 .ssr svg { display: block; color: var(--body-text-color); }
 .ssr svg text { font-family: var(--font); fill: currentColor; }
 .ssr .scroll { overflow-x: auto; max-width: 100%; }
-.ssr table { border-collapse: collapse; width: 100%; }
-.ssr td, .ssr th { text-align: left; vertical-align: top; padding: 6px 12px 6px 0;
-  border-bottom: 1px solid var(--border-color-primary); }
-.ssr th { font-weight: 600; }
-.ssr tr:last-child td { border-bottom: none; }
+.ssr table, .ssr tr, .ssr td, .ssr th { border: none !important; }
+.ssr table { border-collapse: collapse; width: 100%; margin: 0; }
+.ssr td, .ssr th { text-align: left; vertical-align: top; font-weight: 400;
+  padding: 6px 12px 6px 0 !important; }
+.ssr tr + tr { border-top: 1px solid var(--border-color-primary) !important; }
+.ssr th { opacity: 0.72; font-size: 13px; }
+.ssr td:first-child { min-width: 110px; }
 .ssr td.number { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .ssr .dim { opacity: 0.72; font-size: 13px; }
 .ssr .key { display: inline-block; width: 11px; height: 11px; border-radius: 3px;
@@ -85,6 +87,11 @@ def escape(text: object) -> str:
 def show_problem(message: object) -> str:
     """Why a recording or a question was not taken."""
     return f'<div class="ssr"><div class="problem">{escape(message)}</div></div>'
+
+
+def show_heading(text: str) -> str:
+    """What a part of the page is about."""
+    return f'<div class="ssr"><h4>{escape(text)}</h4></div>'
 
 
 def show_hint(message: str) -> str:

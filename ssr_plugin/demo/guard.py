@@ -28,6 +28,7 @@ ROUTES = (
     "login_check",
     "queue/",
     "reset",
+    "run/",
     "startup-events",
     "theme.css",
     "upload",

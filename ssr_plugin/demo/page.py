@@ -36,7 +36,7 @@ _KEPT_SECONDS = 3600
 # Letters of an example's name.
 _LONGEST_NAME = 40
 
-_FIRST = "Record something, drop a file, or take an example. Then press Listen."
+_FIRST = "Record something or drop a file, and press Listen. Or take an example."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,34 +284,34 @@ class _Page:
                     elem_id="transcript",
                 )
                 self.listen = gr.Button("Listen", variant="primary", elem_id="listen")
-                if examples:
-                    self._add_examples(examples)
+                self.examples = self._add_examples(examples) if examples else None
             with gr.Column(scale=3, min_width=300):
                 self.times = gr.HTML(drawing.show_hint(_FIRST), elem_id="times")
                 self.readings = gr.HTML("", elem_id="readings")
         self.timeline = gr.HTML("", elem_id="timeline")
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=2, min_width=300):
-                self._add_question()
-            with gr.Column(scale=3, min_width=300):
-                self.answers = gr.Chatbot(
-                    label="What the LLM says",
-                    height=340,
-                    render_markdown=False,
-                    layout="panel",
-                    buttons=["copy"],
-                    feedback_options=None,
-                    placeholder="Answers stand here, so that you can compare what the "
-                    "LLM makes of speech, and of text.",
-                    elem_id="answers",
-                )
-                self.pace = gr.HTML("", elem_id="pace")
-        with gr.Accordion("How alike speech and text are to the LLM", open=True):
+        # Shown once there is something to ask about.
+        with gr.Column(visible=False) as self.more:
+            with gr.Row(equal_height=False):
+                with gr.Column(scale=2, min_width=300):
+                    self._add_question()
+                with gr.Column(scale=3, min_width=300):
+                    gr.HTML(drawing.show_heading("What the LLM says"))
+                    self.answers = gr.Chatbot(
+                        show_label=False,
+                        height=380,
+                        render_markdown=False,
+                        layout="panel",
+                        buttons=[],
+                        feedback_options=None,
+                        elem_id="answers",
+                    )
+                    self.pace = gr.HTML("", elem_id="pace")
+            gr.HTML(drawing.show_heading("How alike speech and text are to the LLM"))
             self.similarity = gr.HTML("", elem_id="similarity")
         self._connect()
 
-    def _add_examples(self, examples: Sequence[Example]) -> None:
-        self.gr.Examples(
+    def _add_examples(self, examples: Sequence[Example]) -> Any:
+        return self.gr.Examples(
             [[str(example.path), example.transcript] for example in examples],
             inputs=[self.audio, self.transcript],
             example_labels=[example.name for example in examples],
@@ -324,7 +324,7 @@ class _Page:
         gr, limits = self.gr, self.session.limits
         chats = self.session.lm.llm.tokenizer.chat_template is not None
         self.condition = gr.Radio(
-            [], label="What the LLM is given", info=" ", elem_id="condition"
+            [], label="What the LLM is given as speech", elem_id="condition"
         )
         self.question = gr.Textbox(
             label="Question" if chats else "How the text goes on after the speech",
@@ -349,16 +349,22 @@ class _Page:
     def _connect(self) -> None:
         gr = self.gr
         pictures = [self.times, self.readings, self.timeline, self.similarity]
-        gr.on(
-            [self.listen.click, self.transcript.submit],
-            self._hear,
-            [self.audio, self.transcript],
-            [self.heard, *pictures, self.condition, self.answers, self.pace],
-            api_name="hear",
-            concurrency_id="hear",
-            concurrency_limit=1,
-            show_progress_on=[self.times],
-        )
+        hearing: dict[str, Any] = {
+            "fn": self._hear,
+            "inputs": [self.audio, self.transcript],
+            "outputs": [
+                *(self.heard, *pictures, self.more, self.condition),
+                *(self.answers, self.pace),
+            ],
+            # One at a time, whatever began it.
+            "concurrency_id": "hear",
+            "concurrency_limit": 1,
+            "show_progress_on": [self.times],
+        }
+        begins = [self.listen.click, self.transcript.submit]
+        gr.on(begins, **hearing, api_name="hear")
+        if self.examples is not None:
+            self.examples.load_input_event.then(**hearing, api_visibility="private")
         self.condition.change(
             _describe,
             [self.condition],
@@ -382,17 +388,18 @@ class _Page:
 
     def _hear(self, path: str | None, transcript: str | None) -> list[Any]:
         heard = self.session.hear(path, transcript)
-        nothing = self.gr.update(choices=[], value=None, info=" ")
+        update = self.gr.update
         if isinstance(heard, str):
             problem = drawing.show_problem(heard)
-            return [None, problem, "", "", "", nothing, [], ""]
+            nothing = update(choices=[], value=None)
+            return [None, problem, "", "", "", update(visible=False), nothing, [], ""]
         shown = self.session.show(heard)
         conditions = available(heard)
         names = [condition.name for condition in conditions]
         best = next((x for x in ("predicted", "forced") if x in names), names[0])
-        radio = self.gr.update(choices=names, value=best, info=_title(best))
+        radio = update(choices=names, value=best, info=_title(best))
         pictures = [shown[x] for x in ("times", "readings", "timeline", "similarity")]
-        return [heard, *pictures, radio, [], ""]
+        return [heard, *pictures, update(visible=True), radio, [], ""]
 
     def _ask(
         self,
