@@ -1,9 +1,11 @@
-"""The pictures of the README and of RESULTS.md.
+"""The pictures of the README, of RESULTS.md and of docs.
 
 python docs/make_figures.py             the plots, of docs/figures/results.json
-python docs/make_figures.py MODEL       and the picture of the idea, as MODEL hears it
+python docs/make_figures.py MODEL       and the pictures of the idea, as MODEL hears it
 
-``MODEL`` is the output folder of ``hparams/distill.yaml`` on the bundled sample.
+``MODEL`` is the output folder of ``hparams/distill.yaml`` on the bundled sample. Each
+picture is a PNG and an SVG file. Learning curves over seeds are drawn by
+``python -m ssr_plugin.training.seed_curves``.
 """
 
 import json
@@ -19,6 +21,7 @@ FOLDER = pathlib.Path(__file__).parent / "figures"
 SAMPLE = pathlib.Path(__file__).parents[1] / "recipes/sample/corpus/dev-sample"
 RECORDING = SAMPLE / "12/1200/12-1200-0000.opus"
 SECONDS = 3.2  # of the recording that the idea is shown of
+ROW = 5.1  # of the recording whose segments are shown
 
 # Told apart by the colour-blind, and by their shapes.
 STYLES = {
@@ -42,7 +45,11 @@ def main(model=None, folder=FOLDER):
     draw_rivals(folder / "rivals.png", results["rivals"])
     draw_noise(folder / "noise.png", results["noise"])
     if model is not None:
-        draw_idea(folder / "idea.png", model)
+        from ssr_plugin import SpeechLM
+
+        lm = SpeechLM.from_pretrained(model, device="cpu")
+        draw_idea(folder / "idea.png", lm)
+        draw_segments(folder, lm)
 
 
 def draw_gain_kept(path, results):
@@ -109,9 +116,9 @@ def draw_noise(path, results):
     axes.set_xticks(places, results["noises"], fontsize=8)
     axes.set_ylabel(results["axis"], fontsize=8)
     axes.tick_params(axis="y", labelsize=8)
-    axes.legend(fontsize=8, frameon=False, loc="lower left")
+    axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 0.08))
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def draw_rivals(path, results):
@@ -151,17 +158,15 @@ def draw_rivals(path, results):
     _save(figure, path)
 
 
-def draw_idea(path, model):
+def draw_idea(path, lm):
     """Waveform, frames, segments and vectors of a recording, and the LLM's embeddings.
 
     All is as the model hears it: no transcript is used.
     """
     import torch
 
-    from ssr_plugin import SpeechLM
     from ssr_plugin.data.audio import read_audio
 
-    lm = SpeechLM.from_pretrained(model, device="cpu")
     rate = lm.encoder.sample_rate
     audio = read_audio(RECORDING, rate)
     speech = lm.embed(RECORDING)
@@ -188,6 +193,44 @@ def draw_idea(path, model):
         alike.tolist(),
         lm.encoder.frame_rate,
     )
+
+
+def draw_segments(folder, lm):
+    """Forced and predicted segments over each other, and how alike vectors are."""
+    import torch
+
+    from ssr_plugin import build
+    from ssr_plugin.alignment.base import AlignmentItem
+    from ssr_plugin.data.audio import read_audio
+    from ssr_plugin.metrics.pictures import (
+        draw_segmentations,
+        draw_similarity,
+        token_labels,
+    )
+
+    (transcripts,) = RECORDING.parent.glob("*.trans.txt")
+    texts = dict(line.split(" ", 1) for line in transcripts.read_text().splitlines())
+    item = AlignmentItem(RECORDING.stem, str(RECORDING), texts[RECORDING.stem])
+    alignment = build.aligner("pocketsphinx").align([item])[0]
+    forced, predicted = lm.embed(RECORDING, alignment), lm.embed(RECORDING)
+    labels = {
+        speech.segmentation: token_labels(lm.llm.tokenizer, speech.tokens)
+        for speech in (forced, predicted)
+    }
+    both = [
+        (x.segmentation, x.starts, x.ends, labels[x.segmentation])
+        for x in (forced, predicted)
+    ]
+    rate = lm.encoder.sample_rate
+    audio = read_audio(RECORDING, rate)[: round(ROW * rate)]
+    embeddings = lm.llm.embed(torch.tensor(forced.tokens))
+    for kind in ("png", "svg"):
+        draw_segmentations(folder / f"segments.{kind}", audio, rate, *both)
+        draw_similarity(
+            folder / f"similarity.{kind}", forced.vectors, embeddings, labels["forced"]
+        )
+    for name in ("segments", "similarity"):
+        _shrink(folder / f"{name}.png", folder / f"{name}.png", 40)
 
 
 def _draw_idea(
@@ -291,15 +334,26 @@ def _draw_idea(
 
 
 def _save(figure, path):
-    # A palette is enough, and a third of the size.
+    """Writes a PNG file, and an SVG file beside it."""
     import io
 
-    from PIL import Image
+    from matplotlib import rc_context
 
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=120, facecolor="white")
-    image = Image.open(buffer).convert("RGB").quantize(128)
-    image.save(path, optimize=True)
+    _shrink(buffer, path)
+    # Without time and chance, so that what has not changed is the same file.
+    with rc_context({"svg.hashsalt": "ssr_plugin"}):
+        figure.savefig(
+            path.with_suffix(".svg"), facecolor="white", metadata={"Date": None}
+        )
+
+
+def _shrink(source, path, colours=128):
+    """A palette is enough, and a third of the size."""
+    from PIL import Image
+
+    Image.open(source).convert("RGB").quantize(colours).save(path, optimize=True)
 
 
 if __name__ == "__main__":

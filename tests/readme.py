@@ -12,8 +12,10 @@ out is what a reader must first put something of their own into. By the conventi
 - a server on this machine, ``localhost``.
 """
 
+import json
 import pathlib
 import re
+import shlex
 import textwrap
 
 PROJECT = pathlib.Path(__file__).parents[1]
@@ -126,3 +128,64 @@ def readme_python(page=README):
         if kind == "python" and not re.match(r"# \S+\.\w+\n", body)
         if not is_yours(body)
     ]
+
+
+def calls(page=README):
+    """The programs of the project that the commands of a page call, as words.
+
+    Those that need something of the reader's are among them. A loop's variable is 1.
+
+    Arguments
+    ---------
+    page : path-like or str
+        A Markdown file, or its text.
+
+    Returns
+    -------
+    list of list of str
+        Each begins with ``ssr``, with the path of a script of the project, or with the
+        name of one of its modules.
+    """
+    found = []
+    for command in all_commands(page):
+        for piece in re.split(r"\s(?:&&|\||>)\s", command.replace("$k", "1")):
+            words = shlex.split(piece)
+            if words and words[0] == "torchrun":
+                # Its own options have one value each.
+                while len(words) > 1 and words[1].startswith("--"):
+                    del words[1:3]
+            if words and words[0] in ("python", "torchrun"):
+                words = words[2:] if words[1:2] == ["-m"] else words[1:]
+                words[:1] = ["ssr"] if words[:1] == ["ssr_plugin"] else words[:1]
+            if words and re.match(
+                r"ssr$|ssr_plugin\.|(recipes|benchmarks|examples|docs)/", words[0]
+            ):
+                found.append(words)
+    return found
+
+
+def notebook_code(path):
+    """The code of a notebook, as a script.
+
+    A line ``!command`` becomes a call of the shell, which must succeed.
+
+    Arguments
+    ---------
+    path : path-like
+
+    Returns
+    -------
+    str
+    """
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join(
+        "".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"
+    )
+    return re.sub(
+        r"^!(.*)$",
+        lambda match: (
+            f"import subprocess\nsubprocess.run({match[1]!r}, shell=True, check=True)"
+        ),
+        code,
+        flags=re.MULTILINE,
+    )

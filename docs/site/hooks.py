@@ -23,8 +23,10 @@ from ssr_plugin.hparams import plain_keys, read_yaml  # noqa: E402
 from ssr_plugin.hparams_help import describe  # noqa: E402
 
 INDEX = PROJECT / "docs" / "index.md"
+YAMLS = sorted((PROJECT / "hparams").glob("*.yaml"))
 _FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
+_NAMED = re.compile(r"\[[\w/]+\.(?:md|ipynb)\](?=\(([^)#\s]+)(?:#[^)]*)?\))")
 _ROW = re.compile(r"^\| \[[^\]]+\]\(([^)#]+)\)", re.MULTILINE)
 _LANGUAGES = {".py": "python", ".sh": "bash", ".yaml": "yaml", ".json": "json"}
 
@@ -109,10 +111,18 @@ def read_nav(text):
 
 def on_config(config):
     """Takes the order of the pages from the index."""
+    keys, api = "hparams/index.md", "api/index.md"
+    below = {
+        keys: [keys, *(f"hparams/{path.name}.md" for path in YAMLS)],
+        api: [api, *(f"api/{page}.md" for page in (*API, *BASES))],
+    }
     nav = read_nav(INDEX.read_text(encoding="utf-8"))
-    pages = [*API, *BASES]
-    nav.append({"API": ["api/index.md", *(f"api/{page}.md" for page in pages)]})
-    config.nav = [{"Home": "index.md"}, *nav]
+    for section in nav:
+        for title, pages in section.items():
+            section[title] = [
+                {"Every key": below[keys]} if page == keys else page for page in pages
+            ]
+    config.nav = [{"Home": "index.md"}, *nav, {"API": below[api]}]
     return config
 
 
@@ -168,14 +178,17 @@ def map_links(markdown, change):
     '[a](A.MD#b) [c](https://c) [d](#d)'
     """
 
-    def replace(text):
-        return _LINK.sub(lambda match: change(match[1]) + (match[2] or ""), text)
+    return _outside_fences(
+        markdown, _LINK, lambda match: change(match[1]) + (match[2] or "")
+    )
 
+
+def _outside_fences(markdown, pattern, replacement):
     pieces, last = [], 0
     for fence in _FENCE.finditer(markdown):
-        pieces += [replace(markdown[last : fence.start()]), fence[0]]
+        pieces += [pattern.sub(replacement, markdown[last : fence.start()]), fence[0]]
         last = fence.end()
-    return "".join([*pieces, replace(markdown[last:])])
+    return "".join([*pieces, pattern.sub(replacement, markdown[last:])])
 
 
 def _links(markdown):
@@ -388,17 +401,17 @@ def on_files(files, config):
         if path.parent != PROJECT / "hparams":
             name = path.relative_to(PROJECT).as_posix()
             sources[page_of(name, ".")] = (name, page_text(path))
-    yamls = sorted((PROJECT / "hparams").glob("*.yaml"))
-    for path in yamls:
+    for path in YAMLS:
         name = f"hparams/{path.name}"
         sources[f"{name}.md"] = (name, keys_page(path))
-    sources["hparams/index.md"] = ("docs/hparams/index.md", _keys_index(yamls))
+    sources["hparams/index.md"] = ("docs/hparams/index.md", _keys_index(YAMLS))
     sources["examples/index.md"] = ("docs/examples/index.md", _examples())
     for page, text in api_pages().items():
         sources[page] = (f"docs/{page}", text)
     for page, (name, text) in sources.items():
         file = File.generated(config, page, content=text)
-        file.inclusion = InclusionLevel.INCLUDED
+        # Else each page that stands nowhere in the order is a warning.
+        file.inclusion = InclusionLevel.NOT_IN_NAV
         # Whence relative links of this page lead.
         file.made_of = name
         files.append(file)
@@ -413,11 +426,20 @@ def on_page_markdown(markdown, page, config, files):
 
     def change(target):
         found = page_of(target, posixpath.dirname(name) or ".")
-        if name.startswith("docs/") and posixpath.dirname(name) != "docs":
-            return target  # a made page, whose links are the site's
         drawn = re.sub(r"\.png$", ".svg", found)
         if files.get_file_from_path(drawn) is not None:
             found = drawn
         return posixpath.relpath(found, here or ".")
 
-    return map_links(markdown, change)
+    def entitle(match):
+        path = PROJECT / posixpath.dirname(name) / match[1]
+        return f"[{_title(path)}]" if path.suffix == ".md" else match[0]
+
+    if name.startswith("docs/") and posixpath.dirname(name) != "docs":
+        return markdown  # of a made page, whose links are the site's
+    return map_links(_outside_fences(markdown, _NAMED, entitle), change)
+
+
+def _title(path):
+    """A page's first heading, by which it is called where its file's name stood."""
+    return re.search(r"^# (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)[1]

@@ -267,7 +267,7 @@ def draw_segmentations(
     )
 
     # All in inches.
-    ticks, spectrum_height, strip = 0.5, 1.3, CHARACTER * (longest + 1)
+    ticks, spectrum_height, strip = 0.5, 1.3, CHARACTER * (longest + 2)
     row_height = ticks + spectrum_height + 2 * strip
     left, right, top = 1.0, 0.15, 0.35
     width = max(9.0 * min(span / seconds_per_row, 1.0), 2.5)
