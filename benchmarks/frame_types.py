@@ -74,7 +74,9 @@ def store(frames, kind, folder):
 @torch.no_grad()
 def score(lm, frames, segments):
     """Metrics of what the model reads from frames."""
-    metrics = VectorMetrics(lm.llm.tokenizer, lm.llm.table())
+    table = lm.llm.table()
+    seen = torch.ones(len(table), dtype=torch.bool)
+    metrics = VectorMetrics(lm.llm.tokenizer, table, seen)
     losses = SecondHalfLoss(lm.llm)
     for name, x in frames.items():
         boundaries, starts, tokens = pad_segments([segments[name]])

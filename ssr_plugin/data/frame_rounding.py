@@ -58,15 +58,16 @@ def round_frames(
     -------
     >>> values, scale = round_frames(np.array([[1.0, -200.0], [-0.25, 100.0]]))
     >>> values.tolist()
-    [[127, -127], [-32, 64]]
+    [[127, -127], [-32, 63]]
     >>> restore_frames(values, scale).tolist()
-    [[1.0, -200.0], [-0.251953125, 100.8125]]
+    [[1.0, -200.0], [-0.251953125, 99.25]]
     """
     frames = frames.astype(np.float32)
     largest = np.abs(frames).max(axis=0, initial=0.0)
-    # Rounded up, so that the largest value fits.
-    scale = np.nextafter((largest / _MOST).astype(np.float16), np.float16(np.inf))
-    values = np.rint(frames / scale.astype(np.float32)).clip(-_MOST, _MOST)
+    scale = (largest / _MOST).astype(np.float16)
+    # What is too small for a scale becomes 0.
+    divisor = np.where(scale > 0, scale.astype(np.float32), np.inf)
+    values = np.rint(frames / divisor).clip(-_MOST, _MOST)
     return values.astype(np.int8), scale
 
 

@@ -6,6 +6,7 @@ import signal
 import sys
 
 import corpora
+import numpy as np
 import pytest
 
 from ssr_plugin.alignment.even import EvenAligner
@@ -204,6 +205,28 @@ def test_without_ray_the_error_says_what_to_install(corpus, tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"pip install 'ssr-plugin\[ray\]'"):
         make(corpus, tmp_path, ray_address="local")
+
+
+def test_shards_keep_frames_in_8_bits(corpus, tmp_path, tiny_encoder_folder, capsys):
+    words = ["prepare", str(corpus), str(tmp_path / "out"), "--aligner", "even"]
+    words += ["--num-workers", "0", "--no-audio", "--frames", str(tiny_encoder_folder)]
+    assert ssr(words) == 0
+    whole = shards.Shards(tmp_path / "out")["train"]
+    frames = [whole.frames(number) for number in range(len(whole))]
+    index = tmp_path / "out" / "train" / "000000.index.npy"
+    size = np.load(index)["frames_size"].sum()
+    # They are made anew.
+    assert ssr([*words, "--cache-dtype", "int8"]) == 0
+    small = shards.Shards(tmp_path / "out")["train"]
+    for number, expected in enumerate(frames):
+        found = small.frames(number)
+        assert found.dtype == np.float16 and small.num_frames(number) == len(found)
+        allowed = 0.51 * np.abs(expected).max(0) / 127 + 1e-3
+        assert (np.abs(found - expected) <= allowed).all()
+    # The frames are few: headers, and scales as large as two frames, count.
+    assert np.load(index)["frames_size"].sum() < 0.75 * size
+    with pytest.raises(SystemExit, match="cache_dtype: 'int4' is unknown"):
+        ssr([*words, "--cache-dtype", "int4"])
 
 
 def test_ssr_prepare_makes_shards_and_says_what_is_in_them(corpus, tmp_path, capsys):
