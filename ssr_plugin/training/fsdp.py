@@ -32,21 +32,21 @@ from ssr_plugin.llm.packing import can_pack
 KINDS = ("ddp", "fsdp")
 
 
-def check_parallel(kind):
+def check_parallel(kind, precision):
     """Refuses what is no way to share a training.
 
     Arguments
     ---------
-    kind : str
+    kind, precision : str
 
     Raises
     ------
     ValueError
-        If it is unknown.
+        If it is unknown, or cannot compute so.
 
     Example
     -------
-    >>> check_parallel("zero3")
+    >>> check_parallel("zero3", "bf16")
     Traceback (most recent call last):
         ...
     ValueError: parallel: 'zero3' is unknown; it may be ddp, fsdp

@@ -50,7 +50,7 @@ def check_inputs(settings):
     if "cache_dtype" in settings:
         check_cache_dtype(settings["cache_dtype"])
     if "parallel" in settings:
-        check_parallel(settings["parallel"])
+        check_parallel(settings["parallel"], settings["precision"])
     if settings.get("quantization") is not None:
         _check_quantized_tuning(settings)
     if "num_workers" in settings:
