@@ -42,6 +42,11 @@ _TARGETS = {
         "swuggy": "evaluation.benchmarks.zerospeech:SWUGGY",
         "sblimp": "evaluation.benchmarks.zerospeech:SBLIMP",
         "expresso": "evaluation.benchmarks.expresso:Expresso",
+        "voicebench_openbookqa": (
+            "evaluation.benchmarks.voicebench:VoiceBenchOpenBookQA"
+        ),
+        "voicebench_mmsu": "evaluation.benchmarks.voicebench:VoiceBenchMMSU",
+        "librisqa": "evaluation.benchmarks.librisqa:LibriSQA",
         "asr": "evaluation.benchmarks.asr:ASR",
         "segments": "evaluation.benchmarks.segment_quality:SegmentQuality",
         "second_half": "evaluation.benchmarks.second_half:SecondHalf",

@@ -97,6 +97,32 @@ class HuggingFaceDataSet(DataSet):
     def splits(self) -> list[str]:
         return sorted(self._splits)
 
+    def column(self, split: str, name: str) -> list[Any]:
+        """The cells of another column, one for each of :meth:`utterances`, in order.
+
+        Arguments
+        ---------
+        split : str
+            One of :meth:`splits`.
+        name : str
+
+        Returns
+        -------
+        list
+
+        Raises
+        ------
+        ValueError
+            If there is no such column; it names those there are.
+        """
+        dataset = self._splits[split]
+        if name not in dataset.column_names:
+            raise ValueError(
+                f"'{self.folder}', {split}: there is no column '{name}'; there are: "
+                f"{', '.join(dataset.column_names)}"
+            )
+        return list(dataset[name])
+
     def utterances(self, split: str) -> Iterator[Utterance]:
         header = self._header(split)
         row = 0
