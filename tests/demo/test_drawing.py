@@ -56,18 +56,11 @@ def test_all_that_was_written_is_escaped(tiny_tokenizer):
 
 
 def test_tokens_are_escaped(tiny_tokenizer, monkeypatch):
-    monkeypatch.setattr(
-        drawing, "token_labels", lambda _, ids: [f" {ATTACK}"] * len(ids)
-    )
+    labels = [f" {ATTACK}"] * 3
+    monkeypatch.setattr(drawing, "token_labels", lambda _, ids: labels[: len(ids)])
     said = heard(predicted=speech(3), forced=speech(3, "forced"))
-    comparison = Comparison(
-        torch.randn(3, 4),
-        [1] * 3,
-        torch.randn(2, 4),
-        [2] * 2,
-        "predicted",
-        "transcript",
-    )
+    known = torch.eye(3), [1] * 3, torch.eye(3)[:2], [2] * 2
+    comparison = Comparison(*known, "predicted", "transcript")
     for page in (
         drawing.show_timeline(said, tiny_tokenizer),
         drawing.show_similarity(comparison, tiny_tokenizer),

@@ -1,8 +1,11 @@
 """The page: served, asked by programs, and used in a browser."""
 
 import http.client
+import json
+import os
 import pathlib
 import shutil
+import sys
 import threading
 import urllib.parse
 
@@ -11,7 +14,7 @@ import pytest
 from ssr_plugin import SpeechLM
 from ssr_plugin.alignment.even import EvenAligner
 from ssr_plugin.demo import page as page_module
-from ssr_plugin.demo.page import Example, build_page, import_gradio, serve_page
+from ssr_plugin.demo.page import Example, Session, import_gradio, serve_page
 from ssr_plugin.demo.uploads import Limits
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -25,7 +28,13 @@ FLAGS = [
 
 @pytest.fixture(scope="module")
 def lm(tiny_speech_lm_folder):
-    return SpeechLM.from_pretrained(tiny_speech_lm_folder)
+    """A model whose LLM writes something else for each recording."""
+    lm = SpeechLM.from_pretrained(tiny_speech_lm_folder)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        for parameter in lm.model.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    return lm
 
 
 @pytest.fixture(scope="module")
@@ -56,18 +65,18 @@ def served(lm, wavs):
 
 
 @pytest.fixture(scope="module")
-def connect(served):
-    """``connect()``: one more person at the page."""
+def people(served):
+    """Two people at the page, as programs."""
     client = pytest.importorskip("gradio_client")
-    made = []
-
-    def connect():
-        made.append(client.Client(served, verbose=False))
-        return made[-1]
-
-    yield connect
+    made = [client.Client(served, verbose=False) for _ in range(2)]
+    yield made
     for each in made:
         each.close()
+
+
+@pytest.fixture
+def session(lm, wavs):
+    return Session(lm, Limits(max_new_tokens=4), wavs["short"].parent)
 
 
 def listen(client, path, transcript=""):
@@ -96,72 +105,89 @@ def generated(lm, path, question):
 # --- For programs --------------------------------------------------------------------
 
 
-def test_an_answer_comes_piece_by_piece_and_is_that_of_generate(lm, wavs, connect):
-    client = connect()
-    times, readings, timeline, *_ = listen(client, wavs["short"], "the cat")
-    assert "1.0 s of audio" in times and "forced segments" in readings
-    assert timeline.count("<rect") > 2
-    outputs = ask(client, "predicted", "saw")
-    texts = [text_of(answers[-1]) for answers, _ in outputs]
-    assert texts[-1] == generated(lm, wavs["short"], " saw")
-    assert len(set(texts)) > 3 and "first token after" in outputs[-1][1]
-
-
-def test_two_people_at_once_do_not_mix(lm, wavs, connect):
-    people = {"short": connect(), "long": connect()}
-    expected = {name: generated(lm, wavs[name], " saw") for name in people}
+def test_two_people_at_once_do_not_mix_and_answers_come_piece_by_piece(
+    lm, wavs, people
+):
+    expected = {name: generated(lm, wavs[name], " saw") for name in ("short", "long")}
     assert expected["short"] != expected["long"]
     got = {}
 
     def use(name, client):
-        heard = listen(client, wavs[name])
-        outputs = ask(client, "predicted", "saw")
-        got[name] = heard[0], text_of(outputs[-1][0][-1])
+        heard = listen(client, wavs[name], "the cat")
+        got[name] = heard, ask(client, "predicted", "saw")
 
-    threads = [threading.Thread(target=use, args=item) for item in people.items()]
+    pairs = zip(expected, people, strict=True)
+    threads = [threading.Thread(target=use, args=pair) for pair in pairs]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert "1.0 s of audio" in got["short"][0] and "2.0 s of audio" in got["long"][0]
-    assert {name: text for name, (_, text) in got.items()} == expected
-    # Somebody who comes later has nothing to ask about.
-    assert "press Listen first" in ask(connect(), "predicted", "saw")[-1][1]
+    for name, seconds in (("short", "1.0 s"), ("long", "2.0 s")):
+        (times, readings, timeline, *_), outputs = got[name]
+        assert f"{seconds} of audio" in times and "forced segments" in readings
+        assert timeline.count("<rect") > 2
+        texts = [text_of(answers[-1]) for answers, _ in outputs]
+        assert texts[-1] == expected[name] and len(set(texts)) > 2
+        assert "first token after" in outputs[-1][1]
 
 
-def test_a_bad_file_is_told_and_the_next_is_heard(wavs, connect, served):
-    client = connect()
+def test_a_bad_file_is_told_and_the_next_is_heard(wavs, people):
     for name, told in (("bad", "bad.wav"), ("too_long", "longer than 3 s")):
-        problem, *nothing = listen(client, wavs[name])
-        assert (
-            told in problem
-            and "problem" in problem
-            and "/" not in problem.replace("</div>", "")
-        )
-        assert nothing[:3] == ["", "", ""]
-        assert "press Listen first" in ask(client, "predicted", "saw")[-1][1]
-    assert "1.0 s of audio" in listen(client, wavs["short"])[0]
+        problem, *nothing = listen(people[0], wavs[name])
+        assert told in problem and str(wavs[name].parent) not in problem
+        assert nothing[:2] == ["", ""]
+    assert "1.0 s of audio" in listen(people[0], wavs["short"])[0]
 
 
-def test_what_is_asked_for_too_much_or_cannot_be_is_told(wavs, connect):
-    client = connect()
-    listen(client, wavs["short"])
-    assert "cannot be read as" in ask(client, "forced", "saw")[-1][1]
-    assert "takes 1000" in ask(client, "predicted", "saw" * 400)[-1][1]
-    # More tokens than the limit are not written, whoever asks for them.
-    job = client.submit("predicted", "saw", 900, [], api_name="/ask")
-    job.result(60)
-    assert "; 12 tokens in" in job.outputs()[-1][1]
+# --- Without a server ----------------------------------------------------------------
 
 
-def test_an_error_of_ours_shows_no_paths(lm, wavs, monkeypatch, tmp_path, caplog):
+def test_what_cannot_be_asked_is_told(session, wavs):
+    heard = session.hear(str(wavs["short"]), "")
+    for arguments, told in (
+        ((None, "predicted", "saw", 9), "press Listen first"),
+        ((heard, "forced", "saw", 9), "cannot be read as 'forced'"),
+        ((heard, "predicted", "saw" * 400, 9), "takes 1000"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            next(session.ask(*arguments))
+    assert "no recording yet" in session.hear(None, None)
+    assert "takes 2000" in session.hear(str(wavs["short"]), "a" * 2001)
+
+
+def test_no_more_is_written_than_the_limit_whoever_asks(session, wavs):
+    heard = session.hear(str(wavs["short"]), "")
+    for asked, written in ((900, 4), (3, 3), (-1, 1)):
+        *_, (_, told) = session.ask(heard, "predicted", "saw", asked)
+        assert f"; {written} tokens in" in told
+
+
+def test_an_error_of_ours_shows_no_paths(session, wavs, monkeypatch, caplog):
     def fail(*_):
         raise RuntimeError("/secret/place")
 
     monkeypatch.setattr(page_module, "hear", fail)
-    session = page_module.Session(lm, Limits(), wavs["short"].parent)
     problem = session.hear(str(wavs["short"]), "")
     assert "secret" not in problem and "secret" in caplog.text
+
+
+def test_a_prompt_without_a_place_for_speech_is_refused(lm):
+    with pytest.raises(ValueError, match="must have {audio} once"):
+        Session(lm, Limits(), "uploads", template="{question}")
+
+
+def test_without_gradio_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(ImportError, match=r"pip install ssr-plugin\[demo\]"):
+        import_gradio()
+
+
+def test_uploads_go_to_a_folder_of_their_own_that_is_deleted(monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "/elsewhere")
+    with page_module._upload_folder() as folder:
+        assert os.environ["GRADIO_TEMP_DIR"] == folder
+        assert os.stat(folder).st_mode & 0o077 == 0
+    assert os.environ["GRADIO_TEMP_DIR"] == "/elsewhere" and not os.path.exists(folder)
 
 
 # --- What the server gives out -------------------------------------------------------
@@ -183,8 +209,6 @@ def upload(served, content, name="a.wav"):
 
 
 def test_uploads_are_given_back_and_nothing_else_is(served, wavs, tmp_path):
-    import json
-
     status, answer = upload(served, wavs["short"].read_bytes(), "../../a.wav")
     (path,) = json.loads(answer)
     assert status == 200
@@ -218,112 +242,73 @@ def test_a_file_that_is_too_large_is_not_kept(served):
     assert upload(served, bytes(400_000))[0] == 413
 
 
-def test_uploads_are_gone_with_the_page(lm, wavs, monkeypatch):
-    pytest.importorskip("gradio")
-    import os
-
-    monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
-    with serve_page(lm, Limits(), examples=[Example(wavs["short"])]) as (_, address):
-        folder = pathlib.Path(os.environ["GRADIO_TEMP_DIR"])
-        upload(address, wavs["short"].read_bytes())
-        assert len(list(folder.rglob("*.wav"))) == 2
-        assert folder.stat().st_mode & 0o077 == 0
-    assert not folder.exists() and "GRADIO_TEMP_DIR" not in os.environ
-
-
-def test_without_gradio_one_line_says_what_to_install(monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(ImportError, match=r"pip install ssr-plugin\[demo\]"):
-        import_gradio()
-
-
-def test_a_prompt_without_a_place_for_speech_is_refused(lm):
-    pytest.importorskip("gradio")
-    with pytest.raises(ValueError, match="must have {audio} once"):
-        build_page(lm, template="{question}")
-
-
 # --- In a browser --------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def browser_page(served):
-    """``browser_page()``: the page in a new window; and all that it asked for."""
+def window(served):
+    """The page in Chromium, the addresses that it asked for, and its errors."""
     playwright = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
         pytest.skip("needs Chromium")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        windows = []
-
-        def open_page():
-            window = browser.new_context().new_page()
-            windows.append(window)
-            asked, problems = [], []
-            window.on("request", lambda request: asked.append(request.url))
-            window.on(
-                "console",
-                lambda said: problems.append(said.text) if said.type == "error" else 0,
-            )
-            window.goto(served)
-            window.wait_for_selector("#listen")
-            return window, asked, problems
-
-        yield open_page
+        window = browser.new_page()
+        asked, problems = [], []
+        window.on("request", lambda request: asked.append(request.url))
+        window.on(
+            "console",
+            lambda said: problems.append(said.text) if said.type == "error" else None,
+        )
+        window.goto(served)
+        window.wait_for_selector("#listen")
+        yield window, asked, problems
         browser.close()
 
 
-def test_a_person_uploads_listens_asks_and_sees_the_answer(
-    lm, wavs, served, browser_page
+# Notes what stands in the first answer, each time that something changes there.
+WATCH = """() => {
+    window.seen = [];
+    const answers = document.querySelector("#answers");
+    const look = () => {
+        const turn = answers.querySelector("[data-testid=bot]");
+        if (turn) window.seen.push(turn.innerText.trim());
+    };
+    new MutationObserver(look).observe(
+        answers, {subtree: true, childList: true, characterData: true});
+}"""
+
+
+def test_a_person_takes_an_example_uploads_asks_and_sees_the_answer_come(
+    lm, wavs, served, window
 ):
-    window, asked, problems = browser_page()
+    window, asked, problems = window
+    window.get_by_text("the cat", exact=True).first.click()
+    window.wait_for_selector("#timeline svg rect")
+    assert "1.0 s of audio" in window.locator("#times").inner_text()
+
+    window.get_by_label("Clear").first.click()
     window.get_by_label("Upload file").first.click()
     window.locator("#speech input[type=file]").set_input_files(str(wavs["long"]))
-    window.wait_for_selector("#speech audio, #speech .waveform-container")
+    window.wait_for_selector("#speech audio", state="attached")
     window.locator("#transcript textarea").fill("the cat sat")
     window.locator("#listen").click()
-    window.wait_for_selector("#timeline svg rect")
+    window.get_by_text("2.0 s of audio").wait_for()
     boxes = window.locator("#timeline svg rect").count()
     assert boxes == len(lm.embed(wavs["long"])) + 3
     assert window.locator("#similarity svg image").count() == 1
 
-    window.locator("#question input, #question textarea").fill("saw")
     expected = generated(lm, wavs["long"], " saw")
-    # What stands there at each moment, as a person sees it come.
-    window.evaluate(
-        """() => {
-            window.seen = [];
-            const look = () => {
-                const turns = document.querySelectorAll("#answers .bot .prose, "
-                    + "#answers .bot [data-testid=bot]");
-                if (turns.length) window.seen.push(turns[0].innerText.trim());
-            };
-            new MutationObserver(look).observe(document.querySelector("#answers"),
-                {subtree: true, childList: true, characterData: true});
-        }"""
-    )
+    window.locator("#question textarea, #question input").fill("saw")
+    window.evaluate(WATCH)
     window.locator("#ask").click()
-    window.wait_for_function(
-        "expected => document.querySelector('#answers').innerText.includes(expected)",
-        arg=expected,
-    )
-    window.wait_for_selector("#pace .ssr")
-    seen = window.evaluate("window.seen")
-    assert seen and all(expected.startswith(text) for text in seen)
-    assert {url.split("/")[2] for url in asked if "//" in url} == {
-        urllib.parse.urlsplit(served).netloc
-    }
-    assert not problems
+    window.wait_for_function("text => window.seen.at(-1) === text", arg=expected)
+    assert all(expected.startswith(text) for text in window.evaluate("window.seen"))
 
-
-def test_an_example_is_heard_at_a_click_and_fits_a_phone(browser_page):
-    window, _, problems = browser_page()
+    # On a phone, what is wider scrolls inside its own box.
     window.set_viewport_size({"width": 390, "height": 844})
-    window.get_by_text("the cat", exact=True).first.click()
-    window.wait_for_selector("#timeline svg rect")
-    assert window.locator("#transcript textarea").input_value() == "the cat"
-    # What is wider scrolls inside its own box.
     assert window.evaluate("document.documentElement.scrollWidth") <= 390
+    # Nothing came from elsewhere, and nothing went wrong.
+    hosts = {urllib.parse.urlsplit(url).netloc for url in asked}
+    assert hosts - {""} == {urllib.parse.urlsplit(served).netloc}
     assert not problems
