@@ -1,11 +1,11 @@
 """The pictures of the README, of RESULTS.md and of docs.
 
-python docs/make_figures.py             the plots, of docs/figures/results.json
+python docs/make_figures.py             the plots, of docs/figures/*.json
 python docs/make_figures.py MODEL       and the pictures of the idea, as MODEL hears it
 
 ``MODEL`` is the output folder of ``hparams/distill.yaml`` on the bundled sample. Each
-picture is a PNG and an SVG file. Learning curves over seeds are drawn by
-``python -m ssr_plugin.training.seed_curves``.
+picture is a PNG and an SVG file. ``seeds.json`` has the epochs of five runs of
+``hparams/distill.yaml --segmenter forced`` on the sample, with seeds 1 to 5.
 """
 
 import json
@@ -44,6 +44,7 @@ def main(model=None, folder=FOLDER):
     draw_gain_kept(folder / "gain_kept.png", results["gain_kept"])
     draw_rivals(folder / "rivals.png", results["rivals"])
     draw_noise(folder / "noise.png", results["noise"])
+    draw_seeds(folder / "seeds.png")
     if model is not None:
         from ssr_plugin import SpeechLM
 
@@ -119,6 +120,16 @@ def draw_noise(path, results):
     axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 0.08))
     axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
+
+
+def draw_seeds(path):
+    """Learning curves of runs that differ in their seed."""
+    from ssr_plugin.metrics.pictures import draw_seed_curves
+
+    runs = json.loads((FOLDER / "seeds.json").read_text(encoding="utf-8"))
+    for each in (path, path.with_suffix(".svg")):
+        draw_seed_curves(each, runs)
+    _shrink(path, path, 64)
 
 
 def draw_rivals(path, results):

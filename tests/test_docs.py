@@ -53,14 +53,14 @@ def test_every_relative_link_leads_to_a_file(page):
     assert not missing
 
 
-def test_the_index_and_the_readme_name_every_page():
-    for page in (README, PROJECT / "docs" / "index.md"):
+def test_the_index_names_every_page_and_the_readme_names_the_index():
+    def linked(page):
         links = re.findall(r"\]\(([^)#\s]+)\)", prose(page))
-        linked = {(page.parent / link).resolve() for link in links}
-        missing = set(DOCS) - linked - {page}
-        # All that was measured is linked to by RESULTS.md, which the README names.
-        assert page == README or not missing
-        assert missing <= {PROJECT / "docs" / "results_history.md"}
+        return {(page.parent / link).resolve() for link in links}
+
+    index = PROJECT / "docs" / "index.md"
+    assert not set(DOCS) - linked(index) - {index}
+    assert index in linked(README)
 
 
 def test_python_in_the_docs_is_python(page):
@@ -189,11 +189,111 @@ def test_the_plots_show_numbers_that_are_on_record():
 def test_the_plots_are_drawn_from_the_numbers(tmp_path):
     draw = runpy.run_path(str(PROJECT / "docs" / "make_figures.py"))["main"]
     draw(folder=tmp_path)
-    for name in ("gain_kept.png", "noise.png", "rivals.png"):
-        drawn, kept = (Image.open(folder / name) for folder in (tmp_path, FIGURES))
+    for name in ("gain_kept", "noise", "rivals", "seeds"):
+        drawn, kept = (
+            Image.open(folder / f"{name}.png") for folder in (tmp_path, FIGURES)
+        )
         assert drawn.size == kept.size
+
+
+def test_each_picture_is_kept_without_pixels_too():
+    for path in FIGURES.glob("*.png"):
+        assert path.with_suffix(".svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
+TABLES = json.loads((FIGURES / "tables.json").read_text(encoding="utf-8"))
+MAKE_TABLES = runpy.run_path(str(PROJECT / "docs" / "make_tables.py"))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_tables_of_a_page_are_those_that_are_kept(name):
+    """If not: python docs/make_tables.py, or --read if the page is right."""
+    page = (PROJECT / name).read_text(encoding="utf-8")
+    assert MAKE_TABLES["write_tables"](page, TABLES[name].values()) == page
+    for table in TABLES[name].values():
+        read = MAKE_TABLES["read_table"](page, table["header"], table["names"])
+        assert read == table["rows"]
+
+
+def triples(cells):
+    """What is kept, and its interval where there is one, of each cell that has it."""
+    keys = ("kept", "low", "high")
+    cells = [cell for cell in cells if isinstance(cell, dict) and "kept" in cell]
+    return [[cell[key] for key in keys if key in cell] for cell in cells]
+
+
+def test_the_plots_show_what_the_tables_tell():
+    noise = [triples(row) for row in TABLES["RESULTS.md"]["noise"]["rows"]]
+    lines = RESULTS["noise"]["lines"]
+    assert [list(pair) for pair in zip(*lines.values(), strict=True)] == noise
+    # By loss: two rows of a table are a group; by choice: a row is.
+    loss, choice = RESULTS["gain_kept"]["panels"]
+    rows = iter(TABLES["RESULTS.md"]["main"]["rows"])
+    for group, predicted, forced in zip(loss["groups"], rows, rows, strict=True):
+        assert sorted(group["values"].values()) == sorted(
+            triples(predicted) + triples(forced)
+        )
+    rows = TABLES["README.md"]["choice"]["rows"]
+    for group, row in zip(choice["groups"], rows, strict=True):
+        assert sorted(group["values"].values()) == sorted(triples(row))
 
 
 def test_pictures_are_small_enough_to_load_at_once():
     for path in FIGURES.glob("*.png"):
         assert path.stat().st_size < 150_000
+
+
+# --- Messages -------------------------------------------------------------------------
+
+
+def code_strings():
+    """The strings of the code: of each, the pieces between what is put in."""
+    for path in sorted((PROJECT / "ssr_plugin").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [x for x in node.values if isinstance(x, ast.Constant)]
+                yield [x.value for x in parts]
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield [node.value]
+
+
+def gives(pieces, quoted):
+    """Whether a string of the code, with something put in, gives what a page quotes.
+
+    All its pieces are there in order; only the quotation may end before they do. Other
+    strings of the code may stand around it.
+    """
+    place = letters = 0
+    for piece in pieces:
+        found = quoted.find(piece, place)
+        if found < 0:
+            ends = [n for n in range(1, len(piece)) if quoted.endswith(piece[:n])]
+            if not ends:
+                return False
+            letters += ends[-1]
+            break
+        place = found + len(piece)
+        letters += len(piece)
+    return letters >= max(15, 0.18 * len(quoted))
+
+
+def test_the_faq_quotes_messages_as_they_are_in_the_code():
+    strings = [pieces for pieces in code_strings() if len(" ".join(pieces).split()) > 2]
+    # The hint is a string of its own, behind many messages.
+    quoted = [
+        body.partition(" (did you mean")[0].strip()
+        for kind, body in blocks(PROJECT / "docs" / "faq.md")
+        if kind == "text"
+    ]
+    assert len(quoted) > 20
+    unknown = [x for x in quoted if not any(gives(string, x) for string in strings)]
+    assert not unknown
+
+
+def test_a_message_of_other_words_is_not_taken_for_one_of_the_code():
+    pieces = ["there is no YAML '", "'; shipped are "]
+    assert gives(pieces, "there is no YAML 'a.yaml'; shipped are b.yaml")
+    assert gives(pieces, "error: there is no YAML 'a.yaml'; ship")
+    assert not gives(pieces, "there is no YAML 'a.yaml'; known are b.yaml")
+    assert not gives(pieces, "there is no file 'a.yaml'; shipped are b.yaml")
+    assert not gives([" is "], "there is no YAML 'a.yaml'")

@@ -7,6 +7,7 @@
   of the site.
 """
 
+import json
 import pathlib
 import posixpath
 import re
@@ -222,7 +223,7 @@ def outside(pages):
                     continue
                 if path not in found:
                     found.add(path)
-                    todo += [path] * (path.suffix == ".md")
+                    todo += [path] * (path.suffix in (".md", ".ipynb"))
     return found
 
 
@@ -236,14 +237,27 @@ def page_text(path):
     Returns
     -------
     str
-        Markdown: a page as it is, any other file as a block.
+        Markdown: a page as it is, a notebook's cells one after another, any other file
+        as a block.
     """
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         return text
+    if path.suffix == ".ipynb":
+        return "\n\n".join(map(_cell_text, json.loads(text)["cells"]))
     name = path.relative_to(PROJECT).as_posix()
     language = _LANGUAGES.get(path.suffix, "text")
     return f"# {path.name}\n\n`{name}`\n\n````{language}\n{text.rstrip()}\n````\n"
+
+
+def _cell_text(cell):
+    """A notebook's cell in Markdown."""
+    source = "".join(cell["source"])
+    if cell["cell_type"] == "markdown":
+        return source
+    shell = source.startswith("!")
+    source = re.sub(r"^!", "", source, flags=re.MULTILINE) if shell else source
+    return f"````{'bash' if shell else 'python'}\n{source}\n````"
 
 
 def _first_line(path):
