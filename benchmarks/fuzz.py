@@ -30,7 +30,12 @@ from ssr_plugin.alignment.formats import read_file
 from ssr_plugin.alignment.record import Alignment, Unit
 from ssr_plugin.data.audio import read_audio
 from ssr_plugin.data.audio_headers import audio_duration
+from ssr_plugin.data.common_voice import CommonVoice
 from ssr_plugin.data.datasets import CSVDataSet
+from ssr_plugin.data.gigaspeech import GigaSpeech
+from ssr_plugin.data.kaldi import KaldiFolder
+from ssr_plugin.data.lhotse_cuts import LhotseManifests
+from ssr_plugin.data.listing import tidy
 from ssr_plugin.data.manifest import read_manifest, write_manifest
 from ssr_plugin.data.prepare import _read_state
 from ssr_plugin.encoders.feature_cache import _frames_of_file
@@ -41,6 +46,7 @@ from ssr_plugin.hub import safetensors_map, safetensors_shapes
 from ssr_plugin.inference.pretrained import read_metrics, read_settings
 from ssr_plugin.inference.speech_files import load_speech
 from ssr_plugin.llm.tuning import _read_adapter_settings
+from ssr_plugin.media_fragments import MediaFragment
 from ssr_plugin.problems import TooManyProblems
 from ssr_plugin.segmenters.trained import read_settings as read_segmenter
 from ssr_plugin.training.checkpoints import AtomicCheckpointer
@@ -178,6 +184,55 @@ LHOTSE = {
     "text": "the cat",
     "alignment": {"word": [["the", 0.1, 0.2], ["cat", 0.3, 0.4]]},
 }
+CUT = {
+    "id": "c",
+    "type": "MonoCut",
+    "start": 0.5,
+    "duration": 1.0,
+    "channel": 0,
+    "supervisions": [LHOTSE],
+    "recording": {
+        "id": "a",
+        "sources": [{"type": "file", "channels": [0], "source": "a.wav"}],
+        "sampling_rate": 16000,
+        "num_samples": 32000,
+        "duration": 2.0,
+    },
+}
+SEGMENT = {"sid": "a-1", "speaker": "N/A", "begin_time": 0.5, "end_time": 1.5}
+SEGMENT |= {"text_tn": "THE CAT <COMMA>", "subsets": ["{XS}"]}
+GIGASPEECH = {
+    "audios": [
+        {"aid": "a", "path": "a.opus", "subsets": ["{XS}"], "segments": [SEGMENT]}
+    ]
+}
+COMMON_VOICE = (
+    "client_id\tpath\tsentence\tup_votes\tdown_votes\nann\ta.mp3\tthe cat\t2\t0\n"
+)
+
+
+def lister(make_dataset, split):
+    """A reader of a corpus's lists: all its utterances, as preparing lists them."""
+
+    def read(path):
+        for utterance in make_dataset(path).utterances(split):
+            tidy(utterance.text)
+            MediaFragment.parse(utterance.wav)
+
+    return read
+
+
+def write_with(text, others):
+    """Writes a text, and other files beside it, by name."""
+
+    def write(path):
+        for name, content in {path.name: text, **others}.items():
+            (path.parent / name).parent.mkdir(parents=True, exist_ok=True)
+            (path.parent / name).write_text(content)
+
+    return write
+
+
 INDEX = {"metadata": {}, "weight_map": {"a": "model-1.safetensors"}}
 
 #: Name -> (file name, how it is written, how it is read).
@@ -214,6 +269,31 @@ TARGETS = {
         "all.csv",
         lambda path: path.write_text("wav,speaker,text\na.wav,anna,the cat\n"),
         read_csv,
+    ),
+    "lhotse cuts": (
+        "cuts.jsonl",
+        lambda path: write_json(path, CUT),
+        lister(LhotseManifests, "cuts"),
+    ),
+    "gigaspeech": (
+        "GigaSpeech.json",
+        lambda path: write_json(path, GIGASPEECH),
+        lister(lambda path: GigaSpeech(path.parent), "xs"),
+    ),
+    "common voice": (
+        "train.tsv",
+        write_with(COMMON_VOICE, {"clips/a.mp3": ""}),
+        lister(lambda path: CommonVoice(path.parent), "train"),
+    ),
+    "kaldi segments": (
+        "train/segments",
+        write_with("u r 0.5 1.5\n", {"wav.scp": "r r.wav\n", "text": "u the cat\n"}),
+        lister(lambda path: KaldiFolder(path.parent), "train"),
+    ),
+    "kaldi wav.scp": (
+        "train/wav.scp",
+        write_with("u u.wav\n", {"text": "u the cat\n", "utt2spk": "u ann\n"}),
+        lister(lambda path: KaldiFolder(path.parent), "train"),
     ),
     "prepare.json": (
         "prepare.json",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import re
@@ -13,6 +12,7 @@ from typing import Any
 from ssr_plugin.data.datasets import UNKNOWN_SPEAKER, DataSet, Utterance, bad_line
 from ssr_plugin.data.folders import resolve_path
 from ssr_plugin.data.tables import read_lines
+from ssr_plugin.json_files import parse_json
 from ssr_plugin.media_fragments import MediaFragment
 
 # Where in its name a manifest says what it holds, and of which split.
@@ -103,7 +103,7 @@ class LhotseManifests(DataSet):
             for number, cut in _records(path):
                 yield from _of_line(path, number, lambda c=cut, s=stored: _of_cut(c, s))
         recordings = {
-            record.get("id"): record
+            str(record.get("id")): record
             for path in files.get("recordings", ())
             for _, record in _records(path)
             if isinstance(record, dict)
@@ -122,27 +122,25 @@ def _stem(path: pathlib.Path) -> str:
 def _records(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
     """Number and content of each line; the error of one that is no JSON."""
     for line in read_lines(path):
-        content: Any
-        try:
-            content = (
-                ValueError(line.problem) if line.problem else json.loads(line.text)
-            )
-        except ValueError as error:
-            content = ValueError(f"it is no JSON: {error}")
+        content: Any = ValueError(line.problem)
+        if not line.problem:
+            try:
+                content = parse_json(line.text)
+            except ValueError as error:
+                content = error
         yield line.number, content
 
 
 def _of_line(path: pathlib.Path, number: int, make: Any) -> Iterator[Utterance]:
     """The utterances of a line, or what is wrong with it."""
     try:
-        utterances = list(make())
+        utterances = [_located(one, path.parent) for one in make()]
     except KeyError as error:
         yield bad_line(path, number, f"it lacks {error}")
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, OSError, TypeError, ValueError) as error:
         yield bad_line(path, number, str(error))
     else:
-        for one in utterances:
-            yield _located(one, path.parent)
+        yield from utterances
 
 
 def _located(utterance: Utterance, folder: pathlib.Path) -> Utterance:
@@ -231,8 +229,11 @@ def _utterance(
         whole.size,
         channel if one_of_several else None,
     )
+    text = supervision.get("text")
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"the text of '{name}' is no text, but {text!r}")
     speaker = supervision.get("speaker") or UNKNOWN_SPEAKER
-    return Utterance(str(name), str(part), supervision.get("text"), str(speaker))
+    return Utterance(str(name), str(part), text, str(speaker))
 
 
 def _source(recording: Mapping[str, Any], channel: Any) -> tuple[MediaFragment, int]:

@@ -180,6 +180,7 @@ def test_what_is_no_file_is_refused_with_its_line(tmp_path, hour, changes, messa
         ('{"type": "MixedCut", "id": "m"}', "line 1: a MixedCut: write its audio"),
         ("[1]", "line 1: 'list' object has no attribute"),
         ('{"type": "MonoCut", "id": "m"}', "line 1: it lacks 'duration'"),
+        ("[" * 100000, "line 1: brackets in brackets, much too deep"),
     ],
 )
 def test_a_line_that_is_no_cut_is_named_and_stops_nothing(tmp_path, line, message):
