@@ -31,9 +31,11 @@ def lm(tiny_speech_lm_folder):
     """A model whose LLM writes something else for each recording."""
     lm = SpeechLM.from_pretrained(tiny_speech_lm_folder)
     with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
+        torch.manual_seed(1)
         for parameter in lm.model.parameters():
             parameter += 0.3 * torch.randn_like(parameter)
+    # It writes as much as it may.
+    lm.model.generation_config.eos_token_id = None
     return lm
 
 
