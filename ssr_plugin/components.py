@@ -48,6 +48,7 @@ _TARGETS = {
         "voicebench_mmsu": "evaluation.benchmarks.voicebench:VoiceBenchMMSU",
         "librisqa": "evaluation.benchmarks.librisqa:LibriSQA",
         "asr": "evaluation.benchmarks.asr:ASR",
+        "open_asr": "evaluation.benchmarks.open_asr:OpenASR",
         "segments": "evaluation.benchmarks.segment_quality:SegmentQuality",
         "second_half": "evaluation.benchmarks.second_half:SecondHalf",
         "aligner": "evaluation.benchmarks.aligner_quality:AlignerQuality",

@@ -176,6 +176,7 @@ def evaluate(
                 max_skipped_share=hparams["max_skipped_share"],
                 answer=benchmark.answer,
                 distorted=noise,
+                timed=benchmark.timed,
             )
             if noise is None:
                 clean = records

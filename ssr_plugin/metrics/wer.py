@@ -148,6 +148,25 @@ def _whisper_normalizer(english, split_letters):
     return BasicTextNormalizer(split_letters=split_letters)
 
 
+def count_errors(said, written):
+    """The least words that are wrong, missing or too many.
+
+    Arguments
+    ---------
+    said, written : list of str
+
+    Returns
+    -------
+    int
+
+    Example
+    -------
+    >>> count_errors(["the", "cat"], ["a", "cat", "sat"])
+    2
+    """
+    return sum(count_ops(op_table(said, written)).values())
+
+
 def word_errors(reference, hypothesis, language=ENGLISH):
     """Errors and words of one transcript, by both rules.
 
@@ -177,7 +196,7 @@ def word_errors(reference, hypothesis, language=ENGLISH):
         [whisper_words(text, language) for text in texts],
     ]
     return {
-        name: (sum(count_ops(op_table(said, written)).values()), len(said))
+        name: (count_errors(said, written), len(said))
         for name, (said, written) in zip(rate_names(language), pairs, strict=True)
     }
 

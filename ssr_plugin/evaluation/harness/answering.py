@@ -30,6 +30,7 @@ def answer_items(
     max_skipped_share=0.01,
     answer=score_items,
     distorted=None,
+    timed=False,
 ):
     """Answers all items in all conditions.
 
@@ -59,6 +60,8 @@ def answer_items(
     distorted : ssr_plugin.data.distorted_set.DistortedSet or None
         Noise or a room in which recordings are heard. Clean audio is what is aligned
         for forced segments.
+    timed : bool
+        Of :class:`ssr_plugin.evaluation.harness.benchmark.Benchmark`.
 
     Returns
     -------
@@ -110,7 +113,7 @@ def answer_items(
     with tqdm(total=len(to_do), desc=title, unit="item", delay=1) as bar:
         batches = [to_do[i : i + _BATCH] for i in range(0, len(to_do), _BATCH)]
         heard = embed_recordings(
-            lm, batches, conditions, alignments, problems, distorted
+            lm, batches, conditions, alignments, problems, distorted, timed
         )
         for batch, inputs in zip(batches, heard, strict=True):
             records = _answer(lm, batch, conditions, inputs, problems, answer)

@@ -6,6 +6,7 @@ after them is read.
 
 import dataclasses
 import functools
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,9 @@ class SpeechInputs:
     by_cut : dict
         By (segmentation, lm_fusion): by item's id a list of Speech, one for each of
         :meth:`Item.recordings`.
+    seconds : dict or None
+        Likewise, how long it took to hear all recordings of the item, s; None where it
+        was not measured.
 
     Example
     -------
@@ -48,9 +52,12 @@ class SpeechInputs:
     """
 
     def __init__(
-        self, by_cut: Mapping[Cut, Mapping[str, list[Speech]]] | None = None
+        self,
+        by_cut: Mapping[Cut, Mapping[str, list[Speech]]] | None = None,
+        seconds: Mapping[Cut, Mapping[str, float]] | None = None,
     ) -> None:
         self._by_cut = by_cut or {}
+        self._seconds = seconds
 
     def of(self, condition: "Condition", item: Item) -> list[Speech]:
         """What a condition hears of an item.
@@ -69,6 +76,29 @@ class SpeechInputs:
         if not condition.listens:
             return []
         return self._by_cut[condition.segmentation, condition.lm_fusion][item.id]
+
+    def seconds_of(self, condition: "Condition", item: Item) -> float:
+        """How long it took to hear an item's recordings as a condition does.
+
+        Arguments
+        ---------
+        condition, item
+            Of :meth:`of`; the condition listens.
+
+        Returns
+        -------
+        float
+            s, from samples at the encoder's rate to vectors and text; a recording's
+            share of its batch is that of its length.
+
+        Raises
+        ------
+        ValueError
+            If it was not measured.
+        """
+        if self._seconds is None:
+            raise ValueError("how long it took was not measured: the benchmark's timed")
+        return self._seconds[condition.segmentation, condition.lm_fusion][item.id]
 
 
 def align_recordings(
@@ -117,6 +147,7 @@ def embed_recordings(
     alignments: Mapping[SpokenText, Alignment],
     problems: Problems,
     distorted: DistortedSet | None = None,
+    timed: bool = False,
 ) -> Iterator[SpeechInputs]:
     """What a model hears in the recordings of items, batch by batch.
 
@@ -134,6 +165,9 @@ def embed_recordings(
         asked for.
     distorted : ssr_plugin.data.distorted_set.DistortedSet or None
         Noise or a room in which recordings are heard; None for clean audio.
+    timed : bool
+        Whether to measure how long each cut takes. Recordings are then encoded once for
+        each of them, after one that warms the device up.
 
     Yields
     ------
@@ -149,7 +183,7 @@ def embed_recordings(
     ]
     if not cuts or not any(sounds):
         for items in batches:
-            yield _inputs(items, cuts, {}, problems)
+            yield _inputs(items, cuts, {}, problems, {} if timed else None)
         return
     assert lm is not None, "only a model listens"
     if distorted is not None:
@@ -166,6 +200,7 @@ def embed_recordings(
         for batch in sounds
     )
     fusions = [fusion for _, fusion in cuts]
+    warm = False
     for items, batch, (waveforms, errors) in zip(batches, sounds, audio, strict=True):
         speech: dict[SpokenText, list[Speech] | ValueError] = {
             batch[index]: error for index, error in errors.items()
@@ -175,11 +210,21 @@ def embed_recordings(
             [alignments[sound] if way == "forced" else None for way, _ in cuts]
             for sound in good
         ]
-        embedded = _embed(lm, [*waveforms.values()], wanted, fusions)
+        seconds: dict[SpokenText, list[float]] | None = None
+        samples = [*waveforms.values()]
+        if timed:
+            if samples and not warm:
+                warm = True
+                _embed_timed(lm, samples[:1], wanted[:1], fusions)
+            embedded, spent = _embed_timed(lm, samples, wanted, fusions)
+            seconds = dict(zip(good, spent, strict=True))
+        else:
+            embedded = _embed(lm, samples, wanted, fusions)
         speech |= zip(good, embedded, strict=True)
         # Else it would be held while the next is read.
         waveforms.clear()
-        yield _inputs(items, cuts, speech, problems)
+        samples.clear()
+        yield _inputs(items, cuts, speech, problems, seconds)
 
 
 def _inputs(
@@ -187,9 +232,11 @@ def _inputs(
     cuts: Sequence[Cut],
     speech: Mapping[SpokenText, list[Speech] | ValueError],
     problems: Problems,
+    seconds: Mapping[SpokenText, Sequence[float]] | None = None,
 ) -> SpeechInputs:
     """What is heard of some items, without those of which something is not."""
     by_cut: dict[Cut, dict[str, list[Speech]]] = {cut: {} for cut in cuts}
+    spent: dict[Cut, dict[str, float]] = {cut: {} for cut in cuts}
     for item in items if cuts else []:
         heard = []
         for content in item.recordings():
@@ -201,7 +248,11 @@ def _inputs(
         else:
             for index, cut in enumerate(cuts):
                 by_cut[cut][item.id] = [found[index] for found in heard]
-    return SpeechInputs(by_cut)
+                if seconds is not None:
+                    spent[cut][item.id] = sum(
+                        seconds[_sound(x)][index] for x in item.recordings()
+                    )
+    return SpeechInputs(by_cut, None if seconds is None else spent)
 
 
 def _sound(content: SpokenText) -> SpokenText:
@@ -230,6 +281,30 @@ def _embed(
         _embed(lm, [samples], [cuts], lm_fusion)[0]
         for samples, cuts in zip(waveforms, alignments, strict=True)
     ]
+
+
+def _embed_timed(
+    lm: SpeechLM,
+    waveforms: Sequence[torch.Tensor],
+    alignments: Sequence[Sequence[Alignment | None]],
+    lm_fusion: Sequence[bool],
+) -> tuple[list[list[Speech] | ValueError], list[list[float]]]:
+    """As :func:`_embed`, cut by cut, and how long each cut of each took, s."""
+    results: list[list[Speech] | ValueError] = [[] for _ in waveforms]
+    seconds: list[list[float]] = [[] for _ in waveforms]
+    samples = sum(map(len, waveforms))
+    for index, fusion in enumerate(lm_fusion):
+        begin = time.perf_counter()
+        embedded = _embed(lm, waveforms, [[x[index]] for x in alignments], [fusion])
+        spent = time.perf_counter() - begin
+        for row, found in enumerate(embedded):
+            before = results[row]
+            if isinstance(found, ValueError):
+                results[row] = found
+            elif not isinstance(before, ValueError):
+                before += found
+            seconds[row].append(spent * len(waveforms[row]) / max(samples, 1))
+    return results, seconds
 
 
 #: A file, and how much of it is heard, s; None for all.

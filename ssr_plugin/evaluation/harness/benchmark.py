@@ -33,6 +33,10 @@ class Benchmark(abc.ABC):
         ``splits`` and ``seed``.
     needs_model : bool
         Whether a model answers. Where no benchmark in use needs one, none is loaded.
+    timed : bool
+        Whether it is measured how long it takes to hear recordings
+        (:meth:`ssr_plugin.evaluation.harness.audio_inputs.SpeechInputs.seconds_of`).
+        Each is then encoded anew for each way in which it is heard.
     about : str
         What is heard, what is scored and where it comes from, in a sentence or two,
         for the report.
@@ -44,6 +48,7 @@ class Benchmark(abc.ABC):
     name: str
     reads_corpus: bool = False
     needs_model: bool = True
+    timed: bool = False
     notes: Sequence[str] = ()
 
     @property
