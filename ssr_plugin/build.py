@@ -231,7 +231,7 @@ def dataset(
     Example
     -------
     >>> folder = getfixture("tmp_path")
-    >>> _ = (folder / "train.csv").write_text("wav,said\na.wav,good morning\n")
+    >>> _ = (folder / "train.csv").write_text("wav,said\\na.wav,good morning\\n")
     >>> dataset("csv", folder, {"csv": {"columns": {"text": "said"}}}).splits()
     ['train']
     """

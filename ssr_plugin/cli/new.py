@@ -1,7 +1,9 @@
 """``ssr new``: a recipe's folder for one's own data set, to be edited."""
 
+import json
 import pathlib
 import re
+import shlex
 
 SUMMARY = "write a recipe for a data set of your own, and say what to edit"
 USAGE = """
@@ -58,7 +60,9 @@ def run(options):
         for old, new in replaced.items():
             text = text.replace(old, new)
         if file == "train.yaml":
-            text = text.replace("data_folder: DATA_FOLDER", f"data_folder: {data}")
+            # A double-quoted string of YAML is one of JSON.
+            place = json.dumps(str(data), ensure_ascii=False)
+            text = text.replace("data_folder: DATA_FOLDER", f"data_folder: {place}")
         (folder / file).write_text(text, encoding="utf-8")
     print("\n".join(next_steps(folder, data, name)))
 
@@ -107,21 +111,22 @@ def next_steps(folder, data, name):
     >>> next_steps(path("mydata"), path("mydata/data"), "mydata")[1]
     '1. Put your recordings into mydata/data, and there a file train.txt with a'
     """
-    place = folder.as_posix()
+    place, recordings = (shlex.quote(path.as_posix()) for path in (folder, data))
+    model = shlex.quote(f"results/{name}")
+    first = f"1. Put your recordings into {data}, and there a file {_LIST} with a"
     if (data / _LIST).is_file():
         first = f"1. {data / _LIST} is there. It must have a"
-    else:
-        first = f"1. Put your recordings into {data}, and there a file {_LIST} with a"
     return [
-        f"{place} is written. Next:",
+        f"{folder} is written. Next:",
         first,
         '   line for each, as "a1.wav<TAB>good morning".',
-        f"   If your data lie otherwise, change utterances() in {place}/prepare.py.",
+        f"   If your data lie otherwise, change utterances() in {folder}/prepare.py.",
         "2. See whether they are read as you mean it; bad lines are named:",
-        f"   python {place}/prepare.py {data} {place}/manifests --max_skipped_share 1",
-        f"3. Name your models in {place}/train.yaml (as it is: the bundled sample's,",
+        f"   python {place}/prepare.py {recordings} {place}/manifests "
+        "--max_skipped_share 1",
+        f"3. Name your models in {folder}/train.yaml (as it is: the bundled sample's,",
         "   which are enough to see that all runs), and train:",
         f"   python {place}/train.py {place}/train.yaml",
         "4. Hear what it reads:",
-        f"   ssr transcribe --model results/{name} a_new_recording.wav",
+        f"   ssr transcribe --model {model} a_new_recording.wav",
     ]

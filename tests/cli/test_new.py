@@ -55,6 +55,7 @@ def test_new_writes_a_recipe_and_says_what_to_edit(tmp_path, twenty, capsys):
     said = capsys.readouterr().out
     for words in ("train.txt is there", "prepare.py", "train.yaml", "ssr transcribe"):
         assert words in said
+    assert f"python '{folder}'/train.py" in said
     keys = plain_keys(read_yaml(folder / "train.yaml"))
     assert keys["data_folder"] == str(twenty)
     assert keys["output_folder"] == "results/my birds"
