@@ -310,6 +310,8 @@ def run_language(options, language, encoder, llm):
     trained = train_job(
         *(options, language, folder, "segmenter", "unity2"),
         segmenter="unity2",
+        # In English, too: no times that another has found.
+        aligner="even",
         number_of_epochs=options.aligner_epochs,
     )
     aligners["unity2"] = build.aligner("trained", {"trained": {"source": str(trained)}})
@@ -318,7 +320,11 @@ def run_language(options, language, encoder, llm):
     items = list(everything.values())
     aligned = {
         name: align(
-            items, one, folder / "cache" / name, num_workers=1, max_skipped_share=1.0
+            items,
+            one,
+            folder / "cache" / "alignments",
+            num_workers=1,
+            max_skipped_share=1.0,
         )[0]
         for name, one in aligners.items()
     }
