@@ -307,14 +307,18 @@ def run_language(options, language, encoder, llm):
     figures |= rate.summary("recogniser_")
 
     aligners = {"even": build.aligner("even")}
-    trained = train_job(
-        *(options, language, folder, "segmenter", "unity2"),
-        segmenter="unity2",
-        # In English, too: no times that another has found.
-        aligner="even",
-        number_of_epochs=options.aligner_epochs,
-    )
-    aligners["unity2"] = build.aligner("trained", {"trained": {"source": str(trained)}})
+    trained = None
+    if options.aligner_epochs:
+        trained = train_job(
+            *(options, language, folder, "segmenter", "unity2"),
+            segmenter="unity2",
+            # In English, too: no times that another has found.
+            aligner="even",
+            number_of_epochs=options.aligner_epochs,
+        )
+        aligners["unity2"] = build.aligner(
+            "trained", {"trained": {"source": str(trained)}}
+        )
     if is_english(language):
         aligners["pocketsphinx"] = build.aligner("pocketsphinx")
     items = list(everything.values())
@@ -342,11 +346,17 @@ def run_language(options, language, encoder, llm):
             "within_50_ms": result.starts.within_50,
         }
     # Of two aligners that know nothing of each other: the reference has no tokens.
-    pairs = {"unity2 and even": ("unity2", "even")}
-    if is_english(language):
-        pairs["unity2 and pocketsphinx"] = ("unity2", "pocketsphinx")
+    pairs = [
+        pair
+        for pair in (
+            ("unity2", "even"),
+            ("unity2", "pocketsphinx"),
+            ("pocketsphinx", "even"),
+        )
+        if {*pair} <= {*aligners}
+    ]
     figures["token_starts_apart_ms"] = {}
-    for title, (one, other) in pairs.items():
+    for one, other in pairs:
         apart = [
             np.abs(
                 token_starts(segmenter, aligned[one][name], encoder.frame_rate)
@@ -355,15 +365,18 @@ def run_language(options, language, encoder, llm):
             for name in aligned[one]
             if name in aligned[other]
         ]
-        figures["token_starts_apart_ms"][title] = 1000 * float(
+        figures["token_starts_apart_ms"][f"{one} and {other}"] = 1000 * float(
             np.concatenate(apart).mean()
         )
     if options.epochs:
+        aligner = {"aligner": "even"}
+        if trained is not None:
+            source = json.dumps({"trained": {"source": str(trained)}})
+            aligner = {"aligner": "trained", "aligner_options": source}
         run = train_job(
             *(options, language, folder, "distill", "connector"),
             segmenter="asr",
-            aligner="trained",
-            aligner_options=json.dumps({"trained": {"source": str(trained)}}),
+            **aligner,
             number_of_epochs=options.epochs,
         )
         metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
@@ -439,7 +452,7 @@ def main(argv=None):
     parser.add_argument("--languages", nargs="+", default=[*LANGUAGES])
     parser.add_argument("--sentences", type=int, default=150, help="of each language")
     parser.add_argument("--together", type=int, default=4, help="in a recording")
-    parser.add_argument("--aligner_epochs", type=int, default=30)
+    parser.add_argument("--aligner_epochs", type=int, default=30, help="0: no unity2")
     parser.add_argument("--epochs", type=int, default=0, help="of a connector")
     parser.add_argument("--text", default=HANDBOOK, help="the handbook's folder")
     options = parser.parse_args(argv)

@@ -291,6 +291,8 @@ def test_letters_of_any_script_are_cut_where_they_end(tokenizer, text):
     segmenter = make_segmenter(tokenizer)
     tokens, spans = segmenter.tokenize(text)
     assert spans == sorted(spans)
+    # Emoji, which nobody says, have tokens without end.
+    assume(len(tokens) <= 25 * len(spoken))
     inside = {i for first, stop in spans for i in range(first, stop)}
     assert inside >= {*spoken}
     segments = segmenter.segment(alignment, num_frames=25 * len(spoken))
