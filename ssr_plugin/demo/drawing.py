@@ -45,12 +45,11 @@ STYLE = """
 .ssr th { opacity: 0.72; font-size: 13px; }
 .ssr td:first-child { min-width: 110px; }
 .ssr td.number { white-space: nowrap; font-variant-numeric: tabular-nums; }
-.ssr .dim { opacity: 0.72; font-size: 13px; }
+.ssr.dim, .ssr .dim { opacity: 0.72; font-size: 13px; }
 .ssr .key { display: inline-block; width: 11px; height: 11px; border-radius: 3px;
   margin-right: 6px; }
-.ssr del { color: #d0342c; text-decoration: line-through; }
-.ssr ins { color: #d0342c; text-decoration: underline dotted; }
-.dark .ssr del, .dark .ssr ins { color: #ff8f85; }
+.ssr del { color: var(--error-icon-color); text-decoration: line-through; }
+.ssr ins { color: var(--error-icon-color); text-decoration: underline dotted; }
 .ssr .problem { border-left: 4px solid #d0342c; padding: 8px 12px;
   background: var(--background-fill-secondary); border-radius: 4px; }
 .ssr .note { border-left: 4px solid #ff9d08; padding: 4px 12px; margin-top: 8px; }
@@ -59,6 +58,13 @@ STYLE = """
 .ssr .bar span { height: 100%; }
 .ssr .legend { display: flex; flex-wrap: wrap; gap: 2px 18px; }
 .ssr h4 { margin: 0 0 4px; font-size: 15px; color: var(--body-text-color); }
+@media (max-width: 640px) {
+  .ssr th { display: none; }
+  .ssr td { display: block; padding: 0 !important; }
+  .ssr td:first-child { opacity: 0.72; }
+  .ssr tr { display: block; padding: 6px 0; }
+  .ssr td.number:not(:empty)::before { content: "WER "; }
+}
 """
 
 _PARTS = {
@@ -386,7 +392,8 @@ def _lane(
         out.append(
             f'<g><title>{escape(title)}</title><rect x="{x:.1f}" y="{box_y:.1f}" '
             f'width="{max(width - 1, 1):.1f}" height="{_STRIP}" rx="2" fill="{colour}" '
-            f'fill-opacity="{0.95 if i % 2 else 0.6}"/>'
+            f'fill-opacity="{0.95 if i % 2 else 0.6}" stroke="currentColor" '
+            f'stroke-opacity="0.3" stroke-width="0.7"/>'
             f'<path d="M{middle:.1f} {tip:.1f}L{place:.1f} {base:.1f}" '
             f'stroke="currentColor" stroke-opacity="0.4" fill="none"/>'
             f'<text font-size="12" transform="translate({place + 2:.1f} {label_y:.1f}) '

@@ -452,7 +452,7 @@ def _what_is_read(template: str, chats: bool) -> str:
 
 
 def _head(lm: SpeechLM) -> str:
-    """What the page is, and what the model is made of; of paths only the last part."""
+    """What the page is, and what the model is made of; of paths only their ends."""
     segmenter = lm.settings["segmenter"]
     parts = {
         "encoder": _short(lm.encoder.source),
@@ -471,8 +471,8 @@ def _head(lm: SpeechLM) -> str:
 
 
 def _short(source: object) -> str:
-    text = str(source)
-    return pathlib.Path(text).name if pathlib.Path(text).is_absolute() else text
+    path = pathlib.Path(str(source))
+    return "/".join(path.parts[-2:]) if path.is_absolute() else str(source)
 
 
 # --- The server ---------------------------------------------------------------------
