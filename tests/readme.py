@@ -182,9 +182,10 @@ def notebook_code(path):
         "".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"
     )
     return re.sub(
-        r"^!(.*)$",
+        r"^( *)!(.*)$",
         lambda match: (
-            f"import subprocess\nsubprocess.run({match[1]!r}, shell=True, check=True)"
+            f"{match[1]}__import__('subprocess').run({match[2]!r}, "
+            f"shell=True, check=True)"
         ),
         code,
         flags=re.MULTILINE,

@@ -1,5 +1,7 @@
 """What the docs tell to run can be run: as it is, or with what the reader has."""
 
+import copy
+import functools
 import json
 import os
 import re
@@ -18,13 +20,15 @@ from readme import (
     readme_python,
 )
 
-from ssr_plugin import cli, components
+from ssr_plugin import cli, components, hparams
 from ssr_plugin.cli.parser import COMMANDS, make_parser
 from ssr_plugin.hparams import parse_command_line
 from ssr_plugin.registry import Registry
 
 DOCS = sorted((PROJECT / "docs").glob("*.md"))
 GUIDE = PROJECT / "CONTRIBUTING.md"
+PAGES = [README, GUIDE, *DOCS]
+EVALUATE = ("recipes/librispeech/evaluate.py", "hparams/evaluate.yaml")
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 # Of the sample's model, these take seconds; all others train, evaluate or wait.
 QUICK = {"transcribe", "generate", "align", "embed", "export"}
@@ -55,6 +59,9 @@ def own_parts(monkeypatch):
     assert len(names) == len(files_of(extend))
     for table, name, target in names:
         getattr(registry, table).add(name, target)
+    kept = functools.lru_cache(hparams.plain_keys)
+    # The same few YAMLs are read for each command.
+    monkeypatch.setattr(hparams, "plain_keys", lambda text: copy.deepcopy(kept(text)))
     for place in ("hparams", "hparams_checks"):
         monkeypatch.setattr(f"ssr_plugin.{place}.get_registry", lambda: registry)
     return registry
@@ -93,13 +100,18 @@ def check_call(words):
         assert not end.code and "--help" in rest
 
 
-@pytest.mark.parametrize("page", [README, GUIDE, *DOCS], ids=lambda page: page.stem)
-def test_every_command_has_options_keys_and_values_that_are_known(
-    page, own_parts, capsys
-):
-    for words in calls(page):
-        if words[1:] != ["hparams/evaluate.yaml", "--benchmarks", "[mine]"]:
+def test_every_command_has_options_keys_and_values_that_are_known(own_parts, capsys):
+    # Each once: most begin with the same words on many pages.
+    found = {tuple(words) for page in PAGES for words in calls(page)}
+    # The benchmark of the guide's third exercise is the reader's to write.
+    found.remove((*EVALUATE, "--benchmarks", "[mine]"))
+    wrong = {}
+    for words in found:
+        try:
             check_call(words)
+        except (SystemExit, ValueError) as error:
+            wrong[" ".join(words)] = error
+    assert len(found) > 50 and not wrong
 
 
 PROGRAMS = {
@@ -108,7 +120,7 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("page", [README, GUIDE, *DOCS], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_block_without_a_language_holds_commands_alone(page):
     assert {line.split()[0] for line in all_commands(page)} <= PROGRAMS
 
@@ -116,7 +128,6 @@ def test_a_block_without_a_language_holds_commands_alone(page):
 @pytest.mark.parametrize(
     "words",
     [
-        ["ssr", "transcribe"],
         ["ssr", "align", "a.wav", "--format", "mp3"],
         ["ssr", "train", "hparams/distill.yaml", "--number_of_epoch", "5"],
         ["recipes/librispeech/train.py", "hparams/distill.yaml", "--connector", "our"],
@@ -197,7 +208,7 @@ def test_a_notebook_runs_in_jupyter_with_a_tiny_model(path, folder):
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         # The model is there: it is not trained, and has no figures.
-        if cell.source.startswith(("!mkdir", "import json")):
+        if "train.py" in cell.source or "metrics.json" in cell.source:
             cell.source = ""
     nbclient.NotebookClient(
         notebook, resources={"metadata": {"path": folder}}

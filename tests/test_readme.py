@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from readme import readme_commands, readme_python
+from readme import PROJECT, notebook_code, readme_commands, readme_python
 
 import runs
 
@@ -54,7 +54,13 @@ def test_all_commands_of_the_readme_work_in_order_in_one_folder(project):
 
 
 @pytest.mark.slow
-def test_the_python_of_the_readme_works_after_its_commands(project):
+def test_the_python_of_the_readme_and_the_notebooks_work_after_its_commands(project):
     blocks = readme_python()
     assert any("SpeechLM" in block for block in blocks)
-    follow(project, [sys.executable, "-c", "\n".join(blocks)])
+    notebooks = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+    assert len(notebooks) == 2
+    # In one process: to import all that takes most of the time.
+    code = [*blocks, *map(notebook_code, notebooks)]
+    printed = follow(project, [sys.executable, "-c", "\n".join(code)])
+    assert "vectors for 10.2 s of speech" in printed
+    assert "loss after the vectors" in printed

@@ -27,12 +27,12 @@ def to_markdown(text):
 
     Example
     -------
-    >>> print(to_markdown("As :func:`a.b` says::\\n\\nExample\\n-------\\n>>> b()"))
+    >>> print(to_markdown("As :func:`a.b` says::\\n\\nExample\\n-------\\nSo."))
     As `a.b` says:
     <BLANKLINE>
     Examples
     --------
-    >>> b()
+    So.
     """
 
     def heading(match):

@@ -255,9 +255,7 @@ def _cell_text(cell):
     source = "".join(cell["source"])
     if cell["cell_type"] == "markdown":
         return source
-    shell = source.startswith("!")
-    source = re.sub(r"^!", "", source, flags=re.MULTILINE) if shell else source
-    return f"````{'bash' if shell else 'python'}\n{source}\n````"
+    return f"````python\n{source}\n````"
 
 
 def _first_line(path):
