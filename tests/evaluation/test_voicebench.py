@@ -105,12 +105,12 @@ def test_subjects_of_mmsu_are_its_splits(folder):
     assert ids == [
         f"voicebench_mmsu-{x}-0000{i}" for x in ("law", "physics") for i in (0, 1)
     ]
-    items = VoiceBenchMMSU(folder, splits=["phy*"]).items(align=None)
+    items = VoiceBenchMMSU(folder, subjects=["phy*"]).items(align=None)
     assert [item.id.split("-")[1] for item in items] == ["physics", "physics"]
     # The folder of the subset alone does, too.
     assert len(VoiceBenchMMSU(folder / "mmsu").items(align=None)) == 4
     with pytest.raises(ValueError, match="none of law, physics .*is one of art"):
-        VoiceBenchMMSU(folder, splits=["art"]).items(align=None)
+        VoiceBenchMMSU(folder, subjects=["art"]).items(align=None)
 
 
 def test_rows_that_are_no_questions_are_named_and_counted(folder, tmp_path, caplog):
@@ -119,13 +119,13 @@ def test_rows_that_are_no_questions_are_named_and_counted(folder, tmp_path, capl
     prompts[4] = "What is this?"
     path = folder / "mmsu" / "law-00000-of-00001.parquet"
     write_shard(path, wavs, prompts, ["A"] * 12)
-    mmsu = VoiceBenchMMSU(folder, splits=["law"])
+    mmsu = VoiceBenchMMSU(folder, subjects=["law"])
     assert len(mmsu.items(align=None)) == 11
     assert mmsu.notes == ["1 of 12 rows are no questions"]
     assert "skipped mmsu, law, row 4: there are no options" in caplog.text
     write_shard(path, wavs, prompts, [*"AAAAAAAAAA", "F", None])
     with pytest.raises(TooManyProblems, match="mmsu, law, row 10: the answer 'F' is"):
-        VoiceBenchMMSU(folder, splits=["law"]).items(align=None)
+        VoiceBenchMMSU(folder, subjects=["law"]).items(align=None)
 
 
 def test_a_set_of_other_columns_is_refused(folder, tmp_path):

@@ -47,9 +47,9 @@ class OpenASR(CorpusBenchmark):
     timed = True
     metric_list = (WER, RTFX)
     about = (
-        "What is heard in whole utterances, as text: of vectors the text that they read "
-        "as, of the cascade the segmenter's hypothesis. Words and speed as of the Open "
-        "ASR leaderboard, arXiv 2510.06961."
+        "What is heard in whole utterances, as text: of vectors the text that they "
+        "read as, of the cascade the segmenter's hypothesis. Words and speed as of the "
+        "Open ASR leaderboard, arXiv 2510.06961."
     )
 
     def __init__(self, dataset, splits, **corpus):

@@ -37,8 +37,6 @@ class VoiceBenchOpenBookQA(ChoiceBenchmark):
         Folder of a snapshot, or the data set's name on the Hugging Face hub.
     answer : str
         What is scored after "Answer:": the "letter" of an option, or its "text".
-    splits : list of str
-        Names or globs.
     max_skipped_share : float
         Of the questions, that may lack options, or the letter of one.
     max_items, metric
@@ -52,7 +50,6 @@ class VoiceBenchOpenBookQA(ChoiceBenchmark):
         self,
         data,
         answer="letter",
-        splits=("*",),
         max_skipped_share=0.01,
         max_items=None,
         metric=None,
@@ -62,7 +59,6 @@ class VoiceBenchOpenBookQA(ChoiceBenchmark):
             raise ValueError(f"answer: '{answer}' is none of {', '.join(_FORMS)}")
         self.data = self.find_data(data)
         self.answer_form = answer
-        self.splits = list(splits)
         self.max_skipped_share = max_skipped_share
 
     @property
@@ -77,19 +73,9 @@ class VoiceBenchOpenBookQA(ChoiceBenchmark):
     def docs(self):
         """See :meth:`ChoiceBenchmark.docs`: prompt, options, target and recording."""
         dataset = self._open()
-        splits = [
-            split
-            for split in dataset.splits()
-            if any(fnmatch.fnmatch(split, pattern) for pattern in self.splits)
-        ]
-        if not splits:
-            raise ValueError(
-                f"splits: none of {', '.join(dataset.splits())} in '{self.data}', "
-                f"{self.subset}, is one of {', '.join(self.splits)}"
-            )
         problems = Problems(f"reading '{self.data}'", self.max_skipped_share)
         docs, count = {}, 0
-        for split in splits:
+        for split in self.choose_splits(dataset.splits()):
             prompts = dataset.column(split, "prompt")
             references = dataset.column(split, "reference")
             rows = zip(dataset.utterances(split), prompts, references, strict=True)
@@ -112,6 +98,10 @@ class VoiceBenchOpenBookQA(ChoiceBenchmark):
         if len(problems):
             self.notes = [f"{len(problems)} of {count} rows are no questions"]
         return docs
+
+    def choose_splits(self, splits):
+        """Those of the set that are used."""
+        return splits
 
     def doc_to_text(self, doc):
         """See :meth:`ChoiceBenchmark.doc_to_text`."""
@@ -152,9 +142,37 @@ class VoiceBenchMMSU(VoiceBenchOpenBookQA):
 
     Arguments
     ---------
-    data, answer, splits, max_skipped_share, max_items, metric
+    data, answer, max_skipped_share, max_items, metric
         Of :class:`VoiceBenchOpenBookQA`.
+    subjects : list of str
+        Names or globs.
     """
 
     name = "voicebench_mmsu"
     subset = "mmsu"
+
+    def __init__(
+        self,
+        data,
+        answer="letter",
+        subjects=("*",),
+        max_skipped_share=0.01,
+        max_items=None,
+        metric=None,
+    ):
+        super().__init__(data, answer, max_skipped_share, max_items, metric)
+        self.subjects = list(subjects)
+
+    def choose_splits(self, splits):
+        """Those of the chosen subjects."""
+        chosen = [
+            split
+            for split in splits
+            if any(fnmatch.fnmatch(split, pattern) for pattern in self.subjects)
+        ]
+        if not chosen:
+            raise ValueError(
+                f"subjects: none of {', '.join(splits)} in '{self.data}' is one of "
+                f"{', '.join(self.subjects)}"
+            )
+        return chosen

@@ -212,6 +212,7 @@ def embed_recordings(
         ]
         seconds: dict[SpokenText, list[float]] | None = None
         samples = [*waveforms.values()]
+        embedded: Sequence[list[Speech] | ValueError]
         if timed:
             if samples and not warm:
                 warm = True
