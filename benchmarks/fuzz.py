@@ -32,7 +32,6 @@ from ssr_plugin.data.audio import read_audio
 from ssr_plugin.data.audio_headers import audio_duration
 from ssr_plugin.data.common_voice import CommonVoice
 from ssr_plugin.data.datasets import CSVDataSet
-from ssr_plugin.data.gigaspeech import GigaSpeech
 from ssr_plugin.data.kaldi import KaldiFolder
 from ssr_plugin.data.lhotse_cuts import LhotseManifests
 from ssr_plugin.data.listing import tidy
@@ -199,13 +198,6 @@ CUT = {
         "duration": 2.0,
     },
 }
-SEGMENT = {"sid": "a-1", "speaker": "N/A", "begin_time": 0.5, "end_time": 1.5}
-SEGMENT |= {"text_tn": "THE CAT <COMMA>", "subsets": ["{XS}"]}
-GIGASPEECH = {
-    "audios": [
-        {"aid": "a", "path": "a.opus", "subsets": ["{XS}"], "segments": [SEGMENT]}
-    ]
-}
 COMMON_VOICE = (
     "client_id\tpath\tsentence\tup_votes\tdown_votes\nann\ta.mp3\tthe cat\t2\t0\n"
 )
@@ -274,11 +266,6 @@ TARGETS = {
         "cuts.jsonl",
         lambda path: write_json(path, CUT),
         lister(LhotseManifests, "cuts"),
-    ),
-    "gigaspeech": (
-        "GigaSpeech.json",
-        lambda path: write_json(path, GIGASPEECH),
-        lister(lambda path: GigaSpeech(path.parent), "xs"),
     ),
     "common voice": (
         "train.tsv",
