@@ -338,13 +338,14 @@ def run_language(options, language, encoder, llm):
     for name, alignments in aligned.items():
         found = {id: words(alignments[id]) for id in alignments}
         result = compare(found, {id: truth[id] for id in found})
-        figures["aligners"][name] = {
-            "aligned": len(found) / len(heard if alignments is heard else items),
-            "start_mae_ms": result.starts.mae,
-            "start_median_ms": result.starts.median,
-            "start_bias_ms": result.starts.bias,
-            "within_50_ms": result.starts.within_50,
-        }
+        one = {"aligned": len(found) / len(heard if alignments is heard else items)}
+        # A recogniser may get no word right.
+        if result.starts is not None:
+            one["start_mae_ms"] = result.starts.mae
+            one["start_median_ms"] = result.starts.median
+            one["start_bias_ms"] = result.starts.bias
+            one["within_50_ms"] = result.starts.within_50
+        figures["aligners"][name] = one
     # Of two aligners that know nothing of each other: the reference has no tokens.
     pairs = [
         pair
@@ -412,6 +413,8 @@ def show(figures):
     print("|---|---|---|---|---|")
     for one in figures:
         for name, x in one["aligners"].items():
+            if "start_mae_ms" not in x:
+                continue
             print(
                 f"| {one['language']} | {name} | {100 * x['aligned']:.1f} % | "
                 f"{x['start_mae_ms']:.0f} ({x['start_median_ms']:.0f}) ms | "
