@@ -63,13 +63,17 @@ def add_arguments(parser):
 
 
 def run(options):
-    """Serves the page until Ctrl-C."""
+    """Serves the page until Ctrl-C, or until it is told to end."""
+    import signal
+
     from ssr_plugin.alignment.align_manifest import make_aligner
     from ssr_plugin.cli.model import load_model
     from ssr_plugin.cli.prompt_files import unescape
     from ssr_plugin.demo.page import import_gradio, serve_page
     from ssr_plugin.demo.uploads import Limits
 
+    # Uploads are deleted then, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # What can be wrong shows before a model is loaded.
     import_gradio()
     limits = Limits(

@@ -13,7 +13,7 @@ from typing import Any
 from ssr_plugin.alignment.base import Aligner
 from ssr_plugin.data.audio import AudioError
 from ssr_plugin.demo import drawing
-from ssr_plugin.demo.guard import Guard
+from ssr_plugin.demo.guard import Guard, named_files
 from ssr_plugin.demo.hearing import (
     AUDIO,
     QUESTION,
@@ -311,7 +311,7 @@ class _Page:
         self._connect()
 
     def _add_examples(self, examples: Sequence[Example]) -> Any:
-        return self.gr.Examples(
+        made = self.gr.Examples(
             [[str(example.path), example.transcript] for example in examples],
             inputs=[self.audio, self.transcript],
             example_labels=[example.name for example in examples],
@@ -319,6 +319,10 @@ class _Page:
             cache_examples=False,
             api_visibility="private",
         )
+        # Gradio would delete its copies together with old uploads.
+        copies = [*made.non_none_processed_examples.values(), *made.dataset.samples]
+        self.audio.keep_in_cache.update(named_files(copies))
+        return made
 
     def _add_question(self) -> None:
         gr, limits = self.gr, self.session.limits

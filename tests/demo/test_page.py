@@ -54,16 +54,22 @@ def wavs(tmp_path_factory, write_audio):
 
 
 @pytest.fixture(scope="module")
-def served(lm, wavs):
-    """Address of a running page."""
+def running(lm, wavs):
+    """A running page, and its address."""
     pytest.importorskip("gradio")
     with serve_page(
         lm,
         Limits(max_seconds=3, max_megabytes=0.3, max_new_tokens=12),
         aligner=EvenAligner(),
         examples=[Example(wavs["short"], "the cat")],
-    ) as (_, address):
-        yield address
+    ) as page_and_address:
+        yield page_and_address
+
+
+@pytest.fixture(scope="module")
+def served(running):
+    """Address of a running page."""
+    return running[1]
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +244,18 @@ def test_uploads_are_given_back_and_nothing_else_is(served, wavs, tmp_path):
     body = json.dumps({"data": [file, ""], "fn_index": 0, "session_hash": "x"})
     kind = {"Content-Type": "application/json"}
     assert fetch(served, "/gradio_api/queue/join", body, kind)[0] == 403
+
+
+def test_old_uploads_are_deleted_and_examples_are_not(running, wavs):
+    from gradio.route_utils import delete_files_created_by_app
+
+    page, address = running
+    _, answer = upload(address, wavs["long"].read_bytes(), "old.wav")
+    (path,) = map(pathlib.Path, json.loads(answer))
+    assert path.exists() and page.delete_cache == (600, 3600)
+    delete_files_created_by_app(page, -1)
+    left = {x.name for x in path.parents[1].rglob("*.wav")}
+    assert left == {"short.wav"}
 
 
 def test_a_file_that_is_too_large_is_not_kept(served):
