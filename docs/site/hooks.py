@@ -449,6 +449,9 @@ def on_page_markdown(markdown, page, config, files):
 
     if name.startswith("docs/") and posixpath.dirname(name) != "docs":
         return markdown  # of a made page, whose links are the site's
+    if page.file.src_uri == "faq.md":
+        # Messages are of one long line, and are to be read without scrolling.
+        markdown = markdown.replace("```text\n", "``` { .text .message }\n")
     return map_links(_outside_fences(markdown, _NAMED, entitle), change)
 
 
