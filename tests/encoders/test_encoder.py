@@ -7,6 +7,7 @@ import pathlib
 import time
 
 import pytest
+import soundfile
 import torch
 import transformers as hf
 
@@ -339,6 +340,34 @@ def test_bfloat16_is_close_and_given_as_float32():
     half, _ = SpeechEncoder(folder, dtype="bfloat16")(*noise(16000, 10000))
     assert half.dtype == torch.float32
     assert 0 < (half - plain).std() < 0.05 * plain.std()
+
+
+def test_in_bfloat16_padding_changes_frames_by_less_than_rounding_does(monkeypatch):
+    """Batched equals single to 1e-5 in float32; here it cannot, but adds no error."""
+    sample = PROJECT / "recipes" / "sample"
+    paths = sorted(sample.glob("corpus/dev-sample/**/*.opus"))[:4]
+    wavs = [
+        torch.from_numpy(soundfile.read(path, dtype="float32")[0]) for path in paths
+    ]
+    lengths = torch.tensor([len(wav) for wav in wavs])
+    assert len(set(lengths.tolist())) == 4
+    padded = torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True)
+    exact, half = (
+        SpeechEncoder(sample / "encoder", dtype=dtype)
+        for dtype in ("float32", "bfloat16")
+    )
+
+    def one_by_one(encoder):
+        return torch.cat([encoder(wav[None], [len(wav)])[0][0] for wav in wavs])
+
+    true, single = one_by_one(exact), one_by_one(half)
+    # In one pass, as on a GPU.
+    monkeypatch.setitem(encoder_module._PASS, "cpu", 120.0)
+    features, counts = half(padded, lengths)
+    batched = torch.cat([x[:n] for x, n in zip(features, counts.tolist(), strict=True)])
+    rounding = (single - true).std()
+    assert 0 < (batched - single).std() < rounding
+    assert (batched - true).std() < 1.1 * rounding
 
 
 def test_the_identity_tells_encoders_apart_but_not_folders(folders, tmp_path):
