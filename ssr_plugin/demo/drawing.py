@@ -231,6 +231,7 @@ def show_times(heard: Heard) -> str:
         for name, x in parts.items()
     )
     rate = heard.seconds / max(listening, 1e-9)
+    times = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
     vectors = ""
     if heard.predicted is not None:
         count = len(heard.predicted)
@@ -240,7 +241,7 @@ def show_times(heard: Heard) -> str:
         )
     return (
         f'<div class="ssr"><b>{heard.seconds:.1f} s of audio heard in '
-        f"{_milliseconds(listening)}</b> ({rate:.0f} times real time{vectors})"
+        f"{_milliseconds(listening)}</b> ({times} times real time{vectors})"
         f'<div class="bar">{bar}</div><div class="legend dim">{legend}</div></div>'
     )
 

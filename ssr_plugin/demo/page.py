@@ -385,8 +385,8 @@ class _Page:
             api_name="ask",
             concurrency_id="ask",
             concurrency_limit=1,
-            show_progress="minimal",
-            show_progress_on=[self.pace],
+            # The answer itself shows it; a status would call what is stopped an error.
+            show_progress="hidden",
         )
         self.stop.click(None, cancels=[asking], api_visibility="private")
 
@@ -414,16 +414,18 @@ class _Page:
         answers: list[Any] | None,
     ) -> Iterator[tuple[list[Any], str]]:
         answers = list(answers or [])
-        asked = f"{name}: {(question or '').strip()}"
+        asked = _turn("user", f"{name}: {(question or '').strip()}")
+        text, told = "", ""
         try:
             with contextlib.closing(
                 self.session.ask(heard, name, question, most)
             ) as pieces:
+                # At once: that it was asked.
+                yield [*answers, asked, _turn("assistant", "…")], told
                 for text, told in pieces:
-                    yield (
-                        [*answers, _turn("user", asked), _turn("assistant", text)],
-                        told,
-                    )
+                    yield [*answers, asked, _turn("assistant", text or "…")], told
+            if not text:
+                yield [*answers, asked, _turn("assistant", "(nothing)")], told
         except ValueError as error:
             yield answers, drawing.show_problem(error)
         except Exception:
@@ -433,7 +435,7 @@ class _Page:
 
 
 def _turn(role: str, text: str) -> dict[str, str]:
-    return {"role": role, "content": text or "(nothing)"}
+    return {"role": role, "content": text}
 
 
 def _title(name: str) -> str:
