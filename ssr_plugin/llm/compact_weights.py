@@ -151,7 +151,9 @@ def let_gradients_through(model: PreTrainedModel) -> None:
     ---------
     model : transformers.PreTrainedModel
     """
-    for layer in model.modules():
+    # Any: attributes of bitsandbytes' layers.
+    layers: Any = model.modules()
+    for layer in layers:
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
             # To save them, weights are unpacked.
