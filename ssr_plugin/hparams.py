@@ -261,10 +261,22 @@ def make_job(name, overrides, run_opts=None):
         _update(overrides, relocated)
         changed = _override(text, overrides)
         settings = plain_keys(changed)
-    check_components(settings)
+    try:
+        check_components(settings)
+    except ValueError as error:
+        _blame(path, text)
+        raise error
     if run_opts is None:
         run_opts = _parse_run_options(path, [])
     return Job(path, changed, overrides, settings, run_opts)
+
+
+def _blame(path, text):
+    """Raises an error that names a YAML, if what is wrong stands in it."""
+    try:
+        check_components(plain_keys(text))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def plain_keys(text):
