@@ -621,7 +621,7 @@ def test_tokens_that_frames_plainly_mark_are_found_after_a_few_steps(llm, setup)
     sizes = {"width": 32, "num_layers": 1, "kernel_size": 7}
     segmenter = make_segmenter(llm, setup, KINDS, batches[0], **sizes).train()
     if setup == "spelling":
-        # 8 million weights that need not change to tell six letters apart.
+        # Weights that need not change to tell six letters apart.
         segmenter.head.keys.grams.requires_grad_(False)
     learning = [p for p in segmenter.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(learning, lr=0.01)
