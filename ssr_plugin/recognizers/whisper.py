@@ -115,7 +115,7 @@ class WhisperRecognizer(Recognizer):
         codes = getattr(settings, "lang_to_id", None) or {}
         self._languages = {i: code.strip("<|>") for code, i in codes.items()}
         known = sorted(self._languages.values())
-        if self.language not in (None, *known):
+        if self.language is not None and self.language not in known:
             self.language = whisper_code(self.language)
         if self._multilingual and self.language not in (None, *known):
             raise ValueError(

@@ -55,7 +55,8 @@ def with_aligner(job: Job) -> Job:
     if settings.get("aligner") != AUTO:
         return job
     if learns_from_text(settings):
-        return job.replaced(aligner="even")
+        even: Job = job.replaced(aligner="even")
+        return even
     model = settings.get("model") or settings.get("stage1")
     folder = pathlib.Path(model or settings["output_folder"]) / FOLDER
     if model is not None and not (folder / SETTINGS).is_file():
@@ -65,7 +66,8 @@ def with_aligner(job: Job) -> Job:
             f"language, files, or trained with the folder of another"
         )
     options = {"trained": {"source": str(folder)}}
-    return job.with_more({"aligner": "trained", "aligner_options": options})
+    trained: Job = job.with_more({"aligner": "trained", "aligner_options": options})
+    return trained
 
 
 def learns_from_text(settings: dict[str, Any]) -> bool:

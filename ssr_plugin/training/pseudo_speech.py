@@ -217,13 +217,14 @@ def hear(brain: Any, loader: Iterable[Any]) -> list[HeardUtterance]:
             gate=lm.embedder.gate,
             posteriors=posteriors,
         )
-        counts = kept.sum(1).tolist()
+        ends = np.cumsum(kept.sum(1).tolist())[:-1]
         rows = zip(
-            *(np.split(x.cpu().numpy(), np.cumsum(counts)[:-1]) for x in (ids, shares)),
+            np.split(ids.cpu().numpy(), ends),
+            np.split(shares.cpu().numpy(), ends),
             batch.segments,
             strict=True,
         )
-        found += [HeardUtterance.of(*heard, each.tokens) for *heard, each in rows]
+        found += [HeardUtterance.of(x, y, each.tokens) for x, y, each in rows]
     return found
 
 

@@ -10,6 +10,7 @@ import threading
 import urllib.parse
 
 import pytest
+import torch
 
 from ssr_plugin import SpeechLM
 from ssr_plugin.alignment.even import EvenAligner
