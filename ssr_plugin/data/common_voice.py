@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterator
 
 from ssr_plugin.data.datasets import UNKNOWN_SPEAKER, DataSet, Utterance, bad_line
-from ssr_plugin.data.folders import choose_folder
+from ssr_plugin.data.folders import choose_folder, language_of
 from ssr_plugin.data.tables import read_table
 
 logger = logging.getLogger(__name__)
@@ -83,6 +83,8 @@ class CommonVoice(DataSet):
                 f"locale: '{self.folder}' is the folder of a locale, and not of "
                 f"'{locale}'"
             )
+        # Locales are BCP-47 codes.
+        self.language = language_of(self.folder.resolve().name)
 
     def splits(self) -> list[str]:
         splits = [name for name in LISTS if self._list(name).is_file()]

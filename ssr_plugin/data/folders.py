@@ -5,6 +5,8 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Mapping
 
+from ssr_plugin.languages import parse_language
+
 
 def choose_folder(
     option: str,
@@ -61,6 +63,30 @@ def choose_folder(
             f"folder as data_folder"
         )
     return next(iter(folders.values()))
+
+
+def language_of(name: str) -> str | None:
+    """The language that a corpus names a folder by; None if it is none.
+
+    Arguments
+    ---------
+    name : str
+        Of the folder.
+
+    Returns
+    -------
+    str or None
+        BCP-47 code.
+
+    Example
+    -------
+    >>> language_of("sv-SE"), language_of("my_corpus")
+    ('sv-SE', None)
+    """
+    try:
+        return None if "_" in name else parse_language(name)
+    except ValueError:
+        return None
 
 
 def resolve_path(path: str, folder: pathlib.Path) -> str:

@@ -66,6 +66,8 @@ class GigaSpeech(DataSet):
         If ijson is not installed, which reads it a piece at a time.
     """
 
+    language = "en"
+
     def __init__(
         self, data_folder: str | os.PathLike[str], punctuation: bool = False
     ) -> None:

@@ -15,6 +15,18 @@ from ssr_plugin.data.tables import read_lines
 _LOOKED_UP = 100
 _SUFFIXES = (".flac", ".opus", ".wav", ".ogg", ".mp3")
 
+# BCP-47 codes of the languages that there are.
+_CODES = {
+    "dutch": "nl",
+    "english": "en",
+    "french": "fr",
+    "german": "de",
+    "italian": "it",
+    "polish": "pl",
+    "portuguese": "pt",
+    "spanish": "es",
+}
+
 
 class MultilingualLibriSpeech(DataSet):
     """Multilingual LibriSpeech (Pratap et al., 2020) as published (OpenSLR 94).
@@ -73,6 +85,8 @@ class MultilingualLibriSpeech(DataSet):
                 self.folder,
                 "folder mls_<language> with a transcripts.txt in each split",
             )
+        _, _, name = self.folder.resolve().name.partition("mls_")
+        self.language = _CODES.get(name.removesuffix("_opus"))
 
     def splits(self) -> list[str]:
         published = [path.parent.name for path in self.folder.glob("*/transcripts.txt")]

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterator
 
 from ssr_plugin.data.datasets import UNKNOWN_SPEAKER, DataSet, Utterance, bad_line
-from ssr_plugin.data.folders import choose_folder
+from ssr_plugin.data.folders import choose_folder, language_of
 from ssr_plugin.data.tables import read_table
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,8 @@ class VoxPopuli(DataSet):
                 root,
                 "language, a folder with asr_*.tsv,",
             )
+        # As de, or en_accented.
+        self.language = language_of(self.folder.resolve().name.partition("_")[0])
 
     def splits(self) -> list[str]:
         return sorted(

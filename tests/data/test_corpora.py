@@ -47,6 +47,16 @@ def problems(dataset, split):
     return [one.problem for one in dataset.utterances(split) if one.problem]
 
 
+def test_corpora_say_their_language(tmp_path):
+    found = [
+        MultilingualLibriSpeech(corpora.make_mls(tmp_path / "mls")),
+        CommonVoice(corpora.make_common_voice(tmp_path / "cv", "sv-SE")),
+        VoxPopuli(corpora.make_voxpopuli(tmp_path / "vp"), language="de"),
+        GigaSpeech(corpora.make_gigaspeech(tmp_path / "gs")[0]),
+    ]
+    assert [dataset.language for dataset in found] == ["de", "sv-SE", "de", "en"]
+
+
 # --- Multilingual LibriSpeech ---------------------------------------------------------
 
 
