@@ -102,23 +102,30 @@ def draw_gain_kept(path, results):
 
 
 def draw_noise(path, results):
-    """Shares of the text's gain over the noise, with 95 % intervals as bands."""
-    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
+    """Shares of the text's gain over each noise, with 95 % intervals as bands."""
+    panels = results["panels"]
+    figure = Figure(figsize=(9.5, 6), layout="constrained")
     figure.suptitle(results["title"], fontsize=10)
-    axes = figure.subplots()
-    places = range(len(results["noises"]))
-    for kind, values in results["lines"].items():
-        middle, low, high = np.array(values).T
-        style = {**STYLES[kind], "label": NAMES[kind]}
-        axes.fill_between(places, low, high, color=style["color"], alpha=0.15, lw=0)
-        axes.plot(places, middle, ms=7, **style)
-    axes.axhline(100, color="0.4", lw=0.8, ls="--")
-    axes.axhline(0, color="0.4", lw=0.8, ls=":")
-    axes.set_xticks(places, results["noises"], fontsize=8)
-    axes.set_ylabel(results["axis"], fontsize=8)
-    axes.tick_params(axis="y", labelsize=8)
-    axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 0.08))
-    axes.spines[["top", "right"]].set_visible(False)
+    for axes, panel in zip(
+        figure.subplots(2, 2, sharey=True).flat, panels, strict=True
+    ):
+        axes.set_title(panel["title"], fontsize=9)
+        places = range(len(panel["noises"]))
+        for kind, values in panel["lines"].items():
+            middle, low, high = np.array(values).T
+            style = {**STYLES[kind], "label": NAMES[kind]}
+            axes.fill_between(places, low, high, color=style["color"], alpha=0.12, lw=0)
+            axes.plot(places, middle, ms=6, **style)
+        axes.axhline(100, color="0.4", lw=0.8, ls="--")
+        axes.axhline(0, color="0.4", lw=0.8, ls=":")
+        axes.set_xticks(places, panel["noises"], fontsize=8)
+        axes.tick_params(axis="y", labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supylabel(results["axis"], fontsize=8)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, fontsize=8, frameon=False, loc="outside lower center", ncols=3
+    )
     _save(figure, path)
 
 
