@@ -197,7 +197,9 @@ def test_the_plots_are_drawn_from_the_numbers(tmp_path):
 
 
 def test_each_picture_is_kept_without_pixels_too():
-    for path in FIGURES.glob("*.png"):
+    # But for the page in the browser, which is a photograph.
+    drawn = [path for path in FIGURES.glob("*.png") if path.stem != "demo"]
+    for path in drawn:
         assert path.with_suffix(".svg").read_text(encoding="utf-8").startswith("<?xml")
 
 
