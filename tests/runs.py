@@ -9,6 +9,7 @@ import importlib
 import itertools
 import json
 import logging
+import multiprocessing
 import os
 import pathlib
 import random
@@ -50,6 +51,20 @@ def arguments(yaml="distill", /, **overrides):
         value = json.dumps(value) if isinstance(value, dict | list) else str(value)
         line += [f"--{key}", value]
     return line
+
+
+def start_together(function, arguments, processes):
+    """Calls a function of a test's module in several processes: rank, then arguments.
+
+    They are forked from one that has done nothing but import: autograd refuses to be
+    forked where it has seen a GPU, be it one that is made up.
+    """
+    stages = ("distill_stage", "finetune_stage")
+    names = [f"ssr_plugin.training.{stage}" for stage in stages]
+    multiprocessing.set_forkserver_preload(["pytest", *names])
+    torch.multiprocessing.start_processes(
+        function, arguments, nprocs=processes, start_method="forkserver"
+    )
 
 
 def run(recipe, argv):

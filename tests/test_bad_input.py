@@ -103,7 +103,7 @@ def test_an_unknown_component_is_named_and_the_known_are_listed(
 
 
 def test_an_unknown_data_set_is_named_and_the_known_are_listed(overrides):
-    with pytest.raises(SystemExit, match="unknown data set 'cvs'; known: csv"):
+    with pytest.raises(SystemExit, match="unknown data set 'cvs'; known: .*csv"):
         runs.run("template", runs.arguments(**overrides(dataset="cvs")))
 
 

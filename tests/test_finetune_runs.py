@@ -298,8 +298,9 @@ PLACES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["lora", pytest.param("full", marks=pytest.mark.long)])
+@pytest.mark.parametrize("kind", ["lora", "full"])
 def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
     finetune_run, killable, tmp_path, kind
 ):

@@ -53,6 +53,7 @@ def fingerprints(folder):
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.iterdir())
+        if path.is_file()
     }
 
 

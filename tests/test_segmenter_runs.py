@@ -596,6 +596,7 @@ def test_a_connector_killed_on_a_mixture_ends_like_an_unbroken_one(
 # --- Several processes -------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_processes_train_the_named_segmenter_and_then_the_connector(first_run):
     overrides = first_run("together")

@@ -17,6 +17,8 @@ from ssr_plugin.training.checkpoints import AtomicCheckpointer
 from ssr_plugin.training.history import History
 from ssr_plugin.training.stopping import stoppable
 
+import runs
+
 NAN, INF = float("nan"), float("inf")
 
 
@@ -548,9 +550,7 @@ def train_as_one_of_two(rank, folder, fault):
 
 @pytest.mark.parametrize("fault", ["loss is inf, gradient finite", "gradient is nan"])
 def test_a_fault_in_one_process_leaves_out_the_step_in_all(tmp_path, fault):
-    torch.multiprocessing.start_processes(
-        train_as_one_of_two, (tmp_path, fault), nprocs=2, start_method="fork"
-    )
+    runs.start_together(train_as_one_of_two, (tmp_path, fault), processes=2)
     first, second = (torch.load(tmp_path / f"result{rank}") for rank in range(2))
     for message, before, after in (first, second):
         assert "training stopped at step 2" in message

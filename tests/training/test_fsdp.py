@@ -21,6 +21,8 @@ from ssr_plugin.training.planning import TrainingCollate
 from ssr_plugin.training.templates import parse_templates
 from ssr_plugin.training.text_data import Text
 
+import runs
+
 STEPS = 5
 
 
@@ -110,9 +112,7 @@ def tune(rank, world_size, source, folder, kind, name, steps):
 
 def run(processes, *arguments):
     """Results of :func:`tune` in processes of their own."""
-    torch.multiprocessing.start_processes(
-        tune, (processes, *arguments), nprocs=processes, start_method="fork"
-    )
+    runs.start_together(tune, (processes, *arguments), processes)
     return torch.load(arguments[1] / f"{arguments[3]}.pt")
 
 
