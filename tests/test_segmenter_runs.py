@@ -444,6 +444,7 @@ def test_a_segmenter_that_is_named_is_trained_before_the_connector(first_run):
     assert after == before, "it was trained again"
 
 
+@pytest.mark.long
 def test_a_run_killed_while_the_segmenter_is_trained_ends_like_an_unbroken_one(
     first_run, killable
 ):
