@@ -8,7 +8,7 @@ from typing import Any
 
 from ssr_plugin import build
 from ssr_plugin.data.datasets import DataSet
-from ssr_plugin.data.splits import select_splits
+from ssr_plugin.data.splits import choose_splits
 from ssr_plugin.problems import did_you_mean, prefix_errors
 
 _KEYS = ("dataset", "data_folder", "splits", "options")
@@ -36,15 +36,9 @@ class ExtraTrain:
         ValueError
             If there is none, or one that is named is not there.
         """
-        available = self.dataset.splits()
-        found: list[str] = select_splits(
-            "extra_train: splits", [*self.splits], available
+        found: list[str] = choose_splits(
+            self.dataset, [*self.splits], "extra_train: splits"
         )
-        if not found:
-            raise ValueError(
-                f"extra_train: {list(self.splits)} matches none of the splits in "
-                f"'{self.dataset.folder}'; there are: {', '.join(available) or 'none'}"
-            )
         return found
 
 

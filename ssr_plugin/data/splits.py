@@ -103,3 +103,32 @@ def select_splits(key, patterns, available):
             )
         selected.update(dict.fromkeys(matches))
     return list(selected)
+
+
+def choose_splits(dataset, patterns, key="splits"):
+    """The splits that a user names.
+
+    Arguments
+    ---------
+    dataset : ssr_plugin.data.datasets.DataSet
+    patterns : list of str
+        Names or globs.
+    key : str
+        What the user knows them by, for messages.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        If there are none of them.
+    """
+    chosen = select_splits(key, patterns, dataset.splits())
+    if not chosen:
+        raise ValueError(
+            f"{key}: {patterns} matches none of the splits in '{dataset.folder}'; "
+            f"there are: {', '.join(dataset.splits()) or 'none'}"
+        )
+    return chosen

@@ -2,11 +2,11 @@
 
 import random
 
+from ssr_plugin.data.splits import choose_splits
 from ssr_plugin.evaluation.harness.corpus_benchmark import (
     CorpusBenchmark,
     CorpusUtterance,
     as_spoken,
-    choose_splits,
     read_utterances,
 )
 from ssr_plugin.evaluation.harness.item_scoring import find_fitting

@@ -12,9 +12,9 @@ themselves.
 import random
 
 from ssr_plugin.alignment.record import Alignment
+from ssr_plugin.data.splits import choose_splits
 from ssr_plugin.evaluation.harness.choice_benchmark import ChoiceBenchmark
 from ssr_plugin.evaluation.harness.corpus_benchmark import (
-    choose_splits,
     read_utterances,
 )
 from ssr_plugin.evaluation.harness.items import ChoiceItem, SpokenText

@@ -4,7 +4,7 @@ import dataclasses
 
 from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.data.datasets import UNKNOWN_SPEAKER
-from ssr_plugin.data.splits import select_splits
+from ssr_plugin.data.splits import choose_splits
 from ssr_plugin.data.subsets import draw_names
 from ssr_plugin.evaluation.harness.items import SpokenText
 from ssr_plugin.evaluation.harness.measured_benchmark import MeasuredBenchmark
@@ -24,35 +24,6 @@ class CorpusUtterance(AlignmentItem):
     """
 
     speaker: str = UNKNOWN_SPEAKER
-
-
-def choose_splits(dataset, patterns, key="splits"):
-    """The splits that a user names.
-
-    Arguments
-    ---------
-    dataset : ssr_plugin.data.datasets.DataSet
-    patterns : list of str
-        Names or globs.
-    key : str
-        What the user knows them by, for messages.
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    ValueError
-        If there are none of them.
-    """
-    chosen = select_splits(key, patterns, dataset.splits())
-    if not chosen:
-        raise ValueError(
-            f"{key}: {patterns} matches none of the splits in '{dataset.folder}'; "
-            f"there are: {', '.join(dataset.splits()) or 'none'}"
-        )
-    return chosen
 
 
 def read_utterances(dataset, split, max_skipped_share):
