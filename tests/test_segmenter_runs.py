@@ -155,8 +155,8 @@ def test_a_run_leaves_the_segmenter_its_log_and_pictures(
     (path, *_) = (folder / "checkpoints").glob("*/history.ckpt")
     noted = {key for figures in json.loads(path.read_text()) for key in figures}
     assert noted - {"epoch"} <= FIGURES.keys(), "a curve without a title in words"
-    picture = folder / "pictures" / "learning_curves.png"
-    assert picture.read_bytes()[1:4] == b"PNG"
+    for picture in ("learning_curves", "segments"):
+        assert (folder / "pictures" / f"{picture}.png").read_bytes()[1:4] == b"PNG"
 
 
 def test_the_segmenter_of_the_best_epoch_is_the_one_that_is_kept(trained):
@@ -259,6 +259,8 @@ def test_what_used_the_transcript_says_forced_and_the_rest_predicted(mixture):
     assert "test-a (forced) " in log and "test-a (predicted) " in log
     assert "test-a (forced segments): " in log
     assert "test-a (predicted segments): " in log
+    picture = overrides["output_folder"] / "pictures" / "segments.png"
+    assert picture.read_bytes()[1:4] == b"PNG"
 
 
 def test_a_run_is_a_speech_lm_that_reads_as_the_run_did(mixture):

@@ -222,7 +222,14 @@ def draw_utterance(
 
 
 def draw_segmentations(
-    path, audio, sample_rate, above, below, title="", seconds_per_row=6.0
+    path,
+    audio,
+    sample_rate,
+    above,
+    below,
+    title="",
+    seconds_per_row=6.0,
+    max_seconds=60.0,
 ):
     """Draws two segmentations of one recording over each other.
 
@@ -243,6 +250,8 @@ def draw_segmentations(
     title : str
     seconds_per_row : float
         Longest stretch of time in one row.
+    max_seconds : float
+        What comes later is left out, and the title says so.
 
     Example
     -------
@@ -259,12 +268,15 @@ def draw_segmentations(
         for name, starts, ends, labels in (above, below)
     ]
     seconds = len(audio) / sample_rate
+    if seconds > max_seconds:
+        title = f"{title} (first {max_seconds:g} of {seconds:.0f} s)".strip()
+        audio, seconds = audio[: round(max_seconds * sample_rate)], max_seconds
     span = max(seconds, 0.1)
     num_rows = math.ceil(span / seconds_per_row)
     span /= num_rows
-    longest = max(
-        (len(_shorten(x)) for *_, labels in strips for x in labels), default=1
-    )
+    shown = [_shorten(x) for *_, labels in strips for x in labels]
+    longest = max(map(text_width, shown), default=1)
+    style = label_style(*shown)
 
     # All in inches.
     ticks, spectrum_height, strip = 0.5, 1.3, CHARACTER * (longest + 2)
@@ -275,7 +287,7 @@ def draw_segmentations(
     page = figure.get_size_inches()
     if title:
         place = (left / page[0], 1 - 0.22 / page[1])
-        figure.text(*place, title, fontsize=10, parse_math=False)
+        figure.text(*place, title, **title_style(title))
     power = _spectrogram(audio, sample_rate)
     for row in range(num_rows):
         bottom = (num_rows - 1 - row) * row_height + ticks
@@ -307,14 +319,14 @@ def draw_segmentations(
             limits, strips, strict=True
         ):
             colour = condition_colour(name)
-            _draw_strip(axes, name, starts, ends, labels, colour)
+            _draw_strip(axes, name, starts, ends, labels, colour, style)
             inside = np.append(starts, ends)
             for place in np.unique(inside[(inside >= begin) & (inside <= stop)]):
                 spectrum.axvline(place, *reach, color=colour, lw=1.2)
     _save(figure, path)
 
 
-def _draw_strip(axes, name, starts, ends, labels, colour):
+def _draw_strip(axes, name, starts, ends, labels, colour, style):
     """Segments as boxes, and what is in them."""
     axes.set_ylim(0, 1)
     axes.set_yticks([])
@@ -338,8 +350,8 @@ def _draw_strip(axes, name, starts, ends, labels, colour):
         middle = (start + end) / 2
         # In one row only: that of its middle.
         if begin <= middle < stop:
-            style = {"rotation": 90, "ha": "center", "va": "center", **LABEL_STYLE}
-            axes.text(middle, 0.5, _shorten(label), **style)
+            upright = {"rotation": 90, "ha": "center", "va": "center", **style}
+            axes.text(middle, 0.5, _shorten(label), **upright)
 
 
 def draw_similarity(path, vectors, embeddings, labels, title=""):

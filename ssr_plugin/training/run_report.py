@@ -13,12 +13,14 @@ from ssr_plugin.data.audio import read_row
 from ssr_plugin.files import atomic_path
 from ssr_plugin.metrics.pictures import (
     draw_learning_curves,
+    draw_segmentations,
     draw_similarity,
     draw_utterance,
     token_labels,
 )
 from ssr_plugin.metrics.wer import rate_of
 from ssr_plugin.nnet.nearest import nearest_tokens
+from ssr_plugin.segmenters.base import Segments
 from ssr_plugin.training.batches import collate, durations_of
 from ssr_plugin.training.brain import ReadOptions
 
@@ -171,43 +173,91 @@ def draw_example(folder, brain, dataset, row):
     Arguments
     ---------
     folder : pathlib.Path
-        Gets ``utterance.png``, where there is audio, and ``similarity.png``.
+        Gets ``similarity.png``; where there is audio, ``utterance.png``; where there is
+        a segmenter, too, ``segments.png``: what it finds, below the forced segments.
     brain : ssr_plugin.training.distill_brain.DistillBrain
     dataset : speechbrain.dataio.dataset.DynamicItemDataset
     row : int
         Which utterance of the data set.
     """
     batch = collate([dataset[row]])
-    (segments,) = batch.segments
+    (forced,) = batch.segments
     brain.modules.eval()
-    vectors = brain.read(batch, ReadOptions()).vectors[0, : len(segments)].float().cpu()
-    tokens = torch.as_tensor(segments.tokens)
+    vectors = brain.read(batch, ReadOptions()).vectors[0, : len(forced)].float().cpu()
     table = brain.table.cpu()
     tokenizer = brain.modules.llm.tokenizer
-    labels = token_labels(tokenizer, tokens.tolist())
-    reading = token_labels(tokenizer, nearest_tokens(vectors, table).tolist())
+    labels = token_labels(tokenizer, forced.tokens.tolist())
     name = batch.ids[0]
-    sample_rate = brain.modules.encoder.sample_rate
-    frame_rate = brain.modules.encoder.frame_rate
+    title = f"{name} (forced segments, the connector alone)"
+    embeddings = table[torch.as_tensor(forced.tokens)].float()
+    draw_similarity(folder / "similarity.png", vectors, embeddings, labels, title=title)
     # Shards of frames have no audio to be drawn.
-    if dataset.data[name]["wav"] is not None:
-        draw_utterance(
-            folder / "utterance.png",
-            read_row(dataset.data[name], sample_rate),
-            sample_rate,
-            torch.as_tensor(segments.starts) / frame_rate,
-            (torch.as_tensor(segments.boundaries) + 1) / frame_rate,
-            labels,
-            reading,
-            title=f"{name} (forced segments, the connector alone)",
-        )
-    draw_similarity(
-        folder / "similarity.png",
-        vectors,
-        table[tokens].float(),
+    if dataset.data[name]["wav"] is None:
+        return
+    sample_rate = brain.modules.encoder.sample_rate
+    draw_utterance(
+        folder / "utterance.png",
+        read_row(dataset.data[name], sample_rate),
+        sample_rate,
+        *_times(brain, forced),
         labels,
-        title=f"{name} (forced segments, the connector alone)",
+        reading=token_labels(tokenizer, nearest_tokens(vectors, table).tolist()),
+        title=title,
     )
+    if brain.segmenter is not None:
+        found = brain.read(batch, ReadOptions(predicted=True))
+        kept = found.kept[0]
+        heard = nearest_tokens(found.vectors[0][kept].float().cpu(), table)
+        boundaries, starts, _ = (x[0][kept].cpu().numpy() for x in found.segments)
+        predicted = Segments(heard.numpy(), starts, boundaries)
+        title = f"{name}: what is said, and what predicted segments read as"
+        draw_found(folder, brain, dataset, batch, predicted, title)
+
+
+def draw_found(folder, brain, dataset, batch, predicted, title):
+    """Draws forced segments and predicted ones over each other.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+        Gets ``segments.png``, where there is audio.
+    brain : ssr_plugin.training.brain.StageBrain
+    dataset : speechbrain.dataio.dataset.DynamicItemDataset
+    batch : ssr_plugin.training.batches.Batch
+        Of one utterance of it, with forced segments.
+    predicted : ssr_plugin.segmenters.base.Segments
+        With the tokens that are to be shown; of -1, none is.
+    title : str
+    """
+    tokenizer = brain.modules.llm.tokenizer
+    row = dataset.data[batch.ids[0]]
+    if row["wav"] is None:
+        return
+    both = []
+    for name, segments in (("forced", batch.segments[0]), ("predicted", predicted)):
+        shown = segments.tokens.clip(min=0).tolist()
+        labels = token_labels(tokenizer, shown)
+        known = [
+            label if token >= 0 else ""
+            for label, token in zip(labels, segments.tokens, strict=True)
+        ]
+        both.append((name, *_times(brain, segments), known))
+    sample_rate = brain.modules.encoder.sample_rate
+    draw_segmentations(
+        folder / "segments.png", read_row(row, sample_rate), sample_rate, *both, title
+    )
+
+
+def _times(brain, segments):
+    """When segments begin and end: [N] each, in seconds."""
+    frame_rate = brain.modules.encoder.frame_rate
+    return segments.starts / frame_rate, (segments.boundaries + 1) / frame_rate
+
+
+def middle_row(dataset):
+    """The utterance of median length: its place in the data set."""
+    durations = durations_of(dataset)
+    return sorted(range(len(durations)), key=durations.__getitem__)[len(durations) // 2]
 
 
 def draw_all(folder, brain, dataset, epochs):
@@ -225,9 +275,7 @@ def draw_all(folder, brain, dataset, epochs):
     """
     draw_curves(folder, epochs)
     folder = pathlib.Path(folder) / "pictures"
-    durations = durations_of(dataset)
-    middle = sorted(range(len(durations)), key=durations.__getitem__)
-    draw_example(folder, brain, dataset, middle[len(middle) // 2])
+    draw_example(folder, brain, dataset, middle_row(dataset))
 
 
 def draw_curves(folder, epochs):

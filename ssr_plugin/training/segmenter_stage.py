@@ -1,6 +1,7 @@
 """A segmenter from manifests to a folder that other stages load."""
 
 import logging
+import pathlib
 import time
 
 from speechbrain.utils.distributed import if_main_process
@@ -8,6 +9,7 @@ from speechbrain.utils.distributed import if_main_process
 from ssr_plugin.segmenters.base import Needs, TextAligner, TrainableSegmenter
 from ssr_plugin.segmenters.trained import save_segmenter
 from ssr_plugin.training import run_report
+from ssr_plugin.training.batches import collate
 from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.loop import make_loaders, train
 from ssr_plugin.training.segmenter_brain import SegmenterBrain
@@ -88,6 +90,9 @@ def run(hparams, run_opts, manifests):
             hparams["llm"],
         )
         run_report.draw_curves(folder, epochs)
+        if segmentation == "predicted":
+            pictured = splits[next(iter(manifests.tests), "valid")].dataset
+            _draw_found(folder, brain, pictured)
         for name in loaders:
             logger.info(
                 "%s (%s segments): %s",
@@ -101,6 +106,15 @@ def run(hparams, run_opts, manifests):
             )
         logger.info("Segmenter, metrics, log and pictures are in %s", folder)
     return metrics
+
+
+def _draw_found(folder, brain, dataset):
+    """Draws what the segmenter finds in one utterance, beside its forced segments."""
+    batch = collate([dataset[run_report.middle_row(dataset)]])
+    (predicted,) = brain.read(batch.to(brain.device), ReadOptions(True)).segments
+    title = f"{batch.ids[0]}: what is said, and what the segmenter hears"
+    folder = pathlib.Path(folder) / "pictures"
+    run_report.draw_found(folder, brain, dataset, batch, predicted, title)
 
 
 def _check_survey(train):

@@ -251,6 +251,25 @@ def test_two_segmentations_meet_in_the_middle_each_in_its_conditions_colour(tmp_
     assert painted(few, "predicted") > painted(none, "predicted") + 300
 
 
+def test_of_two_segmentations_of_long_audio_the_beginning_is_drawn_and_it_is_said(
+    tmp_path, monkeypatch
+):
+    titles = []
+    monkeypatch.setattr(
+        "ssr_plugin.metrics.pictures.title_style", lambda x: titles.append(x) or {}
+    )
+    heights = []
+    for seconds in (18, 200):
+        audio, rate, *segments = utterance(seconds, 9)
+        both = (("forced", *segments), ("predicted", *segments))
+        draw_segmentations(
+            tmp_path / "a.png", audio, rate, *both, title="猫", max_seconds=18
+        )
+        heights.append(pixels(tmp_path / "a.png").shape[0])
+    assert heights[0] == heights[1]
+    assert titles == ["猫", "猫 (first 18 of 200 s)"]
+
+
 @pytest.mark.parametrize("ending", ["svg", "pdf"])
 def test_a_picture_is_of_the_kind_of_its_ending_and_the_same_each_time(
     tmp_path, ending
