@@ -15,17 +15,19 @@ set -euo pipefail
 
 : "${DATA:?the data set}" "${SHARDS:?the folder of the shards}"
 # More of them for another data set or aligner: OPTIONS="--dataset csv --aligner ctc".
-prepare=(ssr prepare "$DATA" "$SHARDS" ${OPTIONS:-})
+read -ra options <<<"${OPTIONS:-}"
+prepare=(ssr prepare "$DATA" "$SHARDS" "${options[@]}")
 
 if [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
-    "${prepare[@]}"
-    exit
+    exec "${prepare[@]}"
 fi
-if [ "$SLURM_ARRAY_TASK_ID" = "$SLURM_ARRAY_TASK_MIN" ] && [ -z "${SLURM_RESTART_COUNT:-}" ]; then
-    # Alone, when all tasks have ended well.
-    sbatch --array= --dependency="afterok:$SLURM_ARRAY_JOB_ID" \
-        --export="ALL,DATA=$DATA,SHARDS=$SHARDS" --cpus-per-task=16 --time=12:00:00 \
-        --wrap "${prepare[*]}"
+if [ "$SLURM_ARRAY_TASK_ID" = "${SLURM_ARRAY_TASK_MIN:?}" ] && [ -z "${SLURM_RESTART_COUNT:-}" ]; then
+    # When all tasks have ended well; if one fails, it is taken off the queue.
+    sbatch --job-name=ssr-prepare-list --dependency="afterok:$SLURM_ARRAY_JOB_ID" \
+        --kill-on-invalid-dep=yes --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
+        --mem=32G --time=12:00:00 --wrap "$(printf '%q ' "${prepare[@]}")"
 fi
-"${prepare[@]}" --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" \
+# Arrays may begin at any number.
+share=$((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN + 1))
+exec "${prepare[@]}" --shard "$share/$SLURM_ARRAY_TASK_COUNT" \
     --num-workers "${SLURM_CPUS_PER_TASK:-1}"

@@ -91,10 +91,42 @@ def test_what_was_heard_is_kept_and_not_heard_again(run, overrides, monkeypatch)
         assert repeated[name] == metrics[name]
 
 
-def test_training_on_a_recognisers_segments(overrides, tmp_path):
-    share = overrides(tmp_path, predicted_share=0.5, number_of_epochs=1)
-    metrics = runs.run("librispeech", runs.arguments(**share))
-    assert metrics["test-a predicted"]["utterances"] == 5
+@pytest.fixture(scope="module")
+def make_shards(corpus, whisper_folder, tmp_path_factory):
+    """Shards of the tones, with what the recogniser hears of them."""
+
+    def make(*words):
+        folder = tmp_path_factory.mktemp("shards")
+        line = ["prepare", str(corpus / "LibriSpeech"), str(folder), *words]
+        line += ["--aligner", "files", "--num-workers", "0"]
+        line += ["--aligner-option", f"source={corpus / 'words.jsonl'}"]
+        line += ["--recognizer", str(whisper_folder)]
+        with runs._restored():
+            assert not ssr([*line, "--recognizer-option", "times=own"])
+        return folder
+
+    return make
+
+
+def test_what_shards_keep_of_a_recogniser_trains_as_what_is_heard_of_their_corpus(
+    overrides, make_shards, whisper_folder, tmp_path, monkeypatch
+):
+    options = {"predicted_share": 0.5, "number_of_epochs": 1}
+    share = overrides(tmp_path / "folder", **options) | {"noisy_copies": {}}
+    expected = runs.run("librispeech", runs.arguments(**share))
+    assert expected["test-a predicted"]["utterances"] == 5
+    folder = make_shards("--frames", str(whisper_folder), "--no-audio")
+    # There is nothing to be heard.
+    monkeypatch.setattr(WhisperRecognizer, "_hear", None)
+    share = overrides(tmp_path / "shards", **options) | {"noisy_copies": {}}
+    share["data_folder"] = folder
+    found = runs.run("librispeech", runs.arguments(**share))
+    del expected["train"], found["train"]
+    assert found == expected
+    share["segmenter_options"] = {"asr": {"times": "own", "num_beams": 2}}
+    share["output_folder"] = tmp_path / "other"
+    with pytest.raises(SystemExit, match="hears: other num_beams, and no audio"):
+        runs.run("librispeech", runs.arguments(**share))
 
 
 def test_the_model_of_a_run_listens(run, corpus):
@@ -105,15 +137,27 @@ def test_the_model_of_a_run_listens(run, corpus):
     assert lm.embed(wav).hypothesis == " ".join(said).lower()
 
 
-def test_stage_2_learns_from_a_recognisers_segments(run, overrides, tmp_path):
+def test_stage_2_learns_from_what_shards_keep_and_from_what_is_heard_in_noise(
+    run, overrides, make_shards, tmp_path, monkeypatch
+):
     folder, _ = run
     given = overrides(tmp_path, number_of_epochs=1)
     of_stage1 = ("encoder_source", "llm_source", "segmenter", "segmenter_options")
     for key in (*of_stage1, "connector_options"):
         del given[key]
-    given |= {"stage1": folder / "run", "predicted_share": 0.5, "text_ratio": 0.0}
+    given |= {"stage1": folder / "run", "predicted_share": 1.0, "text_ratio": 0.0}
+    given |= {"data_folder": make_shards(), "number_of_epochs": 1}
+    given["templates"] = {x: {"share": 0.0} for x in ("listening", "continuation")}
+    heard, recognize = [], WhisperRecognizer.recognize
+    monkeypatch.setattr(
+        WhisperRecognizer,
+        "recognize",
+        lambda self, wavs, *rest: heard.append(wavs) or recognize(self, wavs, *rest),
+    )
     metrics = runs.run("librispeech", runs.arguments("finetune", **given))
     assert metrics["test-a predicted"]["utterances"] == 5
+    # The noisy copies of 5 training and of 5 validation utterances, and no others.
+    assert sum(map(len, heard)) == 5 + 5
 
 
 def test_a_command_listens_with_a_recogniser(

@@ -306,6 +306,12 @@ def test_splits_of_another_data_set_are_trained_on_beside_those_of_the_first(
 
 # --- From shards -------------------------------------------------------------------
 
+#: Each utterance four times.
+COPIES = {
+    "speed_perturbation": [1.0, 0.9],
+    "noisy_copies": {"kinds": ["babble", "white"], "snr": [20], "num_talkers": 1},
+}
+
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory, small_corpus, tiny_encoder_folder):
@@ -342,13 +348,37 @@ def test_frames_in_shards_give_what_their_corpus_gives(
         runs.run("librispeech", argv)
 
 
+def test_copies_made_of_shards_give_what_copies_of_their_corpus_give(
+    small_run, shards, tmp_path
+):
+    # The encoder runs in each step: nothing is rounded but copies that are files.
+    options = {**COPIES, "number_of_epochs": 1, "cache_features": False}
+    options |= {"test_splits": [], "score_with_llm": False, "lm_fusion_steps": 0}
+    of_folder, of_shards = tmp_path / "folder", tmp_path / "shards"
+    runs.run("librispeech", runs.arguments(**small_run(of_folder, **options)))
+    options["data_folder"] = shards["audio"]
+    runs.run("librispeech", runs.arguments(**small_run(of_shards, **options)))
+    expected, found = figures(of_folder / "run"), figures(of_shards / "run")
+    assert found["train"] == expected["train"]
+    assert found.keys() == expected.keys() == {"train", "valid", "valid noisy"}
+    for split in ("valid", "valid noisy"):
+        assert found[split].keys() == expected[split].keys()
+        for key, value in expected[split].items():
+            close = pytest.approx(value, rel=1e-4) if type(value) is float else value
+            assert found[split][key] == close, key
+    # No copy of training data is written.
+    files = {x: len([*(x / "cache").rglob("*.flac")]) for x in (of_folder, of_shards)}
+    assert files[of_shards] == found["valid noisy"]["utterances"] < files[of_folder]
+
+
 @pytest.mark.slow
 def test_a_run_from_shards_killed_amid_an_epoch_ends_like_an_unbroken_one(
     small_run, shards, killable, tmp_path
 ):
-    # Several buffers of several shards each; audio, which is encoded in each step.
+    # Several buffers of several shards each; audio, which is encoded in each step, at
+    # another speed and in noise, too.
     options = {"data_folder": shards["audio"], "shuffle_buffer": 6, "batch_seconds": 2}
-    options |= {"num_workers": 2, "number_of_epochs": 2, "lm_fusion_steps": 0}
+    options |= {"num_workers": 2, "number_of_epochs": 1, "lm_fusion_steps": 0, **COPIES}
     options |= {"test_splits": [], "score_with_llm": False}
     argv = runs.arguments(**small_run(tmp_path / "whole", **options))
     runs.run("librispeech", argv)
@@ -364,7 +394,11 @@ def test_a_run_from_shards_killed_amid_an_epoch_ends_like_an_unbroken_one(
     [
         ({"train_splits": "train-a"}, "no split 'train-a'; there are: test-a, train"),
         ({"valid_splits": []}, "valid_splits: .* finds none of the splits"),
-        ({"speed_perturbation": [0.9, 1.0]}, "speed_perturbation: .*own speed"),
+        (
+            {"speed_perturbation": [0.9, 1.0]},
+            "speed_perturbation: .* keep frames alone, and copies are made of audio",
+        ),
+        ({"noisy_copies": COPIES["noisy_copies"]}, "noisy_copies: .* made of audio"),
         ({"encoder_layer": 1}, "not those of encoder_source .*: other layer"),
     ],
 )

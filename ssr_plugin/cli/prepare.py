@@ -89,6 +89,20 @@ def add_arguments(parser):
         help="keep this encoder's frames, too: a hub id or folder",
     )
     content.add_argument(
+        "--recognizer",
+        metavar="SOURCE",
+        help="keep what this Whisper or CTC model hears, too, for training with "
+        "segmenter: asr and predicted_share",
+    )
+    content.add_argument(
+        "--recognizer-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="language, num_beams or times, as those of asr in distill.yaml; may be "
+        "repeated",
+    )
+    content.add_argument(
         "--encoder-layer",
         type=int,
         default=-1,
@@ -128,8 +142,8 @@ def add_arguments(parser):
         "--num-workers",
         type=int,
         metavar="N",
-        help="processes, 0 for none beside this (default: all cores; with --frames, or "
-        "an aligner that uses them all, 0)",
+        help="processes, 0 for none beside this (default: all cores; with --frames, "
+        "--recognizer, or an aligner that uses them all, 0)",
     )
     work.add_argument(
         "--ray",
@@ -140,7 +154,9 @@ def add_arguments(parser):
         "machine is part of, or its address; without one, Ray is started here",
     )
     work.add_argument(
-        "--device", metavar="DEVICE", help="what encodes (default: a GPU, if there)"
+        "--device",
+        metavar="DEVICE",
+        help="what encodes and listens (default: a GPU, if there)",
     )
 
 
@@ -155,7 +171,7 @@ def run(options):
     from ssr_plugin.data.prepare_cli import read_options
     from ssr_plugin.languages import first_language
     from ssr_plugin.training.job_language import check_aligner
-    from ssr_plugin.training.make_shards import Frames, prepare_shards
+    from ssr_plugin.training.make_shards import Frames, Hypotheses, prepare_shards
 
     logging.getLogger("ssr_plugin").setLevel(logging.INFO)
     own = read_options(options.dataset_option, "--dataset-option")
@@ -174,6 +190,14 @@ def run(options):
             options.device or infer_device(),
             options.cache_dtype,
         )
+    hypotheses = None
+    if options.recognizer is not None:
+        hypotheses = Hypotheses(
+            options.recognizer,
+            **_recognizer_options(options.recognizer_option, dataset.language),
+            dtype=options.encoder_dtype,
+            device=options.device or infer_device(),
+        )
     made = prepare_shards(
         dataset,
         options.output,
@@ -183,6 +207,7 @@ def run(options):
         options.test_splits,
         keeps_audio=not options.no_audio,
         frames=frames,
+        hypotheses=hypotheses,
         shard_size=options.shard_size,
         seed=options.seed,
         valid_share=options.valid_share,
@@ -200,3 +225,19 @@ def run(options):
             f"{split.folder}: {len(split)} utterances, {split.seconds / 3600:.2f} h, "
             f"{len(split.names)} shards; {split.skipped} skipped"
         )
+
+
+def _recognizer_options(words, language):
+    """Options of the recogniser, by default those that distill.yaml gives it."""
+    from ssr_plugin.data.prepare_cli import read_options
+    from ssr_plugin.training.job_language import times_of
+
+    given = read_options(words, "--recognizer-option")
+    options = {"language": language, "num_beams": 1} | given
+    for key in given:
+        if key not in ("language", "num_beams", "times"):
+            raise ValueError(
+                f"--recognizer-option: there is no '{key}'; known: language, "
+                f"num_beams, times"
+            )
+    return {"times": times_of(options["language"]), **options}

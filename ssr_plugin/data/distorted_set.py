@@ -99,7 +99,12 @@ class DistortedSet:
         """
         if path not in self.utterances:
             raise AudioError(f"{path} is no recording of the data: no noise is drawn")
-        utterance = self.utterances[path]
+        return self.distort(self.utterances[path], samples, sample_rate)
+
+    def distort(
+        self, utterance: Utterance, samples: torch.Tensor, sample_rate: int
+    ) -> torch.Tensor:
+        """As a call, for an utterance that need not be of the data set."""
         name = digest(self.seed, self.distortion.kind, utterance.id)
         rng = np.random.default_rng(int(name, 16))
         return self.distortion.apply(samples, utterance, sample_rate, rng)

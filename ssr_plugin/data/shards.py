@@ -10,7 +10,8 @@ those before it, and so goes on from the middle of an epoch at once::
         skipped.jsonl           utterances that were left out, each with its reason
         train/
             durations.npy       s, of all utterances, in their order
-            000000.tar          0000000.json  transcript, speaker, words with times
+            000000.tar          0000000.json  transcript, speaker, words with times;
+                                              what a recogniser hears, if it is kept
                                 0000000.flac  audio, as the data set has it
                                 0000000.npy   frames [T, D], where they are kept; of
                                               8 bits, and then the scale [D]
@@ -88,6 +89,8 @@ class ShardSample:
     scale : numpy.ndarray or None
         [D], where those are in 8 bits:
         :func:`ssr_plugin.data.frame_rounding.round_frames`.
+    hypothesis : dict or None
+        Of ``Alignment.to_json``: what a recogniser hears.
     """
 
     id: str
@@ -100,6 +103,7 @@ class ShardSample:
     suffix: str = ""
     frames: npt.NDArray[Any] | None = None
     scale: npt.NDArray[np.float16] | None = None
+    hypothesis: dict[str, Any] | None = None
 
 
 def is_shard_folder(folder: str | os.PathLike[str]) -> bool:
@@ -194,6 +198,8 @@ def _write_sample(
         "sample_rate": sample.sample_rate,
         "alignment": sample.alignment,
     }
+    if sample.hypothesis is not None:
+        record["hypothesis"] = sample.hypothesis
     if sample.audio is not None:
         record["audio"] = sample.suffix
     text = json.dumps(record, ensure_ascii=False).encode()
@@ -442,6 +448,8 @@ class ShardSplit:
         try:
             record = json.loads(opened.read(number, "record"))
             record["alignment"] |= {key: record[key] for key in ("id", "text")}
+            if "hypothesis" in record:
+                record["hypothesis"]["id"] = record["id"]
         except (ValueError, KeyError, TypeError) as error:
             raise opened.damaged(error) from error
         return dict(record)

@@ -286,6 +286,19 @@ class VocabularyHead(nn.Module):
             self._cached[cast] = every, bias
         return self._cached[cast]
 
+    def keep_keys(self, keys: Tensor, bias: Tensor) -> None:
+        """Takes keys for those of all tokens, until the parameters may change.
+
+        Arguments
+        ---------
+        keys : torch.Tensor
+            [V, K]
+        bias : torch.Tensor
+            [V]
+        """
+        types = (False, *(torch.bfloat16, torch.float16))
+        self._cached = dict.fromkeys(types, (keys, bias))
+
     def forward(
         self,
         states: Tensor,

@@ -83,13 +83,7 @@ class ASRSegmenter(HearingSegmenter):
         )
         self.source = source
         self._options: dict[str, Any] = {"language": language, "num_beams": num_beams}
-        self._aligner: Callable[[], Aligner] | None = None
-        if pathlib.Path(times).is_dir() or "/" in times:
-            trained = get_registry().aligners.get("trained")
-            self._aligner = functools.partial(trained, source=times)
-            read_settings(times)
-        elif times != OWN:
-            self._aligner = get_registry().aligners.get(times)
+        self._aligner = aligner_of(times)
         self._recognizer: Recognizer | None = None
         self._shares_encoder = False
 
@@ -107,8 +101,7 @@ class ASRSegmenter(HearingSegmenter):
 
     def use_encoder(self, encoder: SpeechEncoder) -> None:
         """See :meth:`Segmenter.use_encoder`; loads the recogniser."""
-        source = self.source or encoder.source
-        recognizer = load_recognizer(source, **self._options)
+        recognizer = load_recognizer(self.source or encoder.source, **self._options)
         if self._aligner is not None:
             recognizer = AlignedRecognizer(recognizer, self._aligner())
         self._shares_encoder = recognizer.use_encoder(encoder)
@@ -130,6 +123,36 @@ class ASRSegmenter(HearingSegmenter):
             return Segmentation(Segments.none(), "")
         text = apply_case(said.text, self._cutter.text_case)
         return Segmentation(segments, text, token_posteriors(self._cutter, said))
+
+
+def aligner_of(times: str) -> Callable[[], Aligner] | None:
+    """What makes the aligner that times a recogniser's words; None for its own times.
+
+    Arguments
+    ---------
+    times : str
+        Of :class:`ASRSegmenter`.
+
+    Returns
+    -------
+    callable or None
+
+    Raises
+    ------
+    ValueError
+        If there is no such aligner.
+
+    Example
+    -------
+    >>> aligner_of("own")
+    >>> aligner_of("pocketsphinx")().name
+    'pocketsphinx'
+    """
+    if pathlib.Path(times).is_dir() or "/" in times:
+        read_settings(times)
+        trained = get_registry().aligners.get("trained")
+        return functools.partial(trained, source=times)
+    return None if times == OWN else get_registry().aligners.get(times)
 
 
 def without_marks(alignment: Alignment) -> Alignment:

@@ -44,6 +44,10 @@ class Batch:
         of each. ``boundaries``, ``starts``, ``tokens`` [B, N] int, padded with -1: the
         segments. In training also what a
         :class:`ssr_plugin.training.planning.TrainingCollate` plans.
+    hypotheses : list or None
+        What a segmenter that listens has heard of each, an
+        ssr_plugin.alignment.record.Alignment, or None where that is not known; None
+        where examples do not come with it.
     """
 
     ids: list
@@ -53,6 +57,7 @@ class Batch:
     counts: list
     num_frames: int
     tensors: PackedTensors
+    hypotheses: list | None = None
 
     @property
     def inputs(self):
@@ -126,6 +131,7 @@ def make_batch(examples, plan):
         counts=counts,
         num_frames=bucketed_length(max(lengths)),
         tensors=tensors,
+        hypotheses=_hypotheses(examples),
     )
     tensors |= plan(batch)
     # What is large is copied once, to where it stays.
@@ -138,6 +144,13 @@ def make_batch(examples, plan):
     for name, x in tensors.items():
         packed[name].copy_(x)
     return dataclasses.replace(batch, tensors=packed)
+
+
+def _hypotheses(examples):
+    """Those that examples come with."""
+    if "hypothesis" not in examples[0]:
+        return None
+    return [example["hypothesis"] for example in examples]
 
 
 def _pad(x):

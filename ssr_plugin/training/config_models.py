@@ -16,6 +16,7 @@ from ssr_plugin.encoders.backbone import HiddenLayer
 from ssr_plugin.encoders.frontends import FrontEnd
 from ssr_plugin.llm.text_llm import TextLLM, load_tokenizer
 from ssr_plugin.nnet.dtypes import parse_dtype
+from ssr_plugin.training.config_quantized import quantize_sizes
 
 # Of an encoder whose feature extractor is not there, Hz: of audio, and of spectra.
 _SAMPLE_RATE, _SPECTRUM_RATE = 16000, 100
@@ -163,6 +164,8 @@ class ConfigLLM(TextLLM):
         words of usual length stands in.
     dtype : str
         Of its weights.
+    quantization : str or None
+        "4bit": of its linear layers.
 
     Raises
     ------
@@ -176,7 +179,7 @@ class ConfigLLM(TextLLM):
     (32, 16, 1)
     """
 
-    def __init__(self, source, dtype="float32"):
+    def __init__(self, source, dtype="float32", quantization=None):
         nn.Module.__init__(self)
         self.source = str(source)
         self.dtype = parse_dtype(dtype)
@@ -191,6 +194,8 @@ class ConfigLLM(TextLLM):
             raise ValueError(
                 f"'{source}' ({config.model_type}) is no causal language model"
             ) from error
+        if quantization is not None:
+            quantize_sizes(model, self.dtype)
         #: The whole of it. In a list: no module of this one before it is asked for.
         self.whole = [model.requires_grad_(False).eval()]
         self.model = None

@@ -179,23 +179,53 @@ def add_noisy_copies(rows, alignments, skipped, hparams):
         By split; they are changed.
     hparams : dict
     """
-    settings = hparams.get("noisy_copies") or {}
-    if not settings.get("kinds"):
+    if not copies_in_noise(hparams):
         return
-    folder = pathlib.Path(hparams["cache_folder"]) / "noisy"
-    rate, seed = hparams["encoder"].sample_rate, hparams["seed"]
     for split, target in (("train", "train"), ("valid", NOISY_VALID)):
-        with prefix_errors(f"noisy_copies ({split})"):
-            noisy = NoisyCopies(settings, rows[split], folder, rate, seed)
-        in_shards(noisy.make)
-        share = hparams["max_skipped_share"]
-        with _of_split(split):
-            copies, problems = noisy.make(max_skipped_share=share)
-        aligned = noisy.alias(alignments[split])
+        copies, aligned, problems = make_noisy(split, rows[split], hparams)
+        aligned = aligned(alignments[split])
         rows[target] = rows.get(target, {}) | copies
         # Searched in turn.
         alignments[target] = collections.ChainMap(alignments.get(target, {}), aligned)
         skipped[target] = skipped.get(target, {}) | problems.reasons
+
+
+def copies_in_noise(hparams):
+    """The settings of noisy copies, where they name a kind of noise; else none."""
+    settings = hparams.get("noisy_copies") or {}
+    return settings if settings.get("kinds") else {}
+
+
+def make_noisy(split, rows, hparams):
+    """Copies of a split's utterances in noise, on disk.
+
+    Under ``torchrun`` each process makes its share.
+
+    Arguments
+    ---------
+    split : str
+        Its name, for messages.
+    rows : dict
+        Its rows by id.
+    hparams : dict
+
+    Returns
+    -------
+    copies : dict
+        Rows by a copy's id.
+    alias : callable
+        Alignments of the utterances -> those of their copies.
+    problems : ssr_plugin.problems.Problems
+        The copies that cannot be made.
+    """
+    folder = pathlib.Path(hparams["cache_folder"]) / "noisy"
+    rate, seed = hparams["encoder"].sample_rate, hparams["seed"]
+    with prefix_errors(f"noisy_copies ({split})"):
+        noisy = NoisyCopies(copies_in_noise(hparams), rows, folder, rate, seed)
+    in_shards(noisy.make)
+    with _of_split(split):
+        copies, problems = noisy.make(max_skipped_share=hparams["max_skipped_share"])
+    return copies, noisy.alias, problems
 
 
 def _heard_splits(rows, hparams):

@@ -15,9 +15,10 @@ from ssr_plugin.metrics.wer import rate_names
 from ssr_plugin.nnet.candidates import distance_logits
 from ssr_plugin.nnet.nearest import squared_norms
 from ssr_plugin.nnet.segments import pad_segments
-from ssr_plugin.segmenters.base import HearingSegmenter, Segments
+from ssr_plugin.segmenters.base import Segments
 from ssr_plugin.segmenters.targets import assign_tokens
 from ssr_plugin.training.augment import Strengths
+from ssr_plugin.training.batch_hypotheses import hypotheses_of
 from ssr_plugin.training.brain import ReadOptions, StageBrain
 from ssr_plugin.training.distill_scorer import VectorScorer
 from ssr_plugin.training.losses import (
@@ -180,7 +181,7 @@ class DistillBrain(StageBrain):
         features, lengths = self.frames(batch)
         segments, reading = (batch.boundaries, batch.starts, batch.tokens), {}
         if options.predicted:
-            predicted = self.predict(batch.ids, features, lengths, options.use_lm)
+            predicted = self.predict(batch, features, lengths, options.use_lm)
             segments = pad_segments([x.segments for x in predicted], self.device)
             reading = {"gate": self.gate, "posteriors": known_posteriors(predicted)}
 
@@ -199,27 +200,28 @@ class DistillBrain(StageBrain):
             )
         return predictions
 
-    def predict(self, ids, features, lengths, use_lm):
+    def predict(self, batch, features, lengths, use_lm, rows=None):
         """Segments of utterances whose transcript is not read.
 
         Arguments
         ---------
-        ids : list of str
-            Of the utterances.
+        batch : ssr_plugin.training.batches.Batch
         features : torch.Tensor
             [B, T, D]
         lengths : torch.Tensor
             [B] int, frames of each.
         use_lm : bool
             Of :meth:`ssr_plugin.segmenters.base.FrameSegmenter.segment_frames`.
+        rows : list of int or None
+            Which utterances of the batch ``features`` are of; None for all.
 
         Returns
         -------
         list of ssr_plugin.segmenters.base.Segmentation
         """
-        if not isinstance(self.segmenter, HearingSegmenter):
+        heard = hypotheses_of(self, batch, rows)
+        if heard is None:
             return self.segmenter.segment_frames(features, lengths, use_lm=use_lm)
-        heard = [self.hypotheses[name] for name in ids]
         return self.segmenter.cut_all(heard, lengths.tolist())
 
     def _training_plan(self, batch, features, lengths):
@@ -232,8 +234,8 @@ class DistillBrain(StageBrain):
         if not len(rows):
             return plan
         # What is predicted is known on the device first: the host plans it again.
-        ids = [batch.ids[row] for row in rows.tolist()]
-        predicted = self.predict(ids, features[rows], lengths[rows], use_lm=False)
+        chosen = features[rows], lengths[rows]
+        predicted = self.predict(batch, *chosen, use_lm=False, rows=rows.tolist())
         null = len(self.table)
         predicted = [
             Segments(

@@ -16,6 +16,7 @@ from ssr_plugin.metrics.perplexity import document_loss
 from ssr_plugin.metrics.second_half_loss import first_half
 from ssr_plugin.nnet.segments import pad_segments
 from ssr_plugin.training import fsdp
+from ssr_plugin.training.batch_hypotheses import hypotheses_of
 from ssr_plugin.training.brain import ReadOptions, StageBrain
 from ssr_plugin.training.finetune_scorer import TemplateScorer, TunedScorer
 from ssr_plugin.training.pseudo_speech import PseudoSpeech, hear
@@ -209,10 +210,10 @@ class FinetuneBrain(StageBrain):
                 [x[index] for x in reference],
             )
             if predicted:
-                ids = [batch.ids[row] for row in chosen]
+                heard = hypotheses_of(self, batch, chosen)
                 counts = lengths.index_select(0, there)
                 found, embedded = self._embed_predicted(
-                    ids, frames, counts, known, options
+                    heard, frames, counts, known, options
                 )
             else:
                 segments = [x[index] for x in jittered]
@@ -237,9 +238,8 @@ class FinetuneBrain(StageBrain):
         features, lengths = self.frames(batch)
         reference = (batch.tokens, batch.starts)
         if options.predicted:
-            return self._embed_predicted(
-                batch.ids, features, lengths, reference, options
-            )
+            heard = hypotheses_of(self, batch)
+            return self._embed_predicted(heard, features, lengths, reference, options)
         segments = (batch.boundaries, batch.starts)
         return self._embed(features, segments, reference, options.lm_fusion)
 
@@ -296,9 +296,8 @@ class FinetuneBrain(StageBrain):
             )
         return vectors.flatten(0, 1), utterances
 
-    def _embed_predicted(self, ids, features, lengths, reference, options):
+    def _embed_predicted(self, heard, features, lengths, reference, options):
         """Utterances as vectors of segments predicted from the audio alone."""
-        heard = self.heard(ids)
         predicted = self.lm.embedder.segment(features, lengths, options.use_lm, heard)
         segments = [segmentation.segments for segmentation in predicted]
         boundaries, starts, _ = pad_segments(segments)
@@ -310,10 +309,6 @@ class FinetuneBrain(StageBrain):
             predicted=True,
             posteriors=known_posteriors(predicted),
         )
-
-    def heard(self, ids):
-        """What a segmenter that listens has heard of utterances; None for another."""
-        return [self.hypotheses[name] for name in ids] if self.hypotheses else None
 
     def _predict(self, requests, weights, vectors, with_text=False):
         """States where there is a target, of one pass of the tuned LLM.

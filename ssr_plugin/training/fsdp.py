@@ -81,7 +81,7 @@ def shard(tuned, device):
         # Tried while it is whole.
         can_pack(model)
         decoder, table = model.get_decoder(), model.get_input_embeddings().weight
-        for layer in _layers(model, decoder):
+        for layer in decoder_layers(model):
             fully_shard(layer, mesh=mesh)
         fully_shard(decoder, mesh=mesh, ignored_params={table})
 
@@ -91,10 +91,24 @@ def _alone():
     return not torch.distributed.is_initialized()
 
 
-def _layers(model, decoder):
-    """The modules of a decoder that its model calls its layers."""
+def decoder_layers(model):
+    """The modules of an LLM's decoder that are sharded one by one.
+
+    Arguments
+    ---------
+    model : transformers.PreTrainedModel
+
+    Returns
+    -------
+    list of torch.nn.Module
+
+    Raises
+    ------
+    ValueError
+        If the LLM does not say which they are.
+    """
     names = set(model._no_split_modules or ())
-    layers = [x for x in decoder.modules() if type(x).__name__ in names]
+    layers = [x for x in model.get_decoder().modules() if type(x).__name__ in names]
     if not layers:
         raise ValueError(
             f"parallel: fsdp does not know the layers of a {type(model).__name__}: "

@@ -41,7 +41,7 @@ def gate_examples(brain, loaders):
     for batch in itertools.chain(*loaders):
         batch = batch.to(brain.device)
         features, lengths = brain.frames(batch)
-        predicted = brain.predict(batch.ids, features, lengths, use_lm=True)
+        predicted = brain.predict(batch, features, lengths, use_lm=True)
         posteriors = known_posteriors(predicted)
         if posteriors is None:
             return None

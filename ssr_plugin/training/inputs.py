@@ -52,7 +52,7 @@ def check_inputs(settings):
     if "parallel" in settings:
         check_parallel(settings["parallel"], settings["precision"])
     if settings.get("quantization") is not None:
-        _check_quantized_tuning(settings)
+        check_quantized_tuning(settings)
     if "num_workers" in settings:
         loader_workers(settings["num_workers"])
     for key in ("encoder_dtype", "llm_dtype"):
@@ -85,8 +85,18 @@ def check_inputs(settings):
     _check_text(settings)
 
 
-def _check_quantized_tuning(settings):
-    """Refuses to tune a quantised LLM in ways that need its weights."""
+def check_quantized_tuning(settings):
+    """Refuses to tune a quantised LLM in ways that need its weights.
+
+    Arguments
+    ---------
+    settings : dict
+        Plain keys of ``hparams/finetune.yaml``; ``quantization`` is not None.
+
+    Raises
+    ------
+    ValueError
+    """
     if settings["quantization"] != "4bit":
         # In 8 bits, bitsandbytes rounds what layers read, too, and adapters get other
         # gradients: on a CPU they were off by half of their norm.

@@ -60,11 +60,31 @@ def with_language(job: Job, said: str | None = None) -> Job:
     job = job.with_more(changes)
     heard = (job.settings.get("segmenter_options") or {}).get("asr") or {}
     if job.settings.get("segmenter") == "asr" and heard.get("times") == AUTO:
-        spoken = heard.get("language")
-        english = spoken is not None and is_english(spoken)
-        times = ENGLISH_ALIGNER if english else _OWN_TIMES
+        times = times_of(heard.get("language"))
         job = job.with_more({"segmenter_options": {"asr": {"times": times}}})
     return job
+
+
+def times_of(language: str | None) -> str:
+    """Whose times a recogniser's words have, where that is left to the language.
+
+    Arguments
+    ---------
+    language : str or None
+        BCP-47 code; None where the recogniser finds out.
+
+    Returns
+    -------
+    str
+        As ``times`` of :class:`ssr_plugin.segmenters.asr.ASRSegmenter`.
+
+    Example
+    -------
+    >>> times_of("en"), times_of("de"), times_of(None)
+    ('pocketsphinx', 'own', 'own')
+    """
+    english = language is not None and is_english(language)
+    return ENGLISH_ALIGNER if english else _OWN_TIMES
 
 
 def check_aligner(name: str, language: str) -> None:

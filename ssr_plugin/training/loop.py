@@ -134,10 +134,10 @@ def _loader(brain, dataset, hparams, options):
 def _shard_loader(brain, dataset, hparams, options):
     """A loader of batches of shards, which are divided among processes already."""
     rank, world_size = process_of()
-    split = dataset.reader.split
+    reader = dataset.reader
     dataset.plan = ShardPlan(
-        split.durations,
-        split.starts,
+        reader.durations,
+        reader.starts,
         hparams["batch_seconds"],
         hparams["seed"],
         rank,
@@ -150,7 +150,7 @@ def _shard_loader(brain, dataset, hparams, options):
     )
     brain.checkpointer.add_recoverables(
         {
-            "shards": SameShards(split.digest, dataset.plan),
+            "shards": SameShards(reader.split.digest, dataset.plan),
             "dataloader-TRAIN": loader,
         }
     )

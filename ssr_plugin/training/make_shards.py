@@ -82,6 +82,47 @@ class Frames:
         return encoder.to(self.device or "cpu")
 
 
+@dataclasses.dataclass(frozen=True)
+class Hypotheses:
+    """Whose hypotheses shards keep: what the segmenter ``asr`` hears.
+
+    Arguments
+    ---------
+    source : str
+        The recogniser: hub id or folder.
+    language, num_beams, times
+        Of :class:`ssr_plugin.segmenters.asr.ASRSegmenter`.
+    dtype : str
+        Of its encoder, as ``encoder_dtype`` in ``hparams/distill.yaml``.
+    device : str or None
+        What listens.
+    """
+
+    source: str
+    language: str | None = None
+    num_beams: int = 1
+    times: str = "own"
+    dtype: str = "auto"
+    device: str | None = None
+
+    def load(self):
+        """The recogniser, as an aligner that writes the texts itself."""
+        from ssr_plugin.encoders.encoder import SpeechEncoder
+        from ssr_plugin.recognizers.aligned import AlignedRecognizer
+        from ssr_plugin.recognizers.hypotheses import RecognizerAligner
+        from ssr_plugin.recognizers.load import load_recognizer
+        from ssr_plugin.segmenters.asr import aligner_of
+
+        recognizer = load_recognizer(self.source, self.language, self.num_beams)
+        aligner = aligner_of(self.times)
+        if aligner is not None:
+            recognizer = AlignedRecognizer(recognizer, aligner())
+        device = self.device or "cpu"
+        encoder = SpeechEncoder(self.source, dtype=self.dtype).to(device)
+        recognizer.use_encoder(encoder)
+        return RecognizerAligner(recognizer.to(device))
+
+
 class ShardMaker:
     """Makes shards, one at a time; it may be sent to other processes.
 
@@ -96,19 +137,35 @@ class ShardMaker:
     frames : Frames or None
     identity : dict or None
         Of the encoder.
+    hypotheses : Hypotheses or None
+    recognizer : dict or None
+        Settings of the recogniser.
     """
 
-    def __init__(self, folder, listings, aligner, keeps_audio, frames, identity):
+    def __init__(
+        self,
+        folder,
+        listings,
+        aligner,
+        keeps_audio,
+        frames,
+        identity,
+        hypotheses=None,
+        recognizer=None,
+    ):
         self.folder = pathlib.Path(folder)
         self.listings = listings
         self.aligner = aligner
         self.keeps_audio = keeps_audio
         self.frames = frames
         self.identity = identity
+        self.hypotheses = hypotheses
+        self.recognizer = recognizer
         self._encoder = None
+        self._listener = None
 
     def __getstate__(self):
-        return {**self.__dict__, "_encoder": None}
+        return {**self.__dict__, "_encoder": None, "_listener": None}
 
     @property
     def _rounds(self):
@@ -156,6 +213,7 @@ class ShardMaker:
             self.identity,
             _reads_all(entries),
             *(["int8"] if self._rounds else []),
+            *([] if self.recognizer is None else ["hypotheses", self.recognizer]),
         )
         found = shards.shard_entry(self.folder / split, name)
         if found is not None and found.get("fingerprint") == fingerprint:
@@ -188,7 +246,9 @@ class ShardMaker:
                 problems.add(name, reason)
             else:
                 good[entry.id] = (entry, *header)
-        alignments = self._align([entry for entry, _, _ in good.values()], problems)
+        entries = [entry for entry, _, _ in good.values()]
+        alignments = self._align(self.aligner, entries, problems)
+        heard = self._hear([x for x in entries if x.id in alignments], problems)
         with self._frames_of(good, alignments, problems) as frames:
             for name, (entry, duration, rate) in good.items():
                 if name in problems.reasons:
@@ -210,6 +270,7 @@ class ShardMaker:
                     content,
                     suffix,
                     *frames(name),
+                    hypothesis=heard.get(name),
                 )
 
     @staticmethod
@@ -221,13 +282,26 @@ class ShardMaker:
         duration = header[0] if isinstance(header, tuple) else header
         return find_problem(entry.wav, entry.text, size and size[1], duration)
 
-    def _align(self, entries, problems):
+    def _hear(self, entries, problems):
+        """What is kept of hypotheses by id; what cannot be heard is a problem."""
+        if self.hypotheses is None:
+            return {}
+        if self._listener is None:
+            self._listener = self.hypotheses.load()
+        heard = self._align(self._listener, entries, problems)
+        return {
+            name: {key: x for key, x in hypothesis.to_json().items() if key != "id"}
+            for name, hypothesis in heard.items()
+        }
+
+    @staticmethod
+    def _align(aligner, entries, problems):
         """Alignments by id; those that cannot be aligned are problems."""
         alignments = {}
         items = [AlignmentItem(entry.id, entry.wav, entry.text) for entry in entries]
-        for first in range(0, len(items), self.aligner.batch_size):
-            batch = items[first : first + self.aligner.batch_size]
-            for item, result in zip(batch, self.aligner.align(batch), strict=True):
+        for first in range(0, len(items), aligner.batch_size):
+            batch = items[first : first + aligner.batch_size]
+            for item, result in zip(batch, aligner.align(batch), strict=True):
                 if isinstance(result, AlignmentError):
                     problems.add(item.id, result.reason)
                 else:
@@ -308,6 +382,7 @@ def prepare_shards(
     *,
     keeps_audio=True,
     frames=None,
+    hypotheses=None,
     shard_size=SHARD_SIZE,
     seed=1234,
     valid_share=0.05,
@@ -331,6 +406,8 @@ def prepare_shards(
         Whether the shards hold the audio.
     frames : Frames or None
         Whether they hold an encoder's frames, and which.
+    hypotheses : Hypotheses or None
+        Whether they hold what a recogniser hears, and which.
     shard_size : int
         Utterances of a shard.
     max_skipped_share : float
@@ -392,14 +469,25 @@ def prepare_shards(
         identity = None
         if frames is not None:
             identity = frames.load().identity()
-        maker = ShardMaker(folder, listings, aligner, keeps_audio, frames, identity)
+        recognizer = hypotheses and hypotheses.load().settings()
+        maker = ShardMaker(
+            folder,
+            listings,
+            aligner,
+            keeps_audio,
+            frames,
+            identity,
+            hypotheses,
+            recognizer,
+        )
         _doubt(aligner, listings["train"])
         jobs = maker.jobs()[k - 1 :: n]
         if ray_address is not None:
             entries = make_by_ray(maker, jobs, ray_address, num_workers)
         else:
             if num_workers is None:
-                alone = frames is not None or not aligner.parallel
+                models = frames is not None or hypotheses is not None
+                alone = models or not aligner.parallel
                 num_workers = 0 if alone else usable_cores()
             entries = _make_all(maker, jobs, num_workers)
         made = collections.defaultdict(list)
@@ -574,6 +662,8 @@ def _gather(folder, maker, made, frames, max_skipped_share, language):
             "encoder": maker.identity,
             "cache_dtype": frames.cache_dtype,
         },
+        "hypotheses": maker.hypotheses
+        and {"source": maker.hypotheses.source, "recognizer": maker.recognizer},
     }
     counts = {
         split: sum(len(entry["skipped"]) for entry in entries)

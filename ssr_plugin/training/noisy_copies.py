@@ -10,7 +10,6 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import soundfile
 import torch
 from tqdm import tqdm
@@ -19,18 +18,16 @@ from ssr_plugin.alignment.cache import parse_shard
 from ssr_plugin.alignment.record import Alignment
 from ssr_plugin.data.audio import AudioError, read_audio
 from ssr_plugin.data.datasets import Utterance
-from ssr_plugin.data.distorted_set import DistortedSet, make_distorted_sets
 from ssr_plugin.data.read_ahead import ReadAhead
 from ssr_plugin.files import atomic_path, digest, file_identity
 from ssr_plugin.problems import Problems
 from ssr_plugin.processes import usable_cores
+from ssr_plugin.training.copy_noise import CopyNoise
 from ssr_plugin.training.speed_perturbation import AtSpeeds
 
 Rows = dict[str, dict[str, Any]]
 # Raised when the same settings give other copies than before.
 _FORMAT = 1
-# Of a copy that is louder than a file can be: its highest sample.
-_PEAK = 0.99
 
 
 class NoisyCopies:
@@ -39,9 +36,8 @@ class NoisyCopies:
     Arguments
     ---------
     settings : dict
-        The key ``noisy_copies`` of ``hparams/distill.yaml``: ``copies`` of each
-        utterance, and what :func:`ssr_plugin.data.distorted_set.noise_settings` takes,
-        but for ``splits``: talkers of babble are those of the manifest.
+        Of :class:`ssr_plugin.training.copy_noise.CopyNoise`; talkers of babble are
+        those of the manifest.
     rows : dict
         Manifest rows by id.
     folder : path-like
@@ -63,7 +59,7 @@ class NoisyCopies:
 
     Example
     -------
-    >>> import soundfile
+    >>> import numpy as np
     >>> folder = getfixture("tmp_path")
     >>> soundfile.write(folder / "a.wav", np.sin(np.arange(8000.0)), 16000)
     >>> rows = {"a": {"wav": str(folder / "a.wav"), "duration": 0.5, "wrd": "hi",
@@ -85,34 +81,20 @@ class NoisyCopies:
         sample_rate: int,
         seed: int,
     ) -> None:
-        settings = dict(settings)
-        number = settings.pop("copies", 1)
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise ValueError(f"copies: there must be one or more, not {number}")
         self.rows = rows
         self.sample_rate = sample_rate
         self.utterances = {
             name: Utterance(name, row["wav"], row["wrd"], row["spk_id"])
             for name, row in rows.items()
         }
-        everyone = {"all": [*self.utterances.values()]}
-        self.originals: dict[str, str] = {}
-        self._heard_in: dict[str, DistortedSet] = {}
-        identity = []
-        for copy in range(1, number + 1):
-            # Each copy has babble and rooms of its own.
-            distorted = make_distorted_sets(settings, everyone, seed + copy - 1)
-            identity.append([x.identity() for x in distorted])
-            for name in rows if distorted else ():
-                copy_name = f"noisy{copy}-{name}"
-                draw = int(digest(seed, "noisy copy", copy, name), 16)
-                # Kinds are as frequent as each other, whatever levels each has.
-                kinds = sorted({x.distortion.kind for x in distorted})
-                rng = np.random.default_rng(draw)
-                kind = kinds[rng.integers(len(kinds))]
-                those = [x for x in distorted if x.distortion.kind == kind]
-                self.originals[copy_name] = name
-                self._heard_in[copy_name] = those[rng.integers(len(those))]
+        self.noise = CopyNoise(settings, [*self.utterances.values()], seed)
+        self._copies = {
+            CopyNoise.name(copy, name): (copy, name)
+            for copy in range(1, self.noise.copies + 1)
+            for name in rows
+        }
+        self.originals = {copy: name for copy, (_, name) in self._copies.items()}
+        identity = self.noise.identity()
         self.folder = pathlib.Path(folder) / digest(_FORMAT, sample_rate, identity)
 
     def make(
@@ -146,9 +128,8 @@ class NoisyCopies:
                 continue
             files[copy_name] = self.folder / f"{name}.flac"
         missing = [name for name, path in files.items() if not path.exists()]
-        heard = [self._heard_in[name] for name in missing]
-        for distorted in {id(x): x for x in heard}.values():
-            distorted.distortion.prepare(self.sample_rate)
+        if missing:
+            self.noise.prepare(self.sample_rate)
         for name, result in self._hear(missing):
             if isinstance(result, AudioError):
                 problems.add(name, str(result))
@@ -177,9 +158,10 @@ class NoisyCopies:
             yield from zip(bar, heard, strict=True)
 
     def _read(self, copy_name: str, sample_rate: int) -> torch.Tensor:
-        wav = self.utterances[self.originals[copy_name]].wav
-        samples: torch.Tensor = read_audio(wav, sample_rate)
-        return self._heard_in[copy_name](wav, samples, sample_rate)
+        copy, name = self._copies[copy_name]
+        utterance = self.utterances[name]
+        samples: torch.Tensor = read_audio(utterance.wav, sample_rate)
+        return self.noise.hear(copy, utterance, samples, sample_rate)
 
     def alias(self, alignments: Mapping[str, Alignment]) -> AtSpeeds:
         """Alignments of the copies: in them nothing moves.
@@ -203,9 +185,6 @@ class NoisyCopies:
 
 
 def _write(path: pathlib.Path, samples: torch.Tensor, sample_rate: int) -> None:
-    """A copy as a file; one that is too loud is made softer."""
-    peak = float(samples.abs().max())
-    if peak > _PEAK:
-        samples = samples * (_PEAK / peak)
+    """A copy as a file."""
     with atomic_path(path) as partial, open(partial, "wb") as file:
         soundfile.write(file, samples.numpy(), sample_rate, format="FLAC")

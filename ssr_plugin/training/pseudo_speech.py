@@ -22,6 +22,7 @@ from ssr_plugin.inference.posterior_gate import known_posteriors
 from ssr_plugin.inference.reading import likeliest_tokens
 from ssr_plugin.nnet.segments import pad_segments
 from ssr_plugin.segmenters.asr import words_of
+from ssr_plugin.training.batch_hypotheses import hypotheses_of
 
 # Tokens that are kept of what is heard in a segment.
 _LIKELIEST = 8
@@ -202,7 +203,7 @@ def hear(brain: Any, loader: Iterable[Any]) -> list[HeardUtterance]:
         segments, posteriors = batch.segments, None
         if brain.segmenter is not None:
             predicted = lm.embedder.segment(
-                features, lengths, True, brain.heard(batch.ids)
+                features, lengths, True, hypotheses_of(brain, batch)
             )
             segments = [x.segments for x in predicted]
             posteriors = known_posteriors(predicted)

@@ -64,7 +64,8 @@ def make_by_ray(maker, jobs, address=LOCAL, num_workers=None):
     if started:
         ray.init(ignore_reinit_error=True, **options)
     try:
-        on_gpu = maker.frames is not None and "cuda" in str(maker.frames.device)
+        models = [x for x in (maker.frames, maker.hypotheses) if x is not None]
+        on_gpu = any("cuda" in str(x.device) for x in models)
         kind = "GPU" if on_gpu else "CPU"
         if num_workers is None:
             num_workers = max(int(ray.cluster_resources().get(kind, 1)), 1)

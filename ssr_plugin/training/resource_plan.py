@@ -14,6 +14,8 @@ from ssr_plugin.problems import prefix_errors
 from ssr_plugin.training.batch_size import AUTO, choose_batch, scale_learning_rate
 from ssr_plugin.training.config_models import ConfigEncoder, ConfigLLM
 from ssr_plugin.training.finetune_stage import resolve_llm_dtype
+from ssr_plugin.training.fsdp import check_parallel
+from ssr_plugin.training.inputs import check_quantized_tuning
 from ssr_plugin.training.stage1_model import find_stage1
 from ssr_plugin.training.step_traces import (
     StepCost,
@@ -107,7 +109,8 @@ class StagePlan:
     cost : ssr_plugin.training.step_traces.StepCost
         Of a step, on each device.
     reduction : int
-        Bytes of the copies of gradients that several processes exchange.
+        Bytes of what several processes exchange: copies of gradients; of FSDP layers,
+        too.
     batch_seconds : float
         Audio of a batch of one process, s.
     lr : float
@@ -236,10 +239,13 @@ def plan_finetune(settings, corpus, hardware):
     settings = settings | {"precision": _precision(settings, hardware)}
     device = "cuda" if hardware.gpus else "cpu"
     settings["llm_dtype"] = resolve_llm_dtype(settings, device)
+    check_parallel(settings["parallel"], settings["precision"])
+    if settings["quantization"] is not None:
+        check_quantized_tuning(settings)
     audio = corpus.seconds * len(settings["speed_perturbation"])
     batch_seconds, epochs = settings["batch_seconds"], settings["number_of_epochs"]
     utterances = _utterances(corpus, batch_seconds)
-    cost = trace_finetune(settings, utterances)
+    cost = trace_finetune(settings, utterances, hardware.processes)
     whole = ConfigLLM(settings["llm_source"], settings["llm_dtype"]).whole[0]
     hours = None
     if hardware.gpus:
@@ -389,7 +395,7 @@ def _stage(cost, audio, batch_seconds, lr, settings, hardware, hours, whole):
     epochs = settings["number_of_epochs"]
     return StagePlan(
         cost,
-        cost.gradients if hardware.gpus > 1 else 0,
+        cost.gathered or (cost.gradients if hardware.gpus > 1 else 0),
         batch_seconds,
         lr,
         epochs,

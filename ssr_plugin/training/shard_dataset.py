@@ -3,13 +3,15 @@
 import logging
 import os
 
+import numpy as np
 import torch
 
 from ssr_plugin.alignment.record import Alignment
-from ssr_plugin.data.audio import read_audio
+from ssr_plugin.data.audio import AudioError
 from ssr_plugin.problems import Problems
 from ssr_plugin.segmenters.base import SegmentationError
 from ssr_plugin.training.shard_batches import ShardPlan
+from ssr_plugin.training.shard_copies import ShardCopies
 
 logger = logging.getLogger(__name__)
 
@@ -34,64 +36,125 @@ class ShardReader:
         run on.
     resample : bool
         Whether audio of another rate than the encoder's is used.
+    copies : ssr_plugin.training.shard_copies.ShardCopies or None
+        Of each utterance; of frames there are none.
+    hears : bool
+        Whether examples have what a recogniser hears of them, as far as shards keep it.
+
+    Attributes
+    ----------
+    durations : numpy.ndarray
+        [C * N] s, of all copies of all utterances.
+    starts : numpy.ndarray
+        [C * S + 1] int, the first row of each copy of a shard, and behind the last.
     """
 
-    def __init__(self, split, segmenter, encoder, reads_frames, resample=True):
+    def __init__(
+        self,
+        split,
+        segmenter,
+        encoder,
+        reads_frames,
+        resample=True,
+        copies=None,
+        hears=False,
+    ):
         self.split = split
         self.segmenter = segmenter
         self.encoder = encoder
         self.reads_frames = reads_frames
         self.resample = resample
+        self.copies = copies or ShardCopies()
+        self.hears = hears
+        self.durations = self.copies.durations(split.durations)
+        firsts = np.arange(len(self.copies))[:, None] * len(split) + split.starts[:-1]
+        self.starts = np.append(firsts.ravel(), len(self))
+
+    def __len__(self):
+        """How many rows there are: copies of utterances."""
+        return len(self.copies) * len(self.split)
+
+    @property
+    def audio_seconds(self):
+        """Of all rows, s."""
+        return self.split.seconds * self.copies.seconds
 
     def num_frames(self, row, duration):
-        """Frames of an utterance."""
+        """Frames of a row of that duration, s."""
         if self.reads_frames:
             return self.split.num_frames(row)
         return self.encoder.num_frames(round(duration * self.encoder.sample_rate))
 
     def cut(self, row):
-        """The record of an utterance, its frames and its segments, without its input.
+        """A row as an example for a batch, but for its input.
+
+        Arguments
+        ---------
+        row : int
 
         Returns
         -------
+        example : dict
+            As those of :func:`ssr_plugin.training.batches.make_dataset`.
         record : dict
-        num_frames : int
-        segments : ssr_plugin.segmenters.base.Segments
+            Of its utterance.
 
         Raises
         ------
         SegmentationError
             If it cannot be used.
         """
-        record = self.split.record(row)
+        copy, number = divmod(row, len(self.split))
+        record = self.split.record(number)
+        speed, name = self.copies.speed(copy), self.copies.name(copy, record["id"])
         rate = record["sample_rate"]
         if not self.resample and rate != self.encoder.sample_rate:
             raise SegmentationError(
-                f"{record['id']}: it is sampled at {rate} Hz, not "
+                f"{name}: it is sampled at {rate} Hz, not "
                 f"{self.encoder.sample_rate}: set resample: True"
             )
-        num_frames = self.num_frames(row, record["duration"])
-        alignment = Alignment.from_json(record["alignment"])
-        return record, num_frames, self.segmenter.segment(alignment, num_frames)
+        duration = record["duration"] / speed
+        num_frames = self.num_frames(row, duration)
+        alignment = _at_speed(record["alignment"], name, speed)
+        example = {
+            "id": name,
+            "duration": duration,
+            "num_frames": num_frames,
+            "segments": self.segmenter.segment(alignment, num_frames),
+        }
+        if self.hears:
+            heard = record.get("hypothesis") if self.copies.is_clean(copy) else None
+            example["hypothesis"] = heard and _at_speed(heard, name, speed)
+        return example, record
 
     def read(self, row):
-        """An utterance as an example for a batch; see :meth:`cut`."""
-        record, num_frames, segments = self.cut(row)
+        """A row as an example for a batch.
+
+        Raises
+        ------
+        SegmentationError
+            If it cannot be cut.
+        ssr_plugin.data.audio.AudioError
+            If its audio cannot be read, or no noise can be added to it.
+        """
+        example, record = self.cut(row)
+        copy, number = divmod(row, len(self.split))
         if self.reads_frames:
-            signal = torch.from_numpy(self.split.frames(row))
+            signal = torch.from_numpy(self.split.frames(number))
         else:
-            signal = read_audio(
-                self.split.audio_file(row),
+            signal = self.copies.read(
+                copy,
+                self.split.audio_file(number),
+                record,
                 self.encoder.sample_rate,
-                name=str(self.split.audio(row, record)),
+                str(self.split.audio(number, record)),
             )
-        return {
-            "id": record["id"],
-            "duration": record["duration"],
-            "input": signal,
-            "num_frames": num_frames,
-            "segments": segments,
-        }
+        return {**example, "input": signal}
+
+    def will_read(self, first, stop):
+        """Tells the system that the rows [first, stop), of one shard, are read soon."""
+        number = first % len(self.split)
+        self.split.will_read(number, number + stop - first)
 
     def survey(self, max_skipped_share, limit=SURVEY):
         """Cuts utterances from all over the data: all of them, if they are few.
@@ -114,29 +177,64 @@ class ShardReader:
         TooManyProblems
             If they are more than ``max_skipped_share``.
         """
-        total = len(self.split)
-        rows = range(total)
-        if total > limit:
-            runs = limit // _RUN
-            begins = [i * (total - _RUN) // (runs - 1) for i in range(runs)]
-            rows = [row for first in begins for row in range(first, first + _RUN)]
+        rows = sample_rows(len(self.split), limit)
+        if len(rows) < len(self.split):
             logger.info(
                 "%d of %d utterances are looked at before training, from all over the "
                 "shards: the tokens in them are those that count as seen",
                 len(rows),
-                total,
+                len(self.split),
             )
         problems = Problems("segmentation", max_skipped_share)
         segments = {}
         for row in rows:
-            try:
-                record, _, cut = self.cut(row)
-                segments[record["id"]] = cut
-            except SegmentationError as error:
-                name, _, reason = str(error).partition(": ")
-                problems.add(name, reason)
-        problems.check(len(rows))
+            for copies in self.copies.alike():
+                first = copies[0] * len(self.split) + row
+                try:
+                    example, record = self.cut(first)
+                except SegmentationError as error:
+                    name = self.split.record(row)["id"]
+                    _, _, reason = str(error).partition(": ")
+                    for copy in copies:
+                        problems.add(self.copies.name(copy, name), reason)
+                    continue
+                for copy in copies:
+                    name = self.copies.name(copy, record["id"])
+                    segments[name] = example["segments"]
+        problems.check(len(rows) * len(self.copies))
         return segments, problems
+
+
+def sample_rows(total, limit=SURVEY):
+    """Rows from all over some data, in runs: all of them, if they are few.
+
+    Arguments
+    ---------
+    total, limit : int
+
+    Returns
+    -------
+    range or list of int
+
+    Example
+    -------
+    >>> sample_rows(3)
+    range(0, 3)
+    >>> rows = sample_rows(1_000_000)
+    >>> len(rows), rows[0], rows[-1]
+    (20000, 0, 999999)
+    """
+    if total <= limit:
+        return range(total)
+    runs = limit // _RUN
+    begins = [i * (total - _RUN) // (runs - 1) for i in range(runs)]
+    return [row for first in begins for row in range(first, first + _RUN)]
+
+
+def _at_speed(fields, name, speed):
+    """The alignment of a record, of a copy of its utterance."""
+    alignment = Alignment.from_json({**fields, "id": name})
+    return alignment if speed == 1 else alignment.at_speed(speed)
 
 
 class ShardDataset(torch.utils.data.Dataset):
@@ -161,18 +259,18 @@ class ShardDataset(torch.utils.data.Dataset):
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
     def __len__(self):
-        return len(self.reader.split)
+        return len(self.reader)
 
     @property
     def audio_seconds(self):
         """Of all utterances, s."""
-        return self.reader.split.seconds
+        return self.reader.audio_seconds
 
     def __getitems__(self, ref):
         """The examples of a batch.
 
-        An utterance that cannot be cut is left out, each time. If none is left, the
-        batch after it in the buffer stands in for it.
+        An utterance that cannot be cut or read is left out, each time. If none is left,
+        the batch after it in the buffer stands in for it.
 
         Arguments
         ---------
@@ -189,13 +287,13 @@ class ShardDataset(torch.utils.data.Dataset):
             for row in self.plan.batch(stand_in):
                 try:
                     examples.append(self.reader.read(int(row)))
-                except SegmentationError as error:
+                except (SegmentationError, AudioError) as error:
                     logger.warning("training: skipped %s", error)
             if examples:
                 return examples
         raise ValueError(
-            f"no utterance of a buffer of {self.reader.split.folder} can be cut into "
-            f"segments: see the warnings above"
+            f"no utterance of a buffer of {self.reader.split.folder} can be read and "
+            f"cut into segments: see the warnings above"
         )
 
     def _announce(self, ref):
@@ -204,5 +302,5 @@ class ShardDataset(torch.utils.data.Dataset):
             if (ref.epoch, buffer) not in self._announced:
                 self._announced.add((ref.epoch, buffer))
                 for first, stop in self.plan.pieces(ref.epoch, buffer):
-                    self.reader.split.will_read(first, stop)
+                    self.reader.will_read(first, stop)
         self._announced = {x for x in self._announced if x[0] == ref.epoch}

@@ -6,18 +6,31 @@ shard.
 """
 
 import dataclasses
+import json
 import logging
 
 import torch
 from speechbrain.utils.distributed import infer_device
 
 from ssr_plugin.alignment.record import Alignment
+from ssr_plugin.data.datasets import Utterance
 from ssr_plugin.data.shards import ShardError, Shards
 from ssr_plugin.data.splits import group_splits
+from ssr_plugin.problems import prefix_errors
 from ssr_plugin.segmenters.base import HearingSegmenter
 from ssr_plugin.training.batches import make_dataset, other_rates, segment_all
-from ssr_plugin.training.data_pipeline import Split, hear_rows, make_splits
-from ssr_plugin.training.shard_dataset import ShardDataset, ShardReader
+from ssr_plugin.training.copy_noise import CopyNoise
+from ssr_plugin.training.data_pipeline import (
+    NOISY_VALID,
+    Split,
+    copies_in_noise,
+    frame_counter,
+    hear_rows,
+    make_noisy,
+    make_splits,
+)
+from ssr_plugin.training.shard_copies import ShardCopies
+from ssr_plugin.training.shard_dataset import ShardDataset, ShardReader, sample_rows
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +72,7 @@ class ShardCorpus:
         ---------
         settings : dict
             ``data_folder``, ``train_splits``, ``valid_splits``, ``test_splits``,
-            ``speed_perturbation`` and ``noisy_copies``.
+            ``speed_perturbation``, ``noisy_copies`` and ``extra_train``.
 
         Returns
         -------
@@ -68,7 +81,8 @@ class ShardCorpus:
         Raises
         ------
         ValueError
-            If a split is not there, or a shard is missing, cut short or doubled.
+            If a split is not there, or a shard is missing, cut short or doubled; or if
+            copies are asked for, and the shards keep no audio.
         """
         shards = Shards(settings["data_folder"])
         keys = ("train_splits", "valid_splits", "test_splits")
@@ -86,16 +100,7 @@ class ShardCorpus:
                     f"splits of shards, and one is read: name it, or make them one "
                     f"with 'ssr prepare'"
                 )
-        speeds = settings.get("speed_perturbation", [1.0])
-        if speeds != [1.0]:
-            raise ValueError(
-                f"speed_perturbation: {speeds} is not there for shards, which are read "
-                f"at their own speed: leave it at [1.0]"
-            )
-        if (settings.get("noisy_copies") or {}).get("kinds"):
-            raise ValueError(
-                "noisy_copies: there are none of shards: leave kinds at []"
-            )
+        _check_copies(shards, settings)
         if settings.get("extra_train"):
             raise ValueError(
                 "extra_train: nothing is added to shards: make shards of all data "
@@ -155,42 +160,103 @@ def make_shard_splits(hparams, run_opts, corpus):
     ValueError
         If the shards hold neither audio nor frames of this encoder.
     """
-    hears = isinstance(dict(hparams["segmenters"]).get("predicted"), HearingSegmenter)
-    if hears and hparams.get("predicted_share", 0) > 0:
-        raise ValueError(
-            "predicted_share: with shards, what a recogniser hears of the training "
-            "data is not known: set it to 0"
-        )
-    if hears and not corpus.shards.made_of["audio"]:
-        # In stage 2 it is that of stage 1.
-        name = hparams.get("segmenter", hparams.get("stage1"))
-        raise ValueError(
-            f"segmenter: that of '{name}' listens, and the shards in "
-            f"{corpus.shards.folder} keep no audio: name another, or make shards "
-            f"without --no-audio"
+    keeps_heard = _listens(hparams) and _keeps_hypotheses(corpus.shards, hparams)
+    hears = _listens(hparams) and hparams.get("predicted_share", 0) > 0
+    if hears and not keeps_heard:
+        logger.warning(
+            "The recogniser listens to training data in each step, which takes long: "
+            "the shards do not keep what it hears (ssr prepare --recognizer)"
         )
     reads_frames = _reads_frames(corpus.shards, hparams["encoder"])
-    if not reads_frames:
-        # It runs in each step, in this process.
-        hparams["encoder"].to(run_opts.get("device") or infer_device())
     skipped = {name: {} for name in corpus.splits}
     groups = {"train": corpus.train, "valid": corpus.valid, **corpus.tests}
     for split, name, reason in corpus.shards.skipped():
         for group, source in groups.items():
             if source == split:
                 skipped[group][name] = reason
-    splits = {}
+    splits, noise = {}, copies_in_noise(hparams)
     for name, split in corpus.splits.items():
-        reader = ShardReader(
-            split,
-            hparams["segmenters"]["forced"],
-            hparams["encoder"],
-            reads_frames,
-            hparams["resample"],
-        )
+        options = {"reads_frames": reads_frames, "resample": hparams["resample"]}
+        if name == "train":
+            copies = _copies(split, hparams)
+            # What is changed, or heard, is audio; then all of it is encoded.
+            kept = len(copies) == 1 and (keeps_heard or not hears)
+            options |= {"copies": copies, "hears": hears}
+            options["reads_frames"] = reads_frames and kept
+        forced = hparams["segmenters"]["forced"]
+        reader = ShardReader(split, forced, hparams["encoder"], **options)
         make = _training_split if name == "train" else _held_split
-        splits[name] = make(reader, skipped[name], hparams, run_opts)
+        splits[name] = make(reader, skipped[name], keeps_heard, hparams, run_opts)
+    if noise:
+        rows = _rows(corpus.splits["valid"])
+        alignments = splits["valid"].alignments
+        splits[NOISY_VALID] = _noisy_split(rows, alignments, hparams, run_opts)
+    if noise or not (reads_frames and splits["train"].dataset.reader.reads_frames):
+        # The encoder runs in each step, in this process.
+        hparams["encoder"].to(run_opts.get("device") or infer_device())
     return splits
+
+
+def _listens(hparams):
+    """Whether the segmenter of audio alone is one that listens."""
+    return isinstance(dict(hparams["segmenters"]).get("predicted"), HearingSegmenter)
+
+
+def _check_copies(shards, settings):
+    """Refuses copies of what keeps no audio, of which none can be made."""
+    if shards.made_of["audio"]:
+        return
+    speeds = settings.get("speed_perturbation", [1.0])
+    for key, asked, off in (
+        ("speed_perturbation", speeds != [1.0], "[1.0]"),
+        ("noisy_copies", copies_in_noise(settings), "kinds: []"),
+    ):
+        if asked:
+            raise ValueError(
+                f"{key}: the shards in {shards.folder} keep frames alone, and copies "
+                f"are made of audio: set it to {off}, or make shards without --no-audio"
+            )
+
+
+def _copies(split, hparams):
+    """The copies of training data that settings ask for."""
+    speeds, settings = tuple(hparams["speed_perturbation"]), copies_in_noise(hparams)
+    if not settings:
+        return ShardCopies(speeds)
+    # Of a large corpus, talkers are from all over it.
+    rows = _rows(split, sample_rows(len(split)))
+    pool = [
+        Utterance(name, row["wav"], row["wrd"], row["spk_id"])
+        for name, row in rows.items()
+    ]
+    with prefix_errors("noisy_copies (train)"):
+        noise = CopyNoise(settings, pool, hparams["seed"])
+        # Here, not in each process that reads.
+        noise.prepare(hparams["encoder"].sample_rate)
+    return ShardCopies(speeds, noise)
+
+
+def _keeps_hypotheses(shards, hparams):
+    """Whether the shards keep what the segmenter's recogniser hears."""
+    kept = shards.made_of.get("hypotheses")
+    recognizer = hparams["segmenters"]["predicted"].recognizer
+    wanted = json.loads(json.dumps(recognizer.settings()))
+    if kept is not None and kept["recognizer"] == wanted:
+        return True
+    # In stage 2 it is that of stage 1.
+    name = hparams.get("segmenter", hparams.get("stage1"))
+    message = f"segmenter: that of '{name}' listens, and the shards in {shards.folder}"
+    if kept is not None:
+        others = [key for key in wanted if kept["recognizer"].get(key) != wanted[key]]
+        message += f" keep what {kept['source']} hears: other {', '.join(others)}"
+    if not shards.made_of["audio"]:
+        raise ShardError(
+            f"{message}{' and' if kept else ' keep'} no audio: name another, or make "
+            f"shards without --no-audio, or with --recognizer"
+        )
+    if kept is not None:
+        logger.warning("%s. It listens to their audio", message)
+    return False
 
 
 def _reads_frames(shards, encoder):
@@ -215,30 +281,38 @@ def _reads_frames(shards, encoder):
     return False
 
 
-def _training_split(reader, skipped, hparams, run_opts):
-    """Data that is read batch by batch."""
-    del run_opts
-    segments, problems = reader.survey(hparams["max_skipped_share"])
-    return Split(ShardDataset(reader), segments, skipped | problems.reasons, {}, {})
-
-
-def _held_split(reader, skipped, hparams, run_opts):
-    """Data that is held like a folder's; what is large of it stays in the shards."""
-    split, share = reader.split, hparams["max_skipped_share"]
-    rows, alignments = {}, {}
-    for number in range(len(split)):
+def _rows(split, numbers=None):
+    """Utterances of a split by id, as rows of a manifest whose audio is in a shard."""
+    rows = {}
+    for number in range(len(split)) if numbers is None else numbers:
         record = split.record(number)
-        name = record["id"]
-        rows[name] = {
+        rows[record["id"]] = {
             "duration": record["duration"],
             "wav": split.audio(number, record),
             "spk_id": record["speaker"],
             "wrd": record["text"],
             "number": number,
         }
+    return rows
+
+
+def _training_split(reader, skipped, keeps_heard, hparams, run_opts):
+    """Data that is read batch by batch."""
+    del keeps_heard, run_opts
+    segments, problems = reader.survey(hparams["max_skipped_share"])
+    return Split(ShardDataset(reader), segments, skipped | problems.reasons, {}, {})
+
+
+def _held_split(reader, skipped, keeps_heard, hparams, run_opts):
+    """Data that is held like a folder's; what is large of it stays in the shards."""
+    split, share = reader.split, hparams["max_skipped_share"]
+    rows, alignments, hypotheses = _rows(split), {}, {}
+    for name, row in rows.items():
+        record = split.record(row["number"])
         alignments[name] = Alignment.from_json(record["alignment"])
-    hypotheses = {}
-    if isinstance(dict(hparams["segmenters"]).get("predicted"), HearingSegmenter):
+        if keeps_heard:
+            hypotheses[name] = Alignment.from_json(record["hypothesis"])
+    if not keeps_heard and _listens(hparams):
         hypotheses, problems = hear_rows(rows, hparams, run_opts)
         skipped = skipped | problems.reasons
     if not hparams["resample"] and not reader.reads_frames:
@@ -259,6 +333,23 @@ def _held_split(reader, skipped, hparams, run_opts):
         reader.encoder.sample_rate,
     )
     return Split(dataset, segments, skipped | problems.reasons, alignments, hypotheses)
+
+
+def _noisy_split(rows, alignments, hparams, run_opts):
+    """Validation data in noise: files, as a folder's are."""
+    copies, alias, problems = make_noisy("valid", rows, hparams)
+    skipped, hypotheses = problems.reasons, {}
+    if _listens(hparams):
+        hypotheses, problems = hear_rows(copies, hparams, run_opts)
+        skipped = skipped | problems.reasons
+    usable = {name: row for name, row in copies.items() if name not in skipped}
+    encoder, aligned = hparams["encoder"], alias(alignments)
+    count, share = frame_counter(usable, encoder, None), hparams["max_skipped_share"]
+    forced = hparams["segmenters"]["forced"]
+    segments, problems = segment_all(usable, aligned, forced, count, share)
+    num_frames = {name: count(name) for name in segments}
+    dataset = make_dataset(usable, segments, num_frames, None, encoder.sample_rate)
+    return Split(dataset, segments, skipped | problems.reasons, aligned, hypotheses)
 
 
 class _StoredFrames:

@@ -44,19 +44,44 @@ def add_speeds(rows, alignments, speeds):
     >>> [(unit.start, unit.end) for unit in aligned["sp0.5-a"].units]
     [(1.0, 2.0)]
     """
-    if not speeds or len(set(speeds)) < len(speeds) or min(speeds) <= 0:
-        raise ValueError(
-            f"speed_perturbation: {speeds} must be different numbers above 0"
-        )
+    check_speeds(speeds)
     speed_rows, originals = {}, {}
     for speed in speeds:
         for name, row in rows.items():
             if name in alignments:
-                speed_name = name if speed == 1 else f"sp{speed:g}-{name}"
+                speed_name = name_at_speed(name, speed)
                 duration = row["duration"] / speed
                 speed_rows[speed_name] = {**row, "duration": duration, "speed": speed}
                 originals[speed_name] = (name, speed)
     return speed_rows, AtSpeeds(alignments, originals)
+
+
+def check_speeds(speeds):
+    """Refuses speeds of which one is not above 0, or occurs twice.
+
+    Arguments
+    ---------
+    speeds : list of float
+
+    Raises
+    ------
+    ValueError
+    """
+    if not speeds or len(set(speeds)) < len(speeds) or min(speeds) <= 0:
+        raise ValueError(
+            f"speed_perturbation: {speeds} must be different numbers above 0"
+        )
+
+
+def name_at_speed(name, speed):
+    """The id of an utterance at a speed: another one than at a speed of 1.
+
+    Example
+    -------
+    >>> name_at_speed("a", 1.0), name_at_speed("a", 0.9)
+    ('a', 'sp0.9-a')
+    """
+    return name if speed == 1 else f"sp{speed:g}-{name}"
 
 
 class AtSpeeds(collections.abc.Mapping):

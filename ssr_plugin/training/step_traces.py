@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import (
 
 from ssr_plugin import build
 from ssr_plugin.connectors.base import VocabularyConnector
+from ssr_plugin.inference.reading import SHARPNESS
 from ssr_plugin.llm.packing import make_pack, read_states, trust_configuration
 from ssr_plugin.nnet.memory_trace import (
     MemoryTrace,
@@ -31,13 +32,11 @@ from ssr_plugin.training.finetune_brain import (
     FinetunePredictions,
     TextPredictions,
 )
+from ssr_plugin.training.fsdp import decoder_layers
 from ssr_plugin.training.packed_tensors import PackedTensors
 from ssr_plugin.training.planning import TrainingCollate
 from ssr_plugin.training.stage1_model import tune
 from ssr_plugin.training.templates import parse_templates, sequence
-
-# States whose scores of all tokens are in memory at once, and tensors of such scores.
-_ROWS, _SCORES = 1024, 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +97,8 @@ class StepCost:
         Bytes of the LLM's weights among ``weights``.
     flops : int
         Floating-point operations.
+    gathered : int
+        Bytes of the layers that a process of FSDP gathers, and of their gradients.
     """
 
     frozen: dict
@@ -108,6 +109,7 @@ class StepCost:
     step: int
     llm: int
     flops: int
+    gathered: int = 0
 
     @property
     def peak(self):
@@ -169,7 +171,7 @@ def trace_distill(settings, utterances):
         return _trace(step, modules, llm, batch, constants)
 
 
-def trace_finetune(settings, utterances):
+def trace_finetune(settings, utterances, processes=1):
     """A step of stage 2, with frames from the cache and forced segments.
 
     Arguments
@@ -179,6 +181,8 @@ def trace_finetune(settings, utterances):
         ``encoder_source``, ``encoder_layer``, ``llm_source``, ``connector`` and
         ``connector_options``; ``precision`` "bf16" or "fp32", ``llm_dtype`` a type.
     utterances : Utterances
+    processes : int
+        That share the LLM, where ``parallel`` is "fsdp".
 
     Returns
     -------
@@ -190,8 +194,9 @@ def trace_finetune(settings, utterances):
         As :func:`trace_distill`.
     """
     encoder = ConfigEncoder(settings["encoder_source"], settings["encoder_layer"])
-    llm = ConfigLLM(settings["llm_source"], settings["llm_dtype"])
-    connector = _make_connector(settings, encoder, llm).requires_grad_(False)
+    dtype, quantization = settings["llm_dtype"], settings["quantization"]
+    llm = ConfigLLM(settings["llm_source"], dtype, quantization)
+    connector = _make_connector(settings, encoder, llm).requires_grad_(False).eval()
     with torch.device("meta"):
         tuned = stay(tune(llm, settings))
     packs = [trust_configuration(x) for x in (llm.load_model(), tuned.model)]
@@ -202,11 +207,16 @@ def trace_finetune(settings, utterances):
     pack = _pack(speech + text, packs[1])
     base = _pack(text, packs[0]) if text else None
     count = sum(int((targets >= 0).sum()) for _, targets in speech)
+    plan = _reading_plan(connector, batch)
     with fake_tensors() as mode:
         place(encoder, connector, tuned)
         pack, base = _fake_pack(pack, mode), base and _fake_pack(base, mode)
         batch = _without_memory(batch, mode)
-        vectors = torch.empty(batch.boundaries.numel(), llm.hidden_size)
+        plan = {name: mode.from_tensor(x) for name, x in plan.items()}
+        keys = _keep_keys(connector, llm.vocab_size)
+        shards = None
+        if settings["parallel"] == "fsdp" and processes > 1:
+            shards = _Shards(tuned, processes)
         tuned.train()
 
         def forward():
@@ -217,6 +227,7 @@ def trace_finetune(settings, utterances):
                 batch.tensors["masked"],
                 strengths.noise,
             )
+            vectors = _read(connector, frames, batch, plan, utterances)
             embeds = pack.embed(llm, vectors)
             states = tuned(embeds, pack.layout, pack.wanted, pack.packed)
             sizes = [count, len(states) - count]
@@ -226,7 +237,7 @@ def trace_finetune(settings, utterances):
             if text:
                 known = read_base() if settings["text_kl_weight"] else None
                 read = TextPredictions(text_states, text_targets, known)
-            del frames
+            del frames, vectors
             return FinetunePredictions(
                 tuned.model, [speech_states], [speech_targets], [1.0], read
             )
@@ -251,13 +262,8 @@ def trace_finetune(settings, utterances):
             loss.backward()
 
         modules = {"encoder": encoder, "connector": connector, "llm": tuned}
-        cost = _trace(step, modules, llm, batch, [vectors, *_tensors(pack)])
-        reading, kept = _reading_memory(connector, llm, batch)
-        return dataclasses.replace(
-            cost,
-            weights=cost.weights + kept,
-            step=max(cost.step, reading + count_bytes([batch.tensors.buffer])),
-        )
+        cost = _trace(step, modules, llm, batch, [*keys, *_tensors(pack)])
+        return cost if shards is None else shards.share(cost)
 
 
 def _make_connector(settings, encoder, llm):
@@ -356,25 +362,109 @@ def _sequences(settings, llm, utterances, batch):
     text = []
     if settings["text_weight"] or settings["text_kl_weight"]:
         asked = sum(int((targets >= 0).sum()) for _, targets in speech)
-        left = round(settings["text_ratio"] * asked)
-        while left > 0:
-            tokens = np.zeros(min(left, settings["text_block"]), dtype=int)
-            text.append((tokens, tokens))
-            left -= len(tokens)
+        count, block = round(settings["text_ratio"] * asked), settings["text_block"]
+        # What is drawn may begin and end in the middle of blocks, which come whole.
+        blocks = max(count - 2, 0) // block + min(count, 2)
+        text = [(np.zeros(block, dtype=int),) * 2] * blocks
     return speech, text
 
 
-def _reading_memory(connector, llm, batch):
-    """Bytes that the frozen connector takes to read, and that it keeps.
+def _reading_plan(connector, batch):
+    """What the connector's planner makes of forced segments; {} if it has none."""
+    planner = connector.planner()
+    if planner is None:
+        return {}
+    return planner.plan(batch.boundaries, batch.starts, batch.num_frames)
 
-    It runs before the LLM does, and scores all tokens for some states at a time.
+
+def _keep_keys(connector, vocab_size):
+    """The keys of all tokens, that a frozen connector makes once and keeps."""
+    kept = []
+    for head in connector.modules():
+        if isinstance(head, VocabularyHead):
+            keys = torch.empty(vocab_size, head.query.out_features)
+            kept += [keys, torch.empty(vocab_size)]
+            head.keep_keys(*kept[-2:])
+    return kept
+
+
+@torch.no_grad()
+def _read(connector, frames, batch, plan, utterances):
+    """Vectors as the frozen connector reads them, [K, H], one of each place.
+
+    What one that has no planner takes is not known.
     """
+    boundaries = batch.boundaries
+    shape = boundaries.numel(), connector.table().shape[1]
+    if not plan:
+        return torch.empty(shape)
     if not isinstance(connector, VocabularyConnector):
-        return 0, 0
-    rows = min(batch.boundaries.numel(), _ROWS)
-    kept = sum(
-        4 * llm.vocab_size * (head.query.out_features + 1)
-        for head in connector.modules()
-        if isinstance(head, VocabularyHead)
-    )
-    return 4 * _SCORES * rows * llm.vocab_size, kept
+        vectors = connector(frames, boundaries, batch.starts, plan=plan).vectors
+        return vectors.flatten(0, 1)
+    states = connector.encode(frames, boundaries, batch.starts, plan).flatten(0, 1)
+    # Those of segments, without padding.
+    said = states[: utterances.count * utterances.tokens].clone()
+    vectors = connector.expected_embeddings(said, SHARPNESS)
+    return vectors.new_zeros(shape).index_copy(0, torch.arange(len(said)), vectors)
+
+
+class _Shards:
+    """What each process of FSDP holds of an LLM, and of its gradients.
+
+    Arguments
+    ---------
+    tuned : ssr_plugin.llm.tuning.TunedLLM
+        Its gradients are cut from now on as they come.
+    processes : int
+    """
+
+    def __init__(self, tuned, processes):
+        self.processes = processes
+        self._parameters, self._layers, self._gradients = {}, [], []
+        models = {id(x): x for x in (tuned.llm.load_model(), tuned.model)}
+        for model in models.values():
+            table = model.get_input_embeddings().weight
+            for parameter in model.get_decoder().parameters():
+                if parameter is not table:
+                    self._parameters[id(parameter)] = parameter
+            self._layers += decoder_layers(model)
+        for parameter in self._parameters.values():
+            if parameter.requires_grad:
+                parameter.register_post_accumulate_grad_hook(self._cut)
+
+    def _cut(self, parameter):
+        """Keeps this process's part of a gradient."""
+        size = -(-parameter.numel() // self.processes)
+        self._gradients.append(parameter.new_empty(size))
+        parameter.grad = None
+
+    def share(self, cost):
+        """The cost of a step in one of the processes.
+
+        Arguments
+        ---------
+        cost : StepCost
+            Of all weights.
+
+        Returns
+        -------
+        StepCost
+        """
+        everything = count_bytes(self._parameters.values())
+        trained = count_bytes(x for x in self._parameters.values() if x.requires_grad)
+        left = 1 - 1 / self.processes
+        layers = [[*layer.parameters()] for layer in self._layers]
+        whole = max(map(count_bytes, layers))
+        learnt = max(
+            count_bytes(x for x in layer if x.requires_grad) for layer in layers
+        )
+        return dataclasses.replace(
+            cost,
+            weights=round(cost.weights - left * everything),
+            optimizer=round(cost.optimizer - 2 * left * trained),
+            gradients=round(cost.gradients - left * trained),
+            llm=round(cost.llm - left * everything),
+            # A layer, the next one that is on its way, and what it comes in; and the
+            # gradients of a layer, once more as they are sent.
+            gathered=3 * whole + 2 * learnt,
+        )
