@@ -160,7 +160,7 @@ def _stage_lines(title, stage, hardware, bound):
         "weights": cost.weights,
         "optimizer": cost.optimizer,
         "gradients and activations": cost.step,
-        "gradients on their way": stage.reduction,
+        _exchanged(cost): stage.reduction,
     }
     shown = ", ".join(f"{name} {_gb(size)}" for name, size in parts.items() if size)
     add("memory", f"{_gb(stage.peak)} on each device: {shown}")
@@ -182,6 +182,11 @@ def _stage_lines(title, stage, hardware, bound):
     if stage.hours is not None:
         add("time", f"{bound} {stage.hours:,.3g} h")
     return lines
+
+
+def _exchanged(cost):
+    """What several processes send each other."""
+    return f"{'layers and ' if cost.gathered else ''}gradients on their way"
 
 
 def _encoder_lines(encoder, cache_dtype):

@@ -204,7 +204,8 @@ def plan_distill(settings, corpus, hardware):
     encoder = plan_encoder(settings, corpus, hardware)
     utterances = _utterances(corpus, batch_seconds)
     cost = trace_distill(settings, utterances)
-    whole = ConfigLLM(settings["llm_source"], settings["llm_dtype"]).whole[0]
+    model = ConfigLLM(settings["llm_source"], settings["llm_dtype"]).load_model()
+    whole = count_bytes([*model.parameters(), *model.buffers()])
     hours = None
     if hardware.gpus:
         loading = _LOADING * _LOADED_WIDTH / encoder.width
@@ -246,13 +247,12 @@ def plan_finetune(settings, corpus, hardware):
     batch_seconds, epochs = settings["batch_seconds"], settings["number_of_epochs"]
     utterances = _utterances(corpus, batch_seconds)
     cost = trace_finetune(settings, utterances, hardware.processes)
-    whole = ConfigLLM(settings["llm_source"], settings["llm_dtype"]).whole[0]
     hours = None
     if hardware.gpus:
         rate = _LLM_RATE * utterances.audio_seconds / cost.flops
         hours = audio * epochs / rate / hardware.gpus / _SECONDS_AN_HOUR
     lr = settings["lr"]
-    return _stage(cost, audio, batch_seconds, lr, settings, hardware, hours, whole)
+    return _stage(cost, audio, batch_seconds, lr, settings, hardware, hours, cost.llm)
 
 
 def plan_encoder(settings, corpus, hardware):
@@ -401,5 +401,5 @@ def _stage(cost, audio, batch_seconds, lr, settings, hardware, hours, whole):
         epochs,
         per_epoch * epochs,
         hours,
-        count_bytes([*whole.parameters(), *whole.buffers()]),
+        whole,
     )

@@ -227,7 +227,8 @@ def trace_finetune(settings, utterances, processes=1):
                 batch.tensors["masked"],
                 strengths.noise,
             )
-            vectors = _read(connector, frames, batch, plan, utterances)
+            places = batch.boundaries.numel(), llm.hidden_size
+            vectors = _read(connector, frames, batch, plan, utterances, places)
             embeds = pack.embed(llm, vectors)
             states = tuned(embeds, pack.layout, pack.wanted, pack.packed)
             sizes = [count, len(states) - count]
@@ -389,13 +390,12 @@ def _keep_keys(connector, vocab_size):
 
 
 @torch.no_grad()
-def _read(connector, frames, batch, plan, utterances):
-    """Vectors as the frozen connector reads them, [K, H], one of each place.
+def _read(connector, frames, batch, plan, utterances, shape):
+    """Vectors as the frozen connector reads them, of a shape [K, H].
 
     What one that has no planner takes is not known.
     """
     boundaries = batch.boundaries
-    shape = boundaries.numel(), connector.table().shape[1]
     if not plan:
         return torch.empty(shape)
     if not isinstance(connector, VocabularyConnector):
@@ -420,15 +420,19 @@ class _Shards:
 
     def __init__(self, tuned, processes):
         self.processes = processes
-        self._parameters, self._layers, self._gradients = {}, [], []
-        models = {id(x): x for x in (tuned.llm.load_model(), tuned.model)}
-        for model in models.values():
-            table = model.get_input_embeddings().weight
-            for parameter in model.get_decoder().parameters():
-                if parameter is not table:
-                    self._parameters[id(parameter)] = parameter
-            self._layers += decoder_layers(model)
-        for parameter in self._parameters.values():
+        self._gradients = []
+        models = [tuned.llm.load_model(), tuned.model]
+        self._layers = [x for model in models for x in decoder_layers(model)]
+        self._of_llm, of_tuned = (
+            {
+                parameter
+                for parameter in model.get_decoder().parameters()
+                if parameter is not model.get_input_embeddings().weight
+            }
+            for model in models
+        )
+        self._parameters = self._of_llm | of_tuned
+        for parameter in self._parameters:
             if parameter.requires_grad:
                 parameter.register_post_accumulate_grad_hook(self._cut)
 
@@ -450,8 +454,8 @@ class _Shards:
         -------
         StepCost
         """
-        everything = count_bytes(self._parameters.values())
-        trained = count_bytes(x for x in self._parameters.values() if x.requires_grad)
+        everything = count_bytes(self._parameters)
+        trained = count_bytes(x for x in self._parameters if x.requires_grad)
         left = 1 - 1 / self.processes
         layers = [[*layer.parameters()] for layer in self._layers]
         whole = max(map(count_bytes, layers))
@@ -463,7 +467,7 @@ class _Shards:
             weights=round(cost.weights - left * everything),
             optimizer=round(cost.optimizer - 2 * left * trained),
             gradients=round(cost.gradients - left * trained),
-            llm=round(cost.llm - left * everything),
+            llm=round(cost.llm - left * count_bytes(self._of_llm)),
             # A layer, the next one that is on its way, and what it comes in; and the
             # gradients of a layer, once more as they are sent.
             gathered=3 * whole + 2 * learnt,

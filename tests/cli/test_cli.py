@@ -647,7 +647,12 @@ def test_plan_of_stage_2_goes_by_the_folder_of_stage_1(tiny_speech_lm_folder, ca
     assert main([str(word) for word in [*words, "--gpus", 0]]) == 0
     printed = capsys.readouterr().out
     assert "a CPU" in printed and "Stage 1" not in printed
-    assert "\n  time " not in printed
+    assert "\n  time " not in printed and "on their way" not in printed
+    words = [str(word) for word in [*words, "--gpus", 2, "--parallel", "fsdp"]]
+    assert main(words) == 0
+    assert "layers and gradients on their way" in capsys.readouterr().out
+    message = error(*words, "--quantization", "4bit")
+    assert "a quantised LLM is not cut into parts" in message
 
 
 def test_plan_after_a_yaml_tells_its_keys(capsys):

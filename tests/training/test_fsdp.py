@@ -10,6 +10,7 @@ from test_finetune_brain import LISTENING, PLAIN, TRANSCRIPTION
 from torch.distributed.tensor import DTensor
 
 from ssr_plugin import SpeechLM
+from ssr_plugin.hparams import make_job
 from ssr_plugin.llm.tuning import TunedLLM
 from ssr_plugin.segmenters.base import Segments
 from ssr_plugin.training import fsdp
@@ -18,6 +19,8 @@ from ssr_plugin.training.checkpoints import AtomicCheckpointer
 from ssr_plugin.training.finetune_brain import FinetuneBrain
 from ssr_plugin.training.history import History
 from ssr_plugin.training.planning import TrainingCollate
+from ssr_plugin.training.resource_plan import stage1_of
+from ssr_plugin.training.step_traces import Utterances, trace_finetune
 from ssr_plugin.training.templates import parse_templates
 from ssr_plugin.training.text_data import Text
 
@@ -100,11 +103,14 @@ def tune(rank, world_size, source, folder, kind, name, steps):
     tuned = brain.modules.tuned
     parts = [x for x in tuned.parameters() if isinstance(x, DTensor)]
     weights = fsdp.whole_weights(tuned) if parts else tuned.weights()
-    held = sum(x.to_local().numel() for x in parts)
-    whole = sum(x.numel() for x in parts)
+    states = [x for state in brain.optimizer.state.values() for x in state.values()]
+    held = [
+        sum(getattr(x, "_local_tensor", x).nbytes for x in tensors)
+        for tensors in (tuned.parameters(), [x for x in states if x.dim()])
+    ]
     if rank == 0:
         weights = {key: x.detach().clone() for key, x in weights.items()}
-        results = brain.avg_train_loss, weights, (held, whole)
+        results = brain.avg_train_loss, weights, held
         torch.save(results, folder / f"{name}.pt")
     if world_size > 1:
         torch.distributed.destroy_process_group()
@@ -116,17 +122,33 @@ def run(processes, *arguments):
     return torch.load(arguments[1] / f"{arguments[3]}.pt")
 
 
+def plan(source, kind):
+    """What a step takes with one process and with two, as planned."""
+    given = {"stage1": str(source), "precision": "fp32", "llm_dtype": "float32"}
+    given |= {"tuning": kind, "parallel": "fsdp", "tuning_options": {"lora": {"r": 2}}}
+    settings = make_job("finetune.yaml", given).settings
+    settings |= stage1_of(settings)
+    return [trace_finetune(settings, Utterances(3, 1.0, 3.0), n) for n in (1, 2)]
+
+
 @pytest.mark.parametrize("kind", ["lora", "full"])
 def test_an_llm_in_parts_learns_what_a_whole_one_learns_by_any_number_of_processes(
     tiny_speech_lm_folder, tmp_path, kind
 ):
     begin = (tiny_speech_lm_folder, tmp_path, kind)
-    loss, weights, _ = run(1, *begin, "alone", STEPS)
+    loss, weights, whole = run(1, *begin, "alone", STEPS)
     # Two processes, then one, then two again.
-    _, _, (held, whole) = run(2, *begin, "together1", 2)
+    _, _, held = run(2, *begin, "together1", 2)
     run(1, *begin, "together2", 1)
     found_loss, found, _ = run(2, *begin, "together3", 2)
-    assert held < 0.6 * whole
+    # What ssr plan says that two processes save of weights, and what they keep of the
+    # optimizer.
+    alone, together = plan(tiny_speech_lm_folder, kind)
+    saved = alone.weights - together.weights
+    assert saved == pytest.approx(whole[0] - held[0], rel=0.05)
+    assert [alone.optimizer, together.optimizer] == pytest.approx(
+        [whole[1], held[1]], rel=0.05
+    )
     assert found_loss == pytest.approx(loss, rel=1e-5)
     assert found.keys() == weights.keys()
     for name, weight in weights.items():
