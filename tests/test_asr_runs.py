@@ -125,7 +125,7 @@ def test_what_shards_keep_of_a_recogniser_trains_as_what_is_heard_of_their_corpu
     assert found == expected
     share["segmenter_options"] = {"asr": {"times": "own", "num_beams": 2}}
     share["output_folder"] = tmp_path / "other"
-    with pytest.raises(SystemExit, match="hears: other num_beams, and no audio"):
+    with pytest.raises(SystemExit, match="hears: other num_beams. There is no audio"):
         runs.run("librispeech", runs.arguments(**share))
 
 

@@ -246,13 +246,15 @@ def _keeps_hypotheses(shards, hparams):
     # In stage 2 it is that of stage 1.
     name = hparams.get("segmenter", hparams.get("stage1"))
     message = f"segmenter: that of '{name}' listens, and the shards in {shards.folder}"
-    if kept is not None:
+    if kept is None:
+        message += " keep neither audio nor what it hears"
+    else:
         others = [key for key in wanted if kept["recognizer"].get(key) != wanted[key]]
         message += f" keep what {kept['source']} hears: other {', '.join(others)}"
     if not shards.made_of["audio"]:
         raise ShardError(
-            f"{message}{' and' if kept else ' keep'} no audio: name another, or make "
-            f"shards without --no-audio, or with --recognizer"
+            f"{message}. There is no audio to be heard: name another, or make shards "
+            f"with --recognizer, or without --no-audio"
         )
     if kept is not None:
         logger.warning("%s. It listens to their audio", message)
