@@ -91,6 +91,12 @@ def test_what_was_heard_is_kept_and_not_heard_again(run, overrides, monkeypatch)
         assert repeated[name] == metrics[name]
 
 
+def test_training_on_a_recognisers_segments(overrides, tmp_path):
+    share = overrides(tmp_path, predicted_share=0.5, number_of_epochs=1)
+    metrics = runs.run("librispeech", runs.arguments(**share))
+    assert metrics["test-a predicted"]["utterances"] == 5
+
+
 @pytest.fixture(scope="module")
 def make_shards(corpus, whisper_folder, tmp_path_factory):
     """Shards of the tones, with what the recogniser hears of them."""
@@ -108,13 +114,13 @@ def make_shards(corpus, whisper_folder, tmp_path_factory):
     return make
 
 
+@pytest.mark.long
 def test_what_shards_keep_of_a_recogniser_trains_as_what_is_heard_of_their_corpus(
     overrides, make_shards, whisper_folder, tmp_path, monkeypatch
 ):
     options = {"predicted_share": 0.5, "number_of_epochs": 1}
     share = overrides(tmp_path / "folder", **options) | {"noisy_copies": {}}
     expected = runs.run("librispeech", runs.arguments(**share))
-    assert expected["test-a predicted"]["utterances"] == 5
     folder = make_shards("--frames", str(whisper_folder), "--no-audio")
     # There is nothing to be heard.
     monkeypatch.setattr(WhisperRecognizer, "_hear", None)

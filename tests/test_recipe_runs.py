@@ -348,6 +348,7 @@ def test_frames_in_shards_give_what_their_corpus_gives(
         runs.run("librispeech", argv)
 
 
+@pytest.mark.long
 def test_copies_made_of_shards_give_what_copies_of_their_corpus_give(
     small_run, shards, tmp_path
 ):
