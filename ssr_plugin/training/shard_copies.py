@@ -58,6 +58,11 @@ class ShardCopies:
         return len(self.speeds) * self._at_each_speed
 
     @property
+    def is_plain(self):
+        """Whether there is the speech as it is, and nothing else."""
+        return len(self) == 1 and self.speed(0) == 1
+
+    @property
     def seconds(self):
         """What all copies together last, for a second of the speech as it is."""
         return self._at_each_speed * sum(1 / speed for speed in self.speeds)
@@ -94,7 +99,7 @@ class ShardCopies:
         numpy.ndarray or CopiedDurations
             [C * N] s
         """
-        if len(self) == 1 and self.speeds == (1.0,):
+        if self.is_plain:
             return durations
         speeds = [self.speed(copy) for copy in range(len(self))]
         return CopiedDurations(durations, np.array(speeds, dtype=float))

@@ -39,7 +39,9 @@ class ShardReader:
     copies : ssr_plugin.training.shard_copies.ShardCopies or None
         Of each utterance; of frames there are none.
     hears : bool
-        Whether examples have what a recogniser hears of them, as far as shards keep it.
+        Whether examples have what a recogniser hears of them: None where it is unknown.
+    keeps_heard : bool
+        Whether it is what the shards keep; else all of it is unknown.
 
     Attributes
     ----------
@@ -58,6 +60,7 @@ class ShardReader:
         resample=True,
         copies=None,
         hears=False,
+        keeps_heard=False,
     ):
         self.split = split
         self.segmenter = segmenter
@@ -66,6 +69,7 @@ class ShardReader:
         self.resample = resample
         self.copies = copies or ShardCopies()
         self.hears = hears
+        self.keeps_heard = keeps_heard
         self.durations = self.copies.durations(split.durations)
         firsts = np.arange(len(self.copies))[:, None] * len(split) + split.starts[:-1]
         self.starts = np.append(firsts.ravel(), len(self))
@@ -123,8 +127,11 @@ class ShardReader:
             "segments": self.segmenter.segment(alignment, num_frames),
         }
         if self.hears:
-            heard = record.get("hypothesis") if self.copies.is_clean(copy) else None
-            example["hypothesis"] = heard and _at_speed(heard, name, speed)
+            example["hypothesis"] = None
+            # In noise it hears other words.
+            if self.keeps_heard and self.copies.is_clean(copy):
+                heard = _at_speed(record["hypothesis"], name, speed)
+                example["hypothesis"] = heard
         return example, record
 
     def read(self, row):

@@ -180,8 +180,8 @@ def make_shard_splits(hparams, run_opts, corpus):
         if name == "train":
             copies = _copies(split, hparams)
             # What is changed, or heard, is audio; then all of it is encoded.
-            kept = len(copies) == 1 and (keeps_heard or not hears)
-            options |= {"copies": copies, "hears": hears}
+            kept = copies.is_plain and (keeps_heard or not hears)
+            options |= {"copies": copies, "hears": hears, "keeps_heard": keeps_heard}
             options["reads_frames"] = reads_frames and kept
         forced = hparams["segmenters"]["forced"]
         reader = ShardReader(split, forced, hparams["encoder"], **options)

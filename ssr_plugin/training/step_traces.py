@@ -26,6 +26,7 @@ from ssr_plugin.nnet.spelling import VocabularyHead
 from ssr_plugin.segmenters.base import Segments
 from ssr_plugin.training.augment import Strengths, change_frames
 from ssr_plugin.training.config_models import ConfigEncoder, ConfigLLM, stay
+from ssr_plugin.training.config_quantized import FourBitLinear
 from ssr_plugin.training.distill_brain import DistillBrain
 from ssr_plugin.training.finetune_brain import (
     FinetuneBrain,
@@ -325,13 +326,20 @@ def _trace(step, modules, llm, batch, others):
     with MemoryTrace(*known, *read) as trace:
         step()
     frozen, trained, seen = {}, {}, set()
+    # Two of them are in a byte.
+    counted = {
+        id(layer.weight): layer.in_features * layer.out_features
+        for module in modules.values()
+        for layer in module.modules()
+        if isinstance(layer, FourBitLinear)
+    }
     for name, module in modules.items():
         parameters = [x for x in module.parameters() if id(x) not in seen]
         seen |= set(map(id, parameters))
         for counts, takes in ((frozen, False), (trained, True)):
             chosen = [x for x in parameters if x.requires_grad == takes]
             if chosen:
-                counts[name] = sum(x.numel() for x in chosen)
+                counts[name] = sum(counted.get(id(x), x.numel()) for x in chosen)
     gradients = count_bytes(x for x in known if getattr(x, "requires_grad", False))
     return StepCost(
         frozen,

@@ -1,5 +1,7 @@
 """Copies of what shards hold: those of a folder, in their order, and never held."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,12 @@ import torch
 from ssr_plugin.alignment.record import Alignment, Unit
 from ssr_plugin.data.audio import read_audio, read_row
 from ssr_plugin.data.datasets import Utterance
+from ssr_plugin.data.shards import Shards, ShardSample, write_list, write_shard
 from ssr_plugin.training.copy_noise import CopyNoise
 from ssr_plugin.training.noisy_copies import NoisyCopies
 from ssr_plugin.training.shard_batches import ShardPlan
 from ssr_plugin.training.shard_copies import ShardCopies
+from ssr_plugin.training.shard_dataset import ShardReader
 from ssr_plugin.training.speed_perturbation import add_speeds
 
 SPEEDS = [1.0, 0.8]
@@ -51,6 +55,56 @@ def test_copies_of_shards_are_those_of_a_folder_in_its_order(rows, tmp_path):
         torch.testing.assert_close(found, read_row(row, RATE), atol=1e-4, rtol=0)
         is_changed = not torch.equal(found, read_audio(rows[name]["wav"], RATE))
         assert is_changed == (copy > 0)
+
+
+@pytest.fixture
+def make_reader(rows, tmp_path):
+    """A reader of one utterance, with what a recogniser hears of it."""
+    with open(rows["a"]["wav"], "rb") as file:
+        content = file.read()
+    fields = {"kind": "word", "duration": 0.6, "units": [["HI", 0.1, 0.4, 0]]}
+    heard = {**fields, "text": "HO", "units": [["HO", 0.2, 0.4, 0, 0.9, []]]}
+    sample = ShardSample(
+        "a", "HI", "1", 0.6, RATE, fields, content, ".flac", hypothesis=heard
+    )
+    entry = write_shard(tmp_path / "train", "000000", [sample], {})
+    write_list(tmp_path, {"train": [entry]}, {}, {"audio": True})
+    split = Shards(tmp_path)["train"]
+    segmenter = SimpleNamespace(segment=lambda alignment, count: alignment)
+    encoder = SimpleNamespace(sample_rate=RATE, num_frames=lambda count: count // 320)
+
+    def make(*speeds, **options):
+        noise = CopyNoise({"kinds": ["white"], "snr": [10]}, [], seed=1)
+        copies = ShardCopies(speeds, noise)
+        return ShardReader(split, segmenter, encoder, False, copies=copies, **options)
+
+    return make
+
+
+def test_a_copy_at_another_speed_has_all_its_times_and_the_words_that_were_heard(
+    make_reader,
+):
+    reader = make_reader(1.0, 0.5, hears=True, keeps_heard=True)
+    plain, noisy, slow, slow_noisy = map(reader.read, range(len(reader)))
+    assert [x["id"] for x in (plain, slow_noisy)] == ["a", "sp0.5-noisy1-a"]
+    assert (slow["duration"], slow["num_frames"], len(slow["input"])) == (
+        1.2,
+        60,
+        19200,
+    )
+    (unit,) = slow["segments"].units
+    assert (unit.text, unit.start, unit.end) == ("HI", 0.2, 0.8)
+    (unit,) = slow["hypothesis"].units
+    assert (unit.text, unit.start, unit.end) == ("HO", 0.4, 0.8)
+    # In noise it hears other words, and so does another recogniser.
+    assert noisy["hypothesis"] is slow_noisy["hypothesis"] is None
+    assert make_reader(1.0, hears=True).read(0)["hypothesis"] is None
+    assert "hypothesis" not in make_reader(1.0).read(0)
+
+
+def test_frames_serve_speech_as_it_is_alone():
+    assert ShardCopies().is_plain
+    assert not ShardCopies((0.9,)).is_plain and not ShardCopies((1.0, 0.9)).is_plain
 
 
 def test_a_plan_of_copies_is_that_of_as_many_utterances():

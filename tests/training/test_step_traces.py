@@ -122,7 +122,11 @@ def test_the_peak_of_stage_2_is_planned_within_15_percent(
     )
     batch = brain.collate(utterances.examples(lm.encoder, lm.llm.vocab_size))
     cost = trace_finetune(settings | stage1_of(settings), utterances)
-    assert cost.peak == pytest.approx(peak_of(brain, batch), rel=0.15)
+    # Templates and text are drawn.
+    torch.manual_seed(0)
+    peak = peak_of(brain, batch)
+    print("RATIO", cost.peak / peak)
+    assert cost.peak == pytest.approx(peak, rel=0.15)
     trained = sum(x.numel() for x in brain.modules.tuned.state_dict().values())
     assert cost.trained == {"llm": trained}
 
@@ -158,7 +162,8 @@ def test_a_step_through_an_llm_in_4_bits_takes_less_and_learns_as_much(
         trace_finetune(settings | {"quantization": kind}, SIZES[0])
         for kind in (None, "4bit")
     )
-    assert small.trained == whole.trained and small.optimizer == whole.optimizer
+    assert (small.trained, small.frozen) == (whole.trained, whole.frozen)
+    assert small.optimizer == whole.optimizer
     layers = TextLLM(settings["llm_source"]).load_model().get_decoder().layers
     linear = sum(p.numel() for p in layers.parameters() if p.dim() == 2)
     saved = whole.weights - small.weights
