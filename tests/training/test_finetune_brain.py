@@ -166,9 +166,9 @@ def test_predicted_segments_are_read_where_a_text_is_asked_for(make_brain):
     rows = []
     embed = brain._embed_predicted
 
-    def note(features, *arguments):
+    def note(heard, features, *arguments):
         rows.append(len(features))
-        return embed(features, *arguments)
+        return embed(heard, features, *arguments)
 
     brain._embed_predicted = note
     batch = make_batch((30, 50, 10))
