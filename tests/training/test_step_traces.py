@@ -125,7 +125,6 @@ def test_the_peak_of_stage_2_is_planned_within_15_percent(
     # Templates and text are drawn.
     torch.manual_seed(0)
     peak = peak_of(brain, batch)
-    print("RATIO", cost.peak / peak)
     assert cost.peak == pytest.approx(peak, rel=0.15)
     trained = sum(x.numel() for x in brain.modules.tuned.state_dict().values())
     assert cost.trained == {"llm": trained}
