@@ -12,7 +12,13 @@ import tempfile
 import numpy as np
 import soundfile
 
-from ssr_plugin.data.ffmpeg import FFMPEG_SUFFIXES, INSTALL, convert, find_ffmpeg
+from ssr_plugin.data.ffmpeg import (
+    FFMPEG_SUFFIXES,
+    INSTALL,
+    FFmpegError,
+    FFmpegFile,
+    find_ffmpeg,
+)
 from ssr_plugin.data.resampling import check_rate
 from ssr_plugin.media_fragments import MediaFragment
 
@@ -108,10 +114,12 @@ class AudioPart:
 
     Arguments
     ---------
-    file : soundfile.SoundFile
+    file : soundfile.SoundFile or ssr_plugin.data.ffmpeg.FFmpegFile
         The whole.
     fragment : ssr_plugin.media_fragments.MediaFragment
         What of it.
+    header_only : bool
+        Of :func:`open_audio`.
 
     Raises
     ------
@@ -132,7 +140,7 @@ class AudioPart:
     # What libsndfile says of the whole.
     extra_info = ""
 
-    def __init__(self, file, fragment):
+    def __init__(self, file, fragment, header_only=False):
         self._file = file
         self._channel = fragment.channel
         self.samplerate = file.samplerate
@@ -143,30 +151,38 @@ class AudioPart:
                 f"{fragment} is of channel {fragment.channel}, counted from 0, and the "
                 f"file has {file.channels}: correct it, or leave it out"
             )
-        self._first, last = 0, file.frames
+        # How long the whole is shows when it has been decoded.
+        is_open = isinstance(file, FFmpegFile) and not header_only
+        self._first, self._last = 0, None if is_open else file.frames
         if fragment.start is not None:
             self._first = round(fragment.start * file.samplerate)
-            last = round(fragment.end * file.samplerate)
-        # The length of an MP3 is a guess.
-        if file.format != "MP3":
-            missing = (last - file.frames) / file.samplerate
-            if missing > LENGTH_TOLERANCE or self._first > file.frames:
-                raise AudioError(
-                    f"{fragment} is not in the file, which is "
-                    f"{file.frames / file.samplerate:.2f} s long: correct the times, "
-                    f"or leave it out"
-                )
-            last = min(last, file.frames)
-        self.frames = max(last - self._first, 0)
+            self._last = round(fragment.end * file.samplerate)
+            # The length of an MP3 is a guess.
+            if file.format != "MP3" and not is_open:
+                missing = (self._last - file.frames) / file.samplerate
+                if missing > LENGTH_TOLERANCE or self._first > file.frames:
+                    raise AudioError(
+                        f"{fragment} is not in the file, which is "
+                        f"{file.frames / file.samplerate:.2f} s long: correct the "
+                        f"times, or leave it out"
+                    )
+                self._last = min(self._last, file.frames)
         self._position = None
+
+    @property
+    def frames(self):
+        """Its length; where that is not known, what was decoded so far."""
+        last = self._file.frames if self._last is None else self._last
+        return max(last - self._first, 0)
 
     def read(self, frames=-1, dtype="float32", always_2d=True):
         """The next samples, [S, channels]."""
         if self._position is None:
             self._file.seek(self._first)
             self._position = 0
-        left = self.frames - self._position
-        frames = left if frames < 0 else min(frames, left)
+        if self._last is not None:
+            left = self.frames - self._position
+            frames = left if frames < 0 else min(frames, left)
         block = self._file.read(frames, dtype=dtype, always_2d=True)
         self._position += len(block)
         if self._channel is not None:
@@ -175,7 +191,7 @@ class AudioPart:
 
 
 @contextlib.contextmanager
-def open_audio(source, name=None, header_only=False, seconds=None):
+def open_audio(source, name=None, header_only=False):
     """Opens an audio file: by libsndfile, or else by ffmpeg where that is installed.
 
     Arguments
@@ -186,13 +202,12 @@ def open_audio(source, name=None, header_only=False, seconds=None):
         What messages call it; its path by default.
     header_only : bool
         Whether only its rate, channels and length are wanted, not its samples.
-    seconds : float or None
-        What only ffmpeg can read need not be decoded further than so far. None: all.
 
     Yields
     ------
-    soundfile.SoundFile or AudioPart
-        With a ``frames`` that is its length.
+    soundfile.SoundFile, ssr_plugin.data.ffmpeg.FFmpegFile or AudioPart
+        With a ``frames`` that is its length; of what only ffmpeg can read, and is read
+        as it is decoded, what was decoded so far.
 
     Raises
     ------
@@ -214,10 +229,10 @@ def open_audio(source, name=None, header_only=False, seconds=None):
     if isinstance(source, StoredAudio):
         source = source.read_bytes()
     try:
-        with _open(source, name, header_only, seconds) as file:
+        with _open(source, name, header_only) as file:
             _check_rate(file.samplerate, name)
-            yield AudioPart(file, fragment) if fragment.is_cut else file
-    except (soundfile.SoundFileError, OSError) as error:
+            yield AudioPart(file, fragment, header_only) if fragment.is_cut else file
+    except (soundfile.SoundFileError, FFmpegError, OSError) as error:
         raise _unreadable(name, _error_text(error)) from error
 
 
@@ -244,27 +259,32 @@ def _check_rate(rate, name):
         ) from error
 
 
-def _open(source, name, header_only, seconds):
+@contextlib.contextmanager
+def _open(source, name, header_only):
     try:
         file = soundfile.SoundFile(_openable(source))
-        if file.frames < _OPEN_LENGTH:
-            return file
-        file.close()
-        reason = "the header leaves the length open"
+        reason = None
+        if file.frames >= _OPEN_LENGTH:
+            file.close()
+            reason = "the header leaves the length open"
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: .raw
         reason = _error_text(error)
+    if reason is None:
+        with file:
+            yield file
+        return
     program = find_ffmpeg()
     if program is None:
         if pathlib.Path(name).suffix.lower() in FFMPEG_SUFFIXES:
             raise AudioError(f"cannot read {name} without ffmpeg: {INSTALL}")
         raise _unreadable(name, reason, f"; if other programs play it, {INSTALL}")
-    # To count samples, one byte for each is enough.
-    codec = "pcm_s8" if header_only else "pcm_f32be"
-    try:
-        with _as_file(source) as path:
-            return soundfile.SoundFile(convert(program, path, codec, seconds))
-    except ValueError as error:
-        raise _unreadable(name, f"{reason}; ffmpeg: {error}") from error
+    with _as_file(source) as path:
+        try:
+            file = FFmpegFile(program, path, count=header_only)
+        except FFmpegError as error:
+            raise _unreadable(name, f"{reason}; ffmpeg: {error}") from error
+        with file:
+            yield file
 
 
 def _openable(source):
@@ -285,6 +305,8 @@ def _name(source, name):
 def _error_text(error):
     if isinstance(error, soundfile.LibsndfileError):
         return f"libsndfile: {error.error_string.rstrip('.')}"
+    if isinstance(error, FFmpegError):
+        return f"ffmpeg: {error}"
     return str(error)
 
 
@@ -320,7 +342,7 @@ def likely_frames(file, source):
     -------
     int
     """
-    if isinstance(file, AudioPart):
+    if isinstance(file, AudioPart | FFmpegFile):
         return file.frames
     source, _ = _resolve(source)
     if isinstance(source, bytes):
@@ -332,7 +354,7 @@ def likely_frames(file, source):
     return int(size / LEAST_BYTE_RATE * file.samplerate)
 
 
-def decode(file, source):
+def decode(file, source, size=None):
     """Decodes an open file to its true end, whatever its header says.
 
     Arguments
@@ -341,14 +363,17 @@ def decode(file, source):
         Of :func:`open_audio`.
     source : path-like or bytes
         What was opened.
+    size : int or None
+        Frames at once. None: all, unless the header promises much too much, or only
+        ffmpeg can read it.
 
     Yields
     ------
     numpy.ndarray
-        [S, channels] float32: all at once, unless the header promises much too much.
+        [S, channels] float32
     """
     # Between two blocks there is a seek, after which MP3s differ in the last bit.
-    size = max(likely_frames(file, source), _BLOCK)
+    size = size or max(likely_frames(file, source), _BLOCK)
     while len(block := file.read(size, dtype="float32", always_2d=True)):
         yield block
 
@@ -416,6 +441,55 @@ def _ends_inside_a_page(source):
     return len(page) < 27 + page[26] + sum(lengths)
 
 
+def mono_blocks(file, source, name=None, whole=False, size=None):
+    """The samples of an open file, its channels averaged, to its true end.
+
+    Arguments
+    ---------
+    file : soundfile.SoundFile
+        Of :func:`open_audio`.
+    source : path-like or bytes
+        What was opened.
+    name, whole
+        Of :func:`read_mono`.
+    size : int or None
+        Of :func:`decode`.
+
+    Yields
+    ------
+    numpy.ndarray
+        [S] float32
+
+    Raises
+    ------
+    AudioError
+        As :func:`read_mono`; what is missing shows at the end.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "tone.wav"
+    >>> soundfile.write(path, [[0.25, 0.75]] * 8000, 16000)
+    >>> with open_audio(path) as file:
+    ...     [len(block) for block in mono_blocks(file, path, size=5000)]
+    [5000, 3000]
+    """
+    name = _name(source, name)
+    num_frames = 0
+    for block in decode(file, source, size):
+        samples = block.mean(axis=1)
+        if not np.isfinite(samples).all():
+            raise AudioError(f"{name} holds samples that are no numbers: replace it")
+        num_frames += len(samples)
+        yield samples
+    if not num_frames:
+        raise AudioError(f"{name} holds no samples: leave it out")
+    missing = what_is_missing(file, source, num_frames)
+    if missing and whole:
+        raise AudioError(f"{name} {missing}: replace the file, or leave it out")
+    if missing:
+        logger.warning("%s %s; what is there is used", name, missing)
+
+
 def read_mono(source, name=None, whole=False):
     """Reads the samples of an audio file and averages its channels.
 
@@ -451,20 +525,8 @@ def read_mono(source, name=None, whole=False):
     ((8000,), 0.5, 16000)
     """
     with open_audio(source, name) as file:
-        blocks = [block.mean(axis=1) for block in decode(file, source)]
-        rate = file.samplerate
-        missing = what_is_missing(file, source, sum(map(len, blocks)))
-    name = _name(source, name)
-    if not blocks:
-        raise AudioError(f"{name} holds no samples: leave it out")
-    if missing and whole:
-        raise AudioError(f"{name} {missing}: replace the file, or leave it out")
-    if missing:
-        logger.warning("%s %s; what is there is used", name, missing)
-    samples = np.concatenate(blocks)
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{name} holds samples that are no numbers: replace it")
-    return samples, rate
+        samples = np.concatenate([*mono_blocks(file, source, name, whole)])
+        return samples, file.samplerate
 
 
 # Endings of files by what libsndfile calls their type.

@@ -170,8 +170,8 @@ most that this page takes: cut it, and try again
 def _read(
     path: pathlib.Path, max_seconds: float
 ) -> tuple[npt.NDArray[np.float32], int]:
-    # A little more, to see whether it goes on.
-    with open_audio(path, seconds=max_seconds + 1) as file:
+    # No more is decoded than is read, by ffmpeg neither.
+    with open_audio(path) as file:
         rate = file.samplerate
         most = math.floor(max_seconds * rate)
         block = file.read(most + 1, dtype="float32", always_2d=True)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 import torch
 
-from ssr_plugin.data.audio import AudioError
 from ssr_plugin.data.resampling import resample
-from ssr_plugin.data.samples import open_audio, what_is_missing
+from ssr_plugin.data.samples import mono_blocks, open_audio
 from ssr_plugin.inference.speech import (
     Recording,
     Speech,
@@ -25,8 +22,6 @@ from ssr_plugin.inference.speech import (
 )
 from ssr_plugin.recognizers.pauses import cut_at_pauses
 from ssr_plugin.segmenters.base import Segments
-
-logger = logging.getLogger(__name__)
 
 #: Longest audio that is embedded as one, s. What is longer is cut where it is quiet.
 PART_SECONDS = 300.0
@@ -50,7 +45,7 @@ def read_parts(
 ) -> Iterator[torch.Tensor]:
     """The parts of a recording, one after another.
 
-    Of a file no more than a part is held at once, unless only ffmpeg can read it.
+    Of a file no more than a part is held at once.
 
     Arguments
     ---------
@@ -91,23 +86,9 @@ def read_parts(
         rate = file.samplerate
         # As many samples as are a whole number of strides in the end.
         multiple = stride * rate // math.gcd(stride * rate, sample_rate)
-        num_frames = 0
-        for part in _cut(_blocks(file, str(path)), rate, multiple):
-            num_frames += len(part)
+        size = max(round(_BLOCK_SECONDS * rate), 1)
+        for part in _cut(mono_blocks(file, source, path, size=size), rate, multiple):
             yield torch.from_numpy(resample(part, rate, sample_rate))
-        missing = what_is_missing(file, source, num_frames)
-    if not num_frames:
-        raise AudioError(f"{path} holds no samples: leave it out")
-    if missing:
-        logger.warning("%s %s; what is there is used", path, missing)
-
-
-def _blocks(file: soundfile.SoundFile, name: str) -> Iterator[npt.NDArray[np.float32]]:
-    size = max(round(_BLOCK_SECONDS * file.samplerate), 1)
-    while len(block := file.read(size, dtype="float32", always_2d=True)):
-        if not np.isfinite(block).all():
-            raise AudioError(f"{name} holds samples that are no numbers: replace it")
-        yield block.mean(axis=1)
 
 
 def _cut(

@@ -72,6 +72,20 @@ def test_read_audio_takes_the_bytes_of_a_container(tone, tmp_path, convert_audio
     assert read_audio(path.read_bytes(), 16000).equal(read_audio(path, 16000))
 
 
+def test_parts_of_a_container_are_those_of_the_whole(tone, tmp_path, convert_audio):
+    path = convert_audio(tone, tmp_path / "a.m4a")
+    whole = read_audio(path, 16000)
+    part = read_audio(f"{path}#t=0.25,0.75", 16000)
+    assert part.equal(whole[4000:12000])
+    silent = read_audio(f"{path}#channel=1", 16000)
+    assert len(silent) == len(whole) and silent.abs().max() < 0.01 < whole.abs().max()
+    assert audio_duration(f"{path}#channel=1") == len(whole) / 16000
+    # What ends early shows when it is decoded, and in time where it is listed.
+    with pytest.raises(AudioError, match=r"is not in the file, which is 1\.\d+ s long"):
+        audio_duration(f"{path}#t=0.5,1.5")
+    assert len(read_audio(f"{path}#t=0.5,1.5", 16000)) == len(whole) - 8000
+
+
 def test_aligners_get_the_samples_that_read_audio_gives(tone, tmp_path, convert_audio):
     path = convert_audio(tone, tmp_path / "a.m4a")
     samples = read_item_audio(AlignmentItem("a", str(path), "the"), 16000)

@@ -36,20 +36,22 @@ def test_of_what_only_ffmpeg_reads_no_more_is_decoded_than_is_allowed(
 ):
     from ssr_plugin.data import samples
 
-    sizes, convert = [], samples.convert
+    opened = []
 
-    def counting(*arguments):
-        file = convert(*arguments)
-        sizes.append(len(file.getvalue()))
-        return file
+    class Watched(samples.FFmpegFile):
+        def close(self):
+            opened.append(self)
+            super().close()
 
-    monkeypatch.setattr("ssr_plugin.data.samples.convert", counting)
+    monkeypatch.setattr(samples, "FFmpegFile", Watched)
     wav = write_audio(uploads / "a.wav", seconds=20)
     path = convert_audio(wav, uploads / "a.m4a")
     with pytest.raises(AudioError, match="longer than 2 s"):
         read_upload(path, Limits(max_seconds=2), uploads)
-    # Three seconds of floats.
-    assert 3 * 16000 * 4 <= sizes[0] < 3.1 * 16000 * 4
+    (file,) = opened
+    assert file.frames == 2 * 16000 + 1
+    # It was stopped: it did not come to its end.
+    assert file._process.returncode != 0
 
 
 def test_a_large_file_is_refused_before_it_is_opened(uploads):

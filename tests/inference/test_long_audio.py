@@ -108,13 +108,17 @@ def test_a_recording_with_an_alignment_is_not_cut(lm, tmp_path, short_parts, enc
     assert (forced.segmentation, len(forced)) == ("forced", 2)
 
 
+@pytest.mark.parametrize("suffix", [".wav", ".m4a"])
 def test_memory_does_not_grow_with_the_length_of_a_file(
-    lm, tmp_path, short_parts, encoded
+    suffix, lm, tmp_path, short_parts, encoded, request
 ):
-    """Neither what the encoder is given at once, nor what is read."""
+    """Neither what the encoder is given at once, nor what is read, by ffmpeg too."""
     peaks = []
     for seconds in (6.0, 48.0):
         path = talk(tmp_path / f"{seconds}.wav", seconds)
+        if suffix != ".wav":
+            convert_audio = request.getfixturevalue("convert_audio")
+            path = convert_audio(path, path.with_suffix(suffix))
         tracemalloc.start()
         for part in read_parts(path, RATE, lm.encoder.stride):
             assert len(part) <= 3 * RATE
@@ -138,6 +142,22 @@ def test_a_long_file_that_is_damaged_is_named_and_others_go_on(
     found = list(lm.embed_each(paths))
     assert [isinstance(x, AudioError) for x in found] == [True, False, True, False]
     assert f"{bad} holds samples that are no numbers" in str(found[0])
+
+
+def test_a_long_file_that_ffmpeg_cannot_read_to_its_end_is_named_and_others_go_on(
+    lm, tmp_path, short_parts, convert_audio
+):
+    good = talk(tmp_path / "good.wav", 7.0)
+    bad = convert_audio(good, tmp_path / "bad.m4a")
+    content = bytearray(bad.read_bytes())
+    middle = 2 * len(content) // 3
+    content[middle : middle + 500] = b"\x5a" * 500
+    bad.write_bytes(content)
+    parts = read_parts(bad, RATE, lm.encoder.stride)
+    assert len(next(parts)) > RATE
+    found = list(lm.embed_each([bad, good]))
+    assert [isinstance(x, AudioError) for x in found] == [True, False]
+    assert str(found[0]).startswith(f"cannot read {bad} (ffmpeg: ")
 
 
 def test_a_recording_of_five_minutes_is_one(tmp_path):
