@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -13,6 +14,12 @@ from ssr_plugin.languages import is_undivided
 # A phrase of up to so many words, said more often than that in a row, is a loop of the
 # recogniser's: people who repeat themselves stop before.
 _LOOP_WORDS, _LOOP_TIMES = 8, 4
+# The same inside a word ("hahaha..."), of up to so many letters. Some repeat themselves
+# there (a laugh, the zeros of a number), but not over so many letters in all.
+_REPEATS = re.compile(rf"(\S{{1,32}}?)\1{{{_LOOP_TIMES},}}")
+_LOOP_LETTERS = 24
+# What else a longer word may be is not asked: each answer is as long.
+_LONGEST_WORD = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +76,7 @@ def to_hypothesis(pieces: Sequence[Piece], duration: float) -> Alignment:
     gaps: list[str] = []
     masses: list[dict[str, float]] = []
     gap = ""
-    for piece in pieces:
+    for piece in _without_repeats(pieces):
         said = piece.text.strip()
         gap += piece.text[: len(piece.text) - len(piece.text.lstrip())]
         if not said:
@@ -97,7 +104,8 @@ def to_hypothesis(pieces: Sequence[Piece], duration: float) -> Alignment:
                 end=end if sounds else last.end,
                 confidence=sure * probability,
             )
-        for other, share in piece.others if sounds else ():
+        asked = sounds and len(before) <= _LONGEST_WORD
+        for other, share in piece.others if asked else ():
             word = _word_with(other, before, begins)
             if word:
                 masses[-1][word] = masses[-1].get(word, 0.0) + sure * share
@@ -116,6 +124,30 @@ def to_hypothesis(pieces: Sequence[Piece], duration: float) -> Alignment:
         placed.append(dataclasses.replace(units[i], offset=len(text)))
         text += units[i].text
     return Alignment("", text, tuple(placed), "word", duration)
+
+
+def _without_repeats(pieces: Sequence[Piece]) -> list[Piece]:
+    """Pieces whose text says but once what it repeats without end inside a word."""
+    text = "".join(piece.text for piece in pieces)
+    loops = [
+        (match.end(1), match.end())
+        for match in _REPEATS.finditer(text)
+        if match.end() - match.start() >= _LOOP_LETTERS
+    ]
+    if not loops:
+        return list(pieces)
+    kept: list[Piece] = []
+    end = 0
+    for piece in pieces:
+        begin, end = end, end + len(piece.text)
+        left = "".join(
+            letter
+            for i, letter in enumerate(piece.text, start=begin)
+            if not any(first <= i < last for first, last in loops)
+        )
+        if left:
+            kept.append(dataclasses.replace(piece, text=left))
+    return kept
 
 
 def _is_mark(character: str) -> bool:

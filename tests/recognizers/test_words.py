@@ -1,6 +1,7 @@
 """Words from a recogniser's tokens."""
 
 import math
+import random
 
 import pytest
 
@@ -47,6 +48,43 @@ def test_a_loop_is_said_once_and_the_text_fits():
     hypothesis = to_hypothesis(pieces(" so", *[" I", " see"] * 20, " you"), 9.0)
     assert hypothesis.text == "so I see you"
     assert [unit.offset for unit in hypothesis.units] == [0, 3, 5, 9]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        ([" he", " ", *["ha"] * 200, ",", " no"], "he ha, no"),
+        # Tokens need not end where what is repeated does.
+        ([" ahah", *["ahah"] * 60, "a"], "aha"),
+        ([" No", *"o" * 40, "!"], "No!"),
+        ([" www.a.", *["com/a."] * 20, "com"], "www.a.com/a.com"),
+        (["谢谢", *["大家", "谢谢"] * 30, "。"], "谢谢大家谢谢。"),
+    ],
+)
+def test_a_loop_inside_a_word_is_said_once(tokens, text):
+    hypothesis = to_hypothesis(pieces(*tokens), 99.0)
+    assert hypothesis.text == text
+    for unit in hypothesis.units:
+        assert hypothesis.text[unit.offset :].startswith(unit.text)
+
+
+@pytest.mark.parametrize("word", ["hahahahahaha", "1000000000", "Aaaaaah", "11,111.11"])
+def test_a_word_that_repeats_itself_a_little_is_left(word):
+    assert to_hypothesis(pieces(" ", *word), 9.0).text == word
+
+
+def test_alternatives_do_not_grow_with_the_square_of_a_words_length():
+    rng = random.Random(0)
+
+    def size(count):
+        """Of a word without end or loop, each of whose tokens might be another."""
+        texts = ["".join(rng.choices("abcdefghij", k=5)) for _ in range(count)]
+        tokens = [Piece(text, 0.0, 0.1, -0.5, (("x", 0.2),)) for text in texts]
+        (unit,) = to_hypothesis(tokens, 9.0).units
+        assert unit.text == "".join(texts)
+        return sum(len(other) for other, _ in unit.alternatives)
+
+    assert 500 < size(400) == size(100)
 
 
 def test_what_else_a_token_might_be_becomes_words():
