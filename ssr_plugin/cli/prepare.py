@@ -162,13 +162,17 @@ def add_arguments(parser):
 
 def run(options):
     """Makes the shards and prints what there is."""
+    import contextlib
     import logging
 
     from speechbrain.utils.distributed import infer_device
 
     from ssr_plugin import build
     from ssr_plugin.alignment.align_manifest import make_aligner
+    from ssr_plugin.alignment.cache import parse_shard
     from ssr_plugin.data.prepare_cli import read_options
+    from ssr_plugin.files import check_writable
+    from ssr_plugin.folder_lock import locked
     from ssr_plugin.languages import first_language
     from ssr_plugin.training.job_language import check_aligner
     from ssr_plugin.training.make_shards import Frames, Hypotheses, prepare_shards
@@ -198,25 +202,29 @@ def run(options):
             dtype=options.encoder_dtype,
             device=options.device or infer_device(),
         )
-    made = prepare_shards(
-        dataset,
-        options.output,
-        aligner,
-        options.train_splits,
-        options.valid_splits,
-        options.test_splits,
-        keeps_audio=not options.no_audio,
-        frames=frames,
-        hypotheses=hypotheses,
-        shard_size=options.shard_size,
-        seed=options.seed,
-        valid_share=options.valid_share,
-        valid_fold=options.valid_fold,
-        max_skipped_share=options.max_skipped_share,
-        shard=options.shard,
-        num_workers=options.num_workers,
-        ray_address=options.ray,
-    )
+    check_writable("output", options.output)
+    # Shares work side by side; whoever makes all removes what others have left.
+    makes_all = parse_shard(options.shard) == (1, 1)
+    with locked(options.output, "output") if makes_all else contextlib.nullcontext():
+        made = prepare_shards(
+            dataset,
+            options.output,
+            aligner,
+            options.train_splits,
+            options.valid_splits,
+            options.test_splits,
+            keeps_audio=not options.no_audio,
+            frames=frames,
+            hypotheses=hypotheses,
+            shard_size=options.shard_size,
+            seed=options.seed,
+            valid_share=options.valid_share,
+            valid_fold=options.valid_fold,
+            max_skipped_share=options.max_skipped_share,
+            shard=options.shard,
+            num_workers=options.num_workers,
+            ray_address=options.ray,
+        )
     if made is None:
         return
     for name in made.splits():

@@ -80,6 +80,8 @@ def add_arguments(parser):
 def run(options):
     """Speaks the texts and prints how many; texts left out are no error."""
     from ssr_plugin import build
+    from ssr_plugin.files import check_writable
+    from ssr_plugin.folder_lock import locked
     from ssr_plugin.registry import get_registry
     from ssr_plugin.tts.speak_texts import speak
 
@@ -103,7 +105,10 @@ def run(options):
     speak_options = {
         key: value for key, value in speak_options.items() if value is not None
     }
-    skipped = speak(texts, options.output, synthesizer, **speak_options)
+    check_writable("--output", options.output)
+    # Of two, one's manifest would be replaced by that of the other.
+    with locked(options.output, "--output"):
+        skipped = speak(texts, options.output, synthesizer, **speak_options)
     spoken = len(texts) - len(skipped)
     print(f"{options.output}: {spoken} spoken, {len(skipped)} left out")
     kinds = Counter(reason.partition(":")[0] for reason in skipped.values())

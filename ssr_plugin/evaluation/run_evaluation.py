@@ -26,6 +26,7 @@ from ssr_plugin.evaluation.harness.records import add_unheard, answers_path
 from ssr_plugin.evaluation.report import evaluation_report
 from ssr_plugin.evaluation.report.noise_sounds import noise_sounds
 from ssr_plugin.files import check_writable, digest, file_identity
+from ssr_plugin.folder_lock import locked
 from ssr_plugin.hparams import parse_command_line
 from ssr_plugin.inference.pretrained import SETTINGS, find_folder
 from ssr_plugin.inference.pretrained import read_settings as model_settings
@@ -89,10 +90,13 @@ def main(
         job = with_aligner(with_language(job, said))
         for key in ("output_folder", "cache_folder"):
             check_writable(key, job.settings[key])
-        sb.create_experiment_directory(job.settings["output_folder"])
-        job.save(job.settings["output_folder"])
-        command = shlex.join([*program.split(), *map(str, argv)])
-        return evaluate(job.load(), job.run_opts, make_dataset, command)
+        folder = job.settings["output_folder"]
+        # Two would answer, and report, over each other.
+        with locked(folder):
+            sb.create_experiment_directory(folder)
+            job.save(folder)
+            command = shlex.join([*program.split(), *map(str, argv)])
+            return evaluate(job.load(), job.run_opts, make_dataset, command)
 
 
 def evaluate(

@@ -1,16 +1,13 @@
-"""One run in one folder: a lock, and settings and data that are its checkpoint's.
+"""One run in one folder: settings and data are those of its checkpoint.
 
 A run that stopped goes on when the same command is given again. With other settings it
 would go on, too, or end at once, and what it leaves would be told to be made with
 settings and data that it never saw.
 """
 
-import contextlib
 import json
-import logging
 import pathlib
 
-import filelock
 from speechbrain.utils.checkpoints import CKPT_PREFIX
 from speechbrain.utils.distributed import if_main_process
 
@@ -19,13 +16,8 @@ from ssr_plugin.files import atomic_path, digest
 from ssr_plugin.hparams import plain_keys
 from ssr_plugin.json_files import read_json
 
-logger = logging.getLogger(__name__)
-
 SETTINGS = "hyperparams.yaml"
 _DATA = "data.json"
-_LOCK = ".lock"
-# A process that was killed holds the lock until its workers have noticed, s.
-_PATIENCE = 10.0
 # What changes nothing that is trained, and models and data, which are known by content.
 _FREE = {
     *("number_of_epochs", "num_workers", "loggers", "ckpt_interval_minutes"),
@@ -42,44 +34,6 @@ _FREE_BEFORE_THE_END = {
     *("lr", "precision", "max_grad_norm", "gradient_checkpointing", "llm_dtype"),
     *("batch_seconds", "grad_accumulation_factor"),
 }
-
-
-@contextlib.contextmanager
-def locked(folder):
-    """Keeps other runs out of a run's folder; the system ends it with the process.
-
-    Arguments
-    ---------
-    folder : path-like
-        Is there.
-
-    Raises
-    ------
-    ValueError
-        If another run is at work in it.
-
-    Example
-    -------
-    >>> folder = getfixture("tmp_path")
-    >>> with locked(folder):
-    ...     pass
-    """
-    lock = filelock.FileLock(pathlib.Path(folder) / _LOCK)
-    if if_main_process():
-        try:
-            lock.acquire(timeout=_PATIENCE)
-        except filelock.Timeout as error:
-            raise ValueError(
-                f"output_folder: another run is at work in '{folder}': wait for its "
-                f"end, or give this one an output_folder of its own"
-            ) from error
-        except (NotImplementedError, OSError) as error:
-            # Some network file systems have no locks.
-            logger.warning("'%s' cannot be locked: %s", folder, error)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def check_settings(folder, settings):

@@ -1,5 +1,6 @@
 """``ssr train`` and every recipe's ``train.py``: a YAML, a data set, a stage."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -9,11 +10,13 @@ from typing import Any
 
 import speechbrain as sb
 import torch
+from speechbrain.utils.distributed import if_main_process
 
 from ssr_plugin.data.datasets import DataSet
 from ssr_plugin.data.extra_train import parse_extra_train
 from ssr_plugin.data.prepare import Manifests, prepare
 from ssr_plugin.data.shards import is_shard_folder
+from ssr_plugin.folder_lock import locked
 from ssr_plugin.hparams import parse_command_line
 from ssr_plugin.problems import errors_in_one_line
 from ssr_plugin.training import run_folder
@@ -71,7 +74,7 @@ def main(
         settings = job.settings
         folder = settings["output_folder"]
         job = dataclasses.replace(job, run_opts=_init_processes(job.run_opts))
-        with run_folder.locked(folder):
+        with locked(folder) if if_main_process() else contextlib.nullcontext():
             run_folder.check_settings(folder, settings)
             known_data = run_folder.known_data(folder)
             sb.create_experiment_directory(folder)

@@ -81,6 +81,32 @@ def test_pocketsphinx_gives_an_error_for_each_utterance_it_cannot_align(
     assert results[0].units == results[-1].units
 
 
+def test_a_search_that_would_take_too_much_memory_is_refused(
+    aligner, tmp_path, monkeypatch
+):
+    """Which is that for a transcript that does not fit, in audio of some minutes."""
+    short, text = (
+        noise(tmp_path / "a.wav", 1.5),
+        "how much wood would a woodchuck chuck",
+    )
+    item = AlignmentItem("a", short, text)
+    searches, times = [], aligner._times
+
+    def narrow_finds_nothing(words, pcm, beam):
+        searches.append(beam)
+        return None if beam == "narrow" else times(words, pcm, beam)
+
+    monkeypatch.setattr(aligner, "_times", narrow_finds_nothing)
+    assert isinstance(aligner.align([item])[0], Alignment)
+    assert searches == ["narrow", "all"]
+    soundfile.write(tmp_path / "long.wav", np.zeros(600 * 16000, np.int16), 16000)
+    item = AlignmentItem("long", str(tmp_path / "long.wav"), f"{text} " * 200)
+    (error,) = aligner.align([item])
+    assert searches[2:] == ["narrow"]
+    assert "1400 words are not found in the 600.00 s of" in error.reason
+    assert "would take 19.3 GB: is the transcript of this audio" in error.reason
+
+
 def test_times_do_not_depend_on_what_was_aligned_before(aligner, tmp_path):
     loud, quiet = noise(tmp_path / "a.wav", 2.0), str(tmp_path / "b.wav")
     soundfile.write(quiet, 0.001 * np.sin(np.arange(32000) / 30), 16000)

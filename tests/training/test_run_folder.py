@@ -1,9 +1,6 @@
-"""One run in one folder: what keeps others out, and what may change."""
+"""One run in one folder: what may change."""
 
 import json
-import multiprocessing
-import os
-import signal
 
 import pytest
 
@@ -131,32 +128,3 @@ def test_data_may_move_but_not_change(folder, noted):
         known = run_folder.known_data(folder)
         with pytest.raises(ValueError, match="on other data .train and valid.: give"):
             run_folder.check_data(folder, manifests(folder, text="a dog"), known)
-
-
-# --- The lock ----------------------------------------------------------------------
-
-
-def hold(folder, held):
-    with run_folder.locked(folder):
-        held.set()
-        signal.pause()
-
-
-@pytest.mark.skipif(not hasattr(signal, "pause"), reason="needs POSIX signals")
-def test_a_second_run_is_kept_out_until_the_first_ends(tmp_path, monkeypatch):
-    context = multiprocessing.get_context("fork")
-    held = context.Event()
-    first = context.Process(target=hold, args=(tmp_path, held))
-    first.start()
-    assert held.wait(30)
-    with monkeypatch.context() as impatient:
-        impatient.setattr(run_folder, "_PATIENCE", 0.1)
-        with (
-            pytest.raises(ValueError, match="another run is at work in"),
-            run_folder.locked(tmp_path),
-        ):
-            pass
-    os.kill(first.pid, signal.SIGKILL)
-    first.join()
-    with run_folder.locked(tmp_path):
-        pass
