@@ -14,11 +14,14 @@ Usage: python benchmarks/fuzz.py [--seconds 300] [--seed 0] [--target NAME]
 import argparse
 import collections
 import copy
+import importlib.util
+import itertools
 import json
 import logging
 import math
 import pathlib
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -36,12 +39,20 @@ from ssr_plugin.data.audio import read_audio
 from ssr_plugin.data.audio_headers import audio_duration
 from ssr_plugin.data.common_voice import CommonVoice
 from ssr_plugin.data.datasets import CSVDataSet
+from ssr_plugin.data.ffmpeg import find_ffmpeg
+from ssr_plugin.data.gigaspeech import GigaSpeech
+from ssr_plugin.data.hugging_face import HuggingFaceDataSet
 from ssr_plugin.data.kaldi import KaldiFolder
 from ssr_plugin.data.lhotse_cuts import LhotseManifests
 from ssr_plugin.data.listing import tidy
 from ssr_plugin.data.manifest import read_manifest, write_manifest
+from ssr_plugin.data.mls import MultilingualLibriSpeech
 from ssr_plugin.data.prepare import _read_state
-from ssr_plugin.encoders.feature_cache import _frames_of_file
+from ssr_plugin.data.shards import Shards, ShardSample, write_list, write_shard
+from ssr_plugin.data.text_files import read_documents
+from ssr_plugin.data.voxpopuli import VoxPopuli
+from ssr_plugin.demo.uploads import Limits, read_upload
+from ssr_plugin.encoders.feature_cache import FeatureCache, _frames_of_file
 from ssr_plugin.evaluation.harness.records import Records
 from ssr_plugin.evaluation.report.compare_runs import read_metrics as read_evaluation
 from ssr_plugin.hparams import make_job
@@ -53,8 +64,10 @@ from ssr_plugin.media_fragments import MediaFragment
 from ssr_plugin.problems import TooManyProblems
 from ssr_plugin.segmenters.trained import read_settings as read_segmenter
 from ssr_plugin.training.checkpoints import AtomicCheckpointer
+from ssr_plugin.training.fsdp import ShardedModel
 from ssr_plugin.training.history import History
 from ssr_plugin.training.run_folder import check_settings
+from ssr_plugin.training.text_data import _kept_documents
 
 # What the commands end with in one line.
 ALLOWED = (ValueError, OSError, ImportError, TooManyProblems)
@@ -119,6 +132,29 @@ def read_sound(path):
     assert samples.isfinite().all() and len(samples) < 10_000_000
 
 
+def write_by_ffmpeg(path):
+    """What libsndfile does not read."""
+    wav = path.with_suffix(".wav")
+    write_sound(wav)
+    line = [find_ffmpeg(), "-v", "error", "-nostdin", "-y", "-i", wav, path]
+    subprocess.run(line, check=True)
+
+
+def read_sent(path):
+    """As the page of ``ssr demo`` does: a message names no folder."""
+    try:
+        read_upload(path, Limits(), path.parent)
+    except ValueError as error:
+        assert str(path.parent) not in str(error)
+        raise ValueError(f"{path}: {error}") from error
+
+
+def read_part(path):
+    """A part of a sound, which the file names."""
+    part = path.read_text(encoding="utf-8", errors="surrogateescape")
+    read_audio(f"{path.parent / 'a.wav'}{part}", 16000)
+
+
 def read_csv(path):
     dataset = CSVDataSet(path.parent)
     return [list(dataset.utterances(split)) for split in dataset.splits()]
@@ -163,6 +199,84 @@ def read_checkpoint(path):
     folder = path.parent.parent
     history = History(folder, [])
     AtomicCheckpointer(folder, {"history": history}).recover_if_possible()
+
+
+class Encoder:
+    """What a cache of frames asks of an encoder."""
+
+    source = "a"
+
+    def identity(self):
+        return {"weights": "b"}
+
+
+def int8_cache(path):
+    cache = FeatureCache(path.parent, Encoder(), torch.int8)
+    cache.folder = path.parent
+    cache._keys = {name: name for name in ("one", "two")}
+    return cache
+
+
+def write_int8_cache(path):
+    frames = {"one": torch.randn(5, 4), "two": torch.randn(3, 4)}
+    if not any(path.parent.glob("*.safetensors")):
+        int8_cache(path)._write(frames)
+        next(path.parent.glob("features-*")).rename(path)
+
+
+def read_int8_cache(path):
+    cache = int8_cache(path)
+    cache._index()
+    return [cache.get(name) for name in ("one", "two") if name in cache]
+
+
+def sharded_checkpoint(path):
+    """Of several processes: a folder within it, of torch.distributed.checkpoint."""
+    folder = path.parent.parent.parent
+    return AtomicCheckpointer(folder, {"tuned": ShardedModel(torch.nn.Linear(2, 3))})
+
+
+def write_sharded_checkpoint(path):
+    if sharded_checkpoint(path).find_checkpoint() is None:
+        sharded_checkpoint(path).save_checkpoint(name="a")
+
+
+def corpus_of_shards(path):
+    return path.parent if path.name == "shards.json" else path.parent.parent
+
+
+def write_shards(path):
+    sample = ShardSample(
+        *("a", "the cat", "anna", 1.0, 16000, ALIGNMENT.to_json(), b"sound", ".wav"),
+        frames=np.ones((3, 2), np.int8),
+        scale=np.ones(2, np.float16),
+    )
+    folder = corpus_of_shards(path)
+    entry = write_shard(folder / "train", "000000", [sample] * 2, {})
+    write_list(folder, {"train": [entry]}, {"train": 0}, {})
+
+
+def read_shards(path):
+    corpus = Shards(corpus_of_shards(path))
+    for name in corpus.splits():
+        split = corpus[name]
+        for row in range(len(split)):
+            Alignment.from_json(split.record(row)["alignment"])
+            split.frames(row)
+            split.audio_file(row)
+
+
+def write_hugging_face(path):
+    import datasets
+
+    if path.is_file():
+        return
+    sound = path.parent / "a.wav"
+    write_sound(sound)
+    rows = {"audio": [str(sound)] * 2, "text": ["the cat", "a cat"]}
+    dataset = datasets.Dataset.from_dict(rows)
+    dataset = dataset.cast_column("audio", datasets.Audio())
+    dataset.save_to_disk(path.parent)
 
 
 def write_ctm(path):
@@ -230,6 +344,30 @@ def write_with(text, others):
     return write
 
 
+GIGASPEECH = {
+    "audios": [
+        {
+            "aid": "POD1",
+            "path": "audio/podcast/P0000/POD1.opus",
+            "subsets": ["{XS}"],
+            "segments": [
+                {
+                    "sid": "POD1_1",
+                    "speaker": "N/A",
+                    "begin_time": 0.5,
+                    "end_time": 1.5,
+                    "text_tn": "THE CAT <COMMA> SAT",
+                    "subsets": ["{XS}"],
+                }
+            ],
+        }
+    ]
+}
+VOXPOPULI = (
+    "id\traw_text\tnormalized_text\tspeaker_id\tsplit\n"
+    "2013-a\tThe cat.\tthe cat\t7\ttrain\n"
+)
+
 INDEX = {"metadata": {}, "weight_map": {"a": "model-1.safetensors"}}
 
 #: Name -> (file name, how it is written, how it is read).
@@ -287,6 +425,45 @@ TARGETS = {
         write_with("u u.wav\n", {"text": "u the cat\n", "utt2spk": "u ann\n"}),
         lister(lambda path: KaldiFolder(path.parent), "train"),
     ),
+    "mls": (
+        "train/transcripts.txt",
+        write_with("1_2_3\tdie katze\n", {"train/audio/1/2/1_2_3.flac": ""}),
+        lister(lambda path: MultilingualLibriSpeech(path.parent.parent), "train"),
+    ),
+    "mls handles": (
+        "train/limited_supervision/9hr/handles.txt",
+        write_with("1_2_3\n", {"../../transcripts.txt": "1_2_3\tdie katze\n"}),
+        lister(lambda path: MultilingualLibriSpeech(path.parents[3]), "limited-9h"),
+    ),
+    "voxpopuli": (
+        "asr_train.tsv",
+        write_with(VOXPOPULI, {}),
+        lister(lambda path: VoxPopuli(path.parent), "train"),
+    ),
+    "media fragment": (
+        "part",
+        lambda path: (
+            write_sound(path.parent / "a.wav"),
+            path.write_text("#t=0.125,0.25&channel=0"),
+        ),
+        read_part,
+    ),
+    "upload": ("mine.wav", write_sound, read_sent),
+    "text": (
+        "a.txt",
+        lambda path: path.write_text("The cat.\n\nIt sat.\n"),
+        lambda path: list(read_documents(str(path))),
+    ),
+    "text cache": (
+        "a.json",
+        lambda path: write_json(path, [[1, 2], [3]]),
+        _kept_documents,
+    ),
+    "shards.json": ("shards.json", write_shards, read_shards),
+    **{
+        f"shard {suffix}": (f"train/000000.{suffix}", write_shards, read_shards)
+        for suffix in ("tar", "index.npy")
+    },
     "prepare.json": (
         "prepare.json",
         lambda path: write_json(path, STATE),
@@ -324,6 +501,7 @@ TARGETS = {
         lambda path: safetensors_map(path.parent),
     ),
     "feature cache": ("features-1.safetensors", tensors, _frames_of_file),
+    "int8 cache": ("features-1.safetensors", write_int8_cache, read_int8_cache),
     "speech": ("a.safetensors", write_speech, load_speech),
     "hyperparams.yaml": ("hyperparams.yaml", write_settings, read_run_settings),
     "yaml": (
@@ -333,7 +511,35 @@ TARGETS = {
     ),
     "CKPT.yaml": ("CKPT+a/CKPT.yaml", write_checkpoint, read_checkpoint),
     "history": ("CKPT+a/history.ckpt", write_checkpoint, read_checkpoint),
+    **{
+        f"sharded checkpoint {name}": (
+            f"CKPT+a/tuned.ckpt/{name}",
+            write_sharded_checkpoint,
+            lambda path: sharded_checkpoint(path).recover_if_possible(),
+        )
+        for name in (".metadata", "__0_0.distcp")
+    },
 }
+if find_ffmpeg():
+    TARGETS |= {
+        f"audio {suffix}": (f"a.{suffix}", write_by_ffmpeg, read_sound)
+        for suffix in ("m4a", "webm")
+    }
+if importlib.util.find_spec("ijson"):
+    TARGETS["gigaspeech"] = (
+        "GigaSpeech.json",
+        lambda path: write_json(path, GIGASPEECH),
+        lister(lambda path: GigaSpeech(path.parent), "xs"),
+    )
+if importlib.util.find_spec("datasets"):
+    TARGETS |= {
+        f"hugging face {name}": (
+            name,
+            write_hugging_face,
+            lister(lambda path: HuggingFaceDataSet(path.parent), "train"),
+        )
+        for name in ("state.json", "dataset_info.json", "data-00000-of-00001.arrow")
+    }
 
 
 # --- Damage --------------------------------------------------------------------------
@@ -460,23 +666,18 @@ def main(argv=None):
     failures = collections.defaultdict(collections.Counter)
     end = time.monotonic() + options.seconds
     with tempfile.TemporaryDirectory() as folder:
-        for round in range(sys.maxsize):
-            for name in names:
-                chance = random.Random(f"{options.seed} {name} {round}")
-                found, wrong = fuzz(name, folder, chance, seconds=_TURN)
-                counts[name] += found + collections.Counter(failed=len(wrong))
-                for content, reason in wrong:
-                    # The places of one fault differ in their figures.
-                    failures[name][reason[:200].replace(folder, "")] += 1
-                    keep = pathlib.Path("results/fuzz") / f"{name}.bin".replace(
-                        " ", "_"
-                    )
-                    keep.parent.mkdir(parents=True, exist_ok=True)
-                    keep.write_bytes(content)
-                if time.monotonic() > end:
-                    break
+        for round, name in ((i, name) for i in itertools.count() for name in names):
             if time.monotonic() > end:
                 break
+            chance = random.Random(f"{options.seed} {name} {round}")
+            found, wrong = fuzz(name, folder, chance, seconds=_TURN)
+            counts[name] += found + collections.Counter(failed=len(wrong))
+            for content, reason in wrong:
+                # The places of one fault differ in their figures.
+                failures[name][reason[:200].replace(folder, "")] += 1
+                keep = pathlib.Path("results/fuzz") / f"{name}.bin".replace(" ", "_")
+                keep.parent.mkdir(parents=True, exist_ok=True)
+                keep.write_bytes(content)
     total = collections.Counter()
     for name, found in counts.items():
         print(f"{name:22} {found['taken']:8} {found['refused']:8} {found['failed']:8}")

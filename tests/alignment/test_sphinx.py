@@ -85,11 +85,8 @@ def test_a_search_that_would_take_too_much_memory_is_refused(
     aligner, tmp_path, monkeypatch
 ):
     """Which is that for a transcript that does not fit, in audio of some minutes."""
-    short, text = (
-        noise(tmp_path / "a.wav", 1.5),
-        "how much wood would a woodchuck chuck",
-    )
-    item = AlignmentItem("a", short, text)
+    text = "how much wood would a woodchuck chuck"
+    item = AlignmentItem("a", noise(tmp_path / "a.wav", 1.5), text)
     searches, times = [], aligner._times
 
     def narrow_finds_nothing(words, pcm, beam):
