@@ -88,5 +88,12 @@ def restore_frames(
     numpy.ndarray
         [T, D] float16; each off by half of its channel's scale at most, and by what
         float16 rounds.
+
+    Raises
+    ------
+    ValueError
+        If the scale is not of these frames.
     """
+    if scale.shape != values.shape[1:]:
+        raise ValueError(f"a scale of {list(scale.shape)} for {list(values.shape)}")
     return (values * scale.astype(np.float32)).astype(np.float16)

@@ -37,6 +37,7 @@ import numpy.typing as npt
 from ssr_plugin.data.frame_rounding import restore_frames
 from ssr_plugin.data.samples import StoredAudio
 from ssr_plugin.files import atomic_path, digest
+from ssr_plugin.json_files import JSONError, check_form, parse_json
 from ssr_plugin.problems import did_you_mean
 
 LIST_FILE = "shards.json"
@@ -61,6 +62,13 @@ INDEX = np.dtype(
 )
 # Files that a process holds open.
 _OPEN_FILES = 128
+# More than any corpus has.
+_MOST_UTTERANCES = 1 << 40
+# What is written as JSON.
+_SPLIT = {"seconds": int | float, "skipped": int, "shards": [list]}
+_LIST = {"made_of": dict, "splits": {str: _SPLIT}}
+_RECORD = {"id": str, "text": str, "alignment": dict, "hypothesis?": dict}
+_SKIPPED = {"split": str, "id": str, "reason": str}
 
 
 class ShardError(ValueError):
@@ -349,6 +357,13 @@ class ShardSplit:
 
     def __init__(self, folder: pathlib.Path, entry: dict[str, Any]) -> None:
         self.folder = folder
+        for shard in entry["shards"]:
+            kinds = [type(value) for value in shard]
+            if kinds != [str, int, int, str] or not 0 <= shard[1] < _MOST_UTTERANCES:
+                raise ShardError(
+                    f"{folder.parent / LIST_FILE} is damaged, in '{folder.name}': "
+                    f"{shard} is no shard: {_AGAIN}"
+                )
         self.skipped = int(entry["skipped"])
         self.seconds = float(entry["seconds"])
         self.names = [shard[0] for shard in entry["shards"]]
@@ -360,7 +375,7 @@ class ShardSplit:
         self._check()
         path = folder / DURATIONS_FILE
         try:
-            self.durations = np.load(path, mmap_mode="r")
+            self.durations = _load_array(path, 1, mmap_mode="r")
         except (OSError, ValueError) as error:
             raise ShardError(
                 f"{path} is missing or damaged ({error}): {_AGAIN}"
@@ -446,12 +461,12 @@ class ShardSplit:
         shard, number = self.locate(row)
         opened = self._open(shard)
         try:
-            record = json.loads(opened.read(number, "record"))
-            record["alignment"] |= {key: record[key] for key in ("id", "text")}
+            record = parse_json(opened.read(number, "record"), _RECORD)
             if "hypothesis" in record:
                 record["hypothesis"]["id"] = record["id"]
-        except (ValueError, KeyError, TypeError) as error:
+        except JSONError as error:
             raise opened.damaged(error) from error
+        record["alignment"] |= {key: record[key] for key in ("id", "text")}
         return dict(record)
 
     def num_frames(self, row: int) -> int:
@@ -466,11 +481,14 @@ class ShardSplit:
         opened = self._open(shard)
         try:
             content = io.BytesIO(opened.read(number, "frames"))
-            frames: npt.NDArray[Any] = np.load(content, allow_pickle=False)
+            frames = _load_array(content, 2)
             if frames.dtype == np.int8:
-                scale = np.load(content, allow_pickle=False)
-                frames = restore_frames(frames, scale)
-        except (ValueError, EOFError) as error:
+                frames = restore_frames(frames, _load_array(content, 1))
+            if len(frames) != self.num_frames(row):
+                raise ValueError(f"{len(frames)} frames, not {self.num_frames(row)}")
+        except ShardError:
+            raise
+        except ValueError as error:
             raise opened.damaged(error) from error
         return frames
 
@@ -500,8 +518,9 @@ class _OpenShard:
     def __init__(self, folder: pathlib.Path, name: str, utterances: int) -> None:
         self.path = folder / f"{name}.tar"
         try:
-            self.index = np.load(folder / f"{name}.index.npy")
+            self.index = _load_array(folder / f"{name}.index.npy", 1)
             self._file = os.open(self.path, os.O_RDONLY)
+            self._size = os.fstat(self._file).st_size
         except (OSError, ValueError) as error:
             raise self.damaged(error) from error
         if self.index.dtype != INDEX or len(self.index) != utterances:
@@ -518,11 +537,10 @@ class _OpenShard:
 
     def read(self, number: int, part: str) -> bytes:
         row = self.index[number]
-        size = int(row[f"{part}_size"])
-        content = os.pread(self._file, size, int(row[part]))
-        if len(content) < size:
-            raise self.damaged("it is cut short")
-        return content
+        size, place = int(row[f"{part}_size"]), int(row[part])
+        if size < 0 or not 0 <= place <= self._size - size:
+            raise self.damaged("its index names what is not in it")
+        return os.pread(self._file, size, place)
 
     def will_read(self, first: int, stop: int) -> None:
         if not hasattr(os, "posix_fadvise"):  # macOS
@@ -531,6 +549,19 @@ class _OpenShard:
         last = max(int(rows[1][x] + rows[1][f"{x}_size"]) for x in _PARTS)
         begin = int(rows[0]["record"])
         os.posix_fadvise(self._file, begin, last - begin, os.POSIX_FADV_WILLNEED)
+
+
+def _load_array(file: Any, num_dims: int, **options: Any) -> npt.NDArray[Any]:
+    """An array of so many dimensions, or a ValueError: numpy has errors of any kind."""
+    try:
+        array: npt.NDArray[Any] = np.load(file, allow_pickle=False, **options)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"no array: {error}") from error
+    if not isinstance(array, np.ndarray) or array.ndim != num_dims:
+        raise ValueError(f"no array of {num_dims} dimensions")
+    return array
 
 
 _PARTS = ("record", "frames", "audio")
@@ -566,19 +597,19 @@ class Shards:
         self.folder = pathlib.Path(folder)
         path = self.folder / LIST_FILE
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            version = content["format"]
-            self._entries = dict(content["splits"])
-            self.made_of = dict(content["made_of"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            content = parse_json(path.read_bytes(), {"format": None})
+            if (version := content["format"]) != FORMAT:
+                raise ShardError(
+                    f"{path} is of version {version}, and this package reads {FORMAT}: "
+                    f"{_AGAIN}"
+                )
+            check_form(content, _LIST)
+        except (OSError, JSONError) as error:
             raise ShardError(
                 f"{path} is missing or damaged ({error}): {_AGAIN}"
             ) from error
-        if version != FORMAT:
-            raise ShardError(
-                f"{path} is of version {version}, and this package reads {FORMAT}: "
-                f"{_AGAIN}"
-            )
+        self._entries: dict[str, Any] = content["splits"]
+        self.made_of: dict[str, Any] = content["made_of"]
         self._splits: dict[str, ShardSplit] = {}
 
     def splits(self) -> list[str]:
@@ -605,8 +636,13 @@ class Shards:
         path = self.folder / SKIPPED_FILE
         if path.is_file():
             with open(path, encoding="utf-8") as file:
-                for line in file:
-                    record = json.loads(line)
+                for number, line in enumerate(file, 1):
+                    try:
+                        record = parse_json(line, _SKIPPED)
+                    except JSONError as error:
+                        raise ShardError(
+                            f"{path}, line {number}, is damaged ({error}): {_AGAIN}"
+                        ) from error
                     yield record["split"], record["id"], record["reason"]
 
 

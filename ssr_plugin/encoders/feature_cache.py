@@ -334,7 +334,7 @@ class FeatureCache:
             if self.dtype == torch.int8:
                 scale = opened.get_tensor(key + _SCALE).numpy()
                 frames = torch.from_numpy(restore_frames(frames.numpy(), scale))
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, ValueError) as error:
             raise ValueError(
                 f"{self.folder / file} is damaged ({error}): delete it and run again, "
                 f"and its utterances are encoded anew"

@@ -16,6 +16,7 @@ from speechbrain.utils.checkpoints import (
     register_checkpoint_hooks,
 )
 from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     get_model_state_dict,
     get_optimizer_state_dict,
@@ -220,6 +221,17 @@ def _quiet():
         yield
 
 
+@contextlib.contextmanager
+def _own_errors():
+    """What is wrong with files: torch's error is no Exception, so that nobody sees it
+    coming."""
+    try:
+        yield
+    except CheckpointException as error:
+        (cause, _), *_ = error.failures.values()
+        raise cause from error
+
+
 class _Sharded:
     """Part of a checkpoint that all processes write and read together.
 
@@ -232,14 +244,14 @@ class _Sharded:
     @mark_as_saver
     def save(self, path):
         """Writes a folder of torch.distributed.checkpoint."""
-        with _quiet():
+        with _quiet(), _own_errors():
             dcp.save(self._state(), checkpoint_id=path, no_dist=_alone())
 
     @mark_as_loader
     def load(self, path, end_of_epoch):
         """Reads what :meth:`save` wrote."""
         del end_of_epoch
-        with _quiet():
+        with _quiet(), _own_errors():
             state = self._state()
             dcp.load(state, checkpoint_id=path, no_dist=_alone())
             self._set_state(state)
