@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+# Of targets that start a program, or load a large library, a few will do.
+SLOW = ("audio m4a", "audio webm", "hugging face")
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 fuzz = importlib.import_module("fuzz")
@@ -18,8 +20,9 @@ def test_a_damaged_file_is_read_or_refused_by_its_name(name, tmp_path):
     if name == "alignment lhotse":
         pytest.importorskip("lhotse")
     chance = random.Random(f"0 {name}")
-    counts, failures = fuzz.fuzz(name, tmp_path, chance, count=25)
-    assert sum(counts.values()) + len(failures) >= 25
+    count = 4 if name.startswith(SLOW) else 25
+    counts, failures = fuzz.fuzz(name, tmp_path, chance, count)
+    assert sum(counts.values()) + len(failures) >= count
     assert not [reason for _, reason in failures]
 
 
