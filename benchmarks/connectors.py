@@ -37,8 +37,8 @@ from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.distill_brain import DistillBrain
 from ssr_plugin.training.job_language import with_language
 from ssr_plugin.training.loop import make_loaders
+from ssr_plugin.training.run_job import prepare_on_main
 from ssr_plugin.training.run_report import peak_rss_mb
-from ssr_plugin.training.run_training import prepare_on_main
 from ssr_plugin.training.schedule import set_learning_rate, warmup_cosine
 
 YAML = "hparams/distill.yaml"

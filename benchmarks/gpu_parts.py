@@ -49,7 +49,7 @@ from ssr_plugin.training.finetune_brain import FinetuneBrain
 from ssr_plugin.training.loop import make_loaders, train
 from ssr_plugin.training.losses import cosine_distance, squared_error
 from ssr_plugin.training.profiling import DeviceWatch, count_by_phase, count_operators
-from ssr_plugin.training.run_training import prepare_on_main
+from ssr_plugin.training.run_job import prepare_on_main
 from ssr_plugin.training.stage1_model import tune
 from ssr_plugin.training.templates import parse_templates
 from ssr_plugin.training.text_data import make_text

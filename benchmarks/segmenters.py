@@ -24,7 +24,7 @@ from ssr_plugin.segmenters.trained import load_segmenter, read_settings
 from ssr_plugin.training.data_pipeline import make_splits
 from ssr_plugin.training.job_language import with_language
 from ssr_plugin.training.loop import make_loaders
-from ssr_plugin.training.run_training import prepare_on_main
+from ssr_plugin.training.run_job import prepare_on_main
 
 COLUMNS = {
     "boundary MAE ms": "boundary_mae_ms",

@@ -221,6 +221,8 @@ def parse_command_line(argv, program):
                 hint = did_you_mean(key, [*defaults, *speechbrain_options], "--")
                 raise ValueError(f"--{key}: {path} has no such key{hint}")
             run_words += [f"--{key}", *values]
+    # First what needs no SpeechBrain, whose import takes seconds.
+    check_overrides(overrides, defaults, path)
     return make_job(path, overrides, _parse_run_options(path, run_words))
 
 

@@ -20,9 +20,12 @@ import subprocess
 import sys
 import time
 import traceback
+from unittest import mock
 
 import numpy as np
 import torch
+
+from ssr_plugin.training import run_training
 
 PROJECT = pathlib.Path(__file__).parents[1]
 MODULES = [
@@ -74,17 +77,17 @@ def run(recipe, argv):
     SystemExit where the command would end with an error.
     """
     folder = PROJECT / "recipes" / recipe
-    script = (folder / "train.py").read_text()
+    script = compile((folder / "train.py").read_text(), folder / "train.py", "exec")
     found = {}
-    with _restored():
+
+    def main_with_argv(dataset):
+        found.update(main(dataset, argv))
+
+    main = run_training.main
+    with _restored(), mock.patch.object(run_training, "main", main_with_argv):
         sys.path.insert(0, str(folder))
         sys.modules.pop("prepare", None)
-        names = {"__name__": "train"}
-        exec(compile(script, folder / "train.py", "exec"), names)
-        main = names["main"]
-        names["main"] = lambda dataset: found.update(main(dataset, argv))
-        call = script.partition('if __name__ == "__main__":')[2]
-        exec("if True:" + call, names)
+        exec(script, {"__name__": "__main__"})
     return found
 
 

@@ -18,11 +18,12 @@ for each: its file, a tab, what is said in it."""
 _FILES = ("prepare.py", "train.yaml")
 _TRAIN = '''"""Trains on {dataset}: python {folder}/train.py {folder}/train.yaml"""
 
-from ssr_plugin.training.run_training import main
-
 from prepare import {dataset}
 
 if __name__ == "__main__":
+    # Here: processes that align import this file again, and need nothing of it.
+    from ssr_plugin.training.run_training import main
+
     main({dataset})
 '''
 # The list of the training data, in the data folder.
