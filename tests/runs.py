@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from unittest import mock
@@ -25,13 +26,18 @@ from unittest import mock
 import numpy as np
 import torch
 
+from ssr_plugin.cli import main as ssr
 from ssr_plugin.training import run_training
 
 PROJECT = pathlib.Path(__file__).parents[1]
+# What is imported before a process is forked that works alone.
 MODULES = [
+    "pytest",
     "torch.utils.tensorboard",
+    "ssr_plugin.evaluation.evaluate_job",
     "ssr_plugin.training.distill_stage",
     "ssr_plugin.training.finetune_stage",
+    "ssr_plugin.training.run_job",
     "ssr_plugin.training.segmenter_stage",
 ]
 
@@ -56,18 +62,59 @@ def arguments(yaml="distill", /, **overrides):
     return line
 
 
-def start_together(function, arguments, processes):
-    """Calls a function of a test's module in several processes: rank, then arguments.
+def imported():
+    """A context of multiprocessing whose processes have all imported already.
 
     They are forked from one that has done nothing but import: autograd refuses to be
     forked where it has seen a GPU, be it one that is made up.
     """
-    stages = ("distill_stage", "finetune_stage")
-    names = [f"ssr_plugin.training.{stage}" for stage in stages]
-    multiprocessing.set_forkserver_preload(["pytest", *names])
+    multiprocessing.set_forkserver_preload(MODULES)
+    return multiprocessing.get_context("forkserver")
+
+
+def start_together(function, arguments, processes):
+    """Calls a function of a test's module in several processes: rank, then arguments.
+
+    See :func:`imported` for what they are forked from.
+    """
+    imported()
     torch.multiprocessing.start_processes(
         function, arguments, nprocs=processes, start_method="forkserver"
     )
+
+
+def command(words, path=()):
+    """Runs the command ``ssr``, as in a process of its own that users start.
+
+    Arguments
+    ---------
+    words : list
+        Behind ``ssr``.
+    path : list of path-like
+        Folders where packages lie, such as an installed extension's.
+
+    Returns
+    -------
+    str
+        What it prints; it must succeed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = (pathlib.Path(folder) / name for name in ("out", "err"))
+        words, path = [*map(str, words)], [*map(str, path)]
+        process = imported().Process(target=_ssr, args=(words, path, out, err))
+        process.start()
+        process.join()
+        assert process.exitcode == 0, err.read_text()
+        return out.read_text()
+
+
+def _ssr(words, path, out, err):
+    for stream, file in ((sys.stdout, out), (sys.stderr, err)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), stream.fileno())
+    _start_processes_as_usual()
+    sys.path[:0] = path
+    torch.set_num_threads(1)
+    sys.exit(ssr(words))
 
 
 def run(recipe, argv):
@@ -132,14 +179,10 @@ class Killable:
     """Runs recipes in processes of their own, which may be killed on the way."""
 
     def __init__(self):
-        environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-        self._server = subprocess.Popen(
-            [sys.executable, __file__],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._pipe, pipe = multiprocessing.Pipe()
+        self._server = imported().Process(target=_serve, args=(pipe,))
+        self._server.start()
+        pipe.close()
 
     def run(self, recipe, argv, place=None, count=1, after=None, processes=1):
         """Runs a recipe to its end, or until it is killed.
@@ -163,10 +206,8 @@ class Killable:
             The exit status: 0, or -9 if the kill came before the end; 1 if another
             process then waited for the one that was killed, for two minutes.
         """
-        line = [recipe, argv, place, count, after, processes]
-        json.dump(line, self._server.stdin)
-        print(file=self._server.stdin, flush=True)
-        return int(self._server.stdout.readline())
+        self._pipe.send([recipe, argv, place, count, after, processes])
+        return self._pipe.recv()
 
     def run_killed_at_any_time(self, recipe, argv, seconds):
         """Runs a recipe that is killed at three random moments, then to its end.
@@ -186,16 +227,22 @@ class Killable:
 
     def close(self):
         """Ends the process that the others are forked from."""
-        self._server.stdin.close()
-        self._server.wait()
-        self._server.stdout.close()
+        self._pipe.close()
+        self._server.join()
 
 
-def _serve():
-    for module in MODULES:
-        importlib.import_module(module)
-    for line in sys.stdin:
-        recipe, argv, place, count, after, processes = json.loads(line)
+def _start_processes_as_usual():
+    # In a process of this kind all others would be of its kind.
+    multiprocessing.set_start_method(None, force=True)
+
+
+def _serve(pipe):
+    _start_processes_as_usual()
+    while True:
+        try:
+            recipe, argv, place, count, after, processes = pipe.recv()
+        except EOFError:
+            return
         others = []
         if processes > 1:
             meeting = _meeting(processes)
@@ -213,7 +260,7 @@ def _serve():
         status = os.waitstatus_to_exitcode(status)
         if not all([_ends(other) for other in others]):
             status = 1
-        print(status, flush=True)
+        pipe.send(status)
 
 
 def _meeting(processes):
@@ -281,7 +328,3 @@ def _arm(place, count):
         return original(*args, **kwargs)
 
     setattr(owner, name, armed)
-
-
-if __name__ == "__main__":
-    _serve()

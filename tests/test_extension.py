@@ -1,10 +1,8 @@
 """Another package's components, by entry point: trained, used, evaluated by name."""
 
 import json
-import os
 import pathlib
 import re
-import subprocess
 import sys
 import textwrap
 import types
@@ -20,26 +18,6 @@ from ssr_plugin.registry import Registry
 import runs
 
 PACKAGE = pathlib.Path(__file__).parent / "extension_package" / "ssr_mine"
-EVALUATE = "from ssr_plugin.evaluation.run_evaluation import main; main(None)"
-
-
-@pytest.fixture
-def command(mine_site):
-    """``command(*line)``: what Python prints with the package installed."""
-
-    def run(*line):
-        path = os.pathsep.join(map(str, [mine_site, runs.PROJECT]))
-        done = subprocess.run(
-            [sys.executable, *map(str, line)],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-            timeout=240,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
 
 
 @pytest.fixture
@@ -66,7 +44,7 @@ def test_each_component_of_the_extension_takes_less_than_40_lines(module):
 
 @pytest.mark.slow
 def test_an_extensions_components_train_transcribe_and_are_evaluated_by_name(
-    command, tables, small_run, small_corpus, tmp_path
+    mine_site, tables, small_run, small_corpus, tmp_path
 ):
     names = {"data_folder": tables, "dataset": "mine"}
     parts = {
@@ -77,16 +55,19 @@ def test_an_extensions_components_train_transcribe_and_are_evaluated_by_name(
         "predicted_share": 0.5,
         "number_of_epochs": 1,
     }
-    train = runs.PROJECT / "recipes" / "template" / "train.py"
-    command(train, *runs.arguments(**small_run(tmp_path, **names, **parts)))
+
+    def ssr(*words):
+        return runs.command(words, path=[mine_site])
+
+    ssr("train", *runs.arguments(**small_run(tmp_path, **names, **parts)))
     model = tmp_path / "run"
     metrics = json.loads((model / "metrics.json").read_text())
     assert metrics["test-a"]["segments"] == "forced"
     assert metrics["test-a predicted"]["vectors_per_second"] <= 6.5
 
     wav = next(small_corpus.glob("*/test-a/*/*/*.flac"))
-    line = ["-m", "ssr_plugin", "transcribe", wav, "--model", model, "--json"]
-    (found,) = map(json.loads, command(*line).splitlines())
+    heard = ssr("transcribe", wav, "--model", model, "--json")
+    (found,) = map(json.loads, heard.splitlines())
     assert isinstance(found["text"], str)
 
     settings = {
@@ -99,7 +80,7 @@ def test_an_extensions_components_train_transcribe_and_are_evaluated_by_name(
         "aligner": "files",
         "aligner_options": {"files": {"source": str(small_corpus / "words.jsonl")}},
     }
-    command("-c", EVALUATE, *runs.arguments("evaluate", **settings))
+    ssr("evaluate", *runs.arguments("evaluate", **settings))
     metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
     conditions = metrics["benchmarks"]["mine"]["conditions"]
     assert {"none", "text", "predicted", "forced"} <= set(conditions)
