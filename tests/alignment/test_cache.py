@@ -5,8 +5,8 @@ import logging
 import multiprocessing
 import os
 import pathlib
+import runpy
 import signal
-import subprocess
 import sys
 import time
 
@@ -15,40 +15,14 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
+from whole_aligner import WholeAligner, align_alone
 
 from ssr_plugin.alignment.align_manifest import main, make_aligner
-from ssr_plugin.alignment.base import Aligner, AlignmentItem
+from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.alignment.cache import Alignments, align, take_shard
 from ssr_plugin.alignment.even import EvenAligner
-from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
 from ssr_plugin.data.manifest import write_manifest
 from ssr_plugin.problems import TooManyProblems
-
-
-class WholeAligner(Aligner):
-    """One unit over everything; fails on "bad"; notes each call in a file."""
-
-    name = "whole"
-    batch_size = 2
-
-    def __init__(self, log, speed=1, slow=0.0):
-        self.log, self.speed, self.slow = log, speed, slow
-
-    def settings(self):
-        return {"speed": self.speed}
-
-    def align(self, items):
-        time.sleep(self.slow)
-        with open(self.log, "a") as log:
-            log.writelines(f"{item.id}\n" for item in items)
-        return [
-            AlignmentError(item.id, "is bad")
-            if item.text == "bad"
-            else Alignment(
-                item.id, item.text, (Unit(item.text, 0.0, 1.0, 0),), "word", 1.0
-            )
-            for item in items
-        ]
 
 
 @pytest.fixture
@@ -176,7 +150,8 @@ def test_missing_audio_and_empty_transcripts_are_named(items, aligner, tmp_path)
     items[0] = replace(items[0], wav="gone.wav")
     items[1] = replace(items[1], text=" ")
     items[2] = replace(items[2], text=None)
-    _, problems = align(items, aligner, tmp_path / "cache", max_skipped_share=0.5)
+    options = {"num_workers": 1, "max_skipped_share": 0.5}
+    _, problems = align(items, aligner, tmp_path / "cache", **options)
     assert problems.reasons == {
         "utt-0": "there is no audio file gone.wav",
         "utt-1": "empty transcript",
@@ -189,15 +164,11 @@ def test_two_utterances_of_one_id_are_refused(items, aligner, tmp_path):
         align([items[0], items[0]], aligner, tmp_path / "cache")
 
 
-def _align_slowly(items, aligner, cache):
-    align(items, aligner, cache, num_workers=1)
-
-
 def test_a_killed_run_goes_on_where_it_was(items, aligner, tmp_path):
     cache = tmp_path / "cache"
     slow = WholeAligner(aligner.log, slow=0.3)
     process = multiprocessing.get_context("spawn").Process(
-        target=_align_slowly, args=(items, slow, cache)
+        target=align_alone, args=(items, slow, cache)
     )
     process.start()
     while len(calls(aligner)) < 4 and process.is_alive():
@@ -232,15 +203,15 @@ def test_the_command_aligns_a_manifest(tmp_path, capsys):
         main([*command, "--aligner", "fies"])
 
 
-def test_each_alignment_module_has_a_help():
+def test_each_alignment_module_has_a_help(monkeypatch, capsys):
     for module in ("align_manifest", "compare_alignments"):
-        process = subprocess.run(
-            [sys.executable, "-m", f"ssr_plugin.alignment.{module}", "--help"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert f"python -m ssr_plugin.alignment.{module}" in process.stdout
+        name = f"ssr_plugin.alignment.{module}"
+        monkeypatch.setattr(sys, "argv", [module, "--help"])
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_module(name, run_name="__main__")
+        assert stopped.value.code == 0
+        assert f"python -m {name}" in capsys.readouterr().out
 
 
 def test_alignments_know_their_ids_without_reading_files():
