@@ -5,6 +5,7 @@ bytes.
 """
 
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 import soundfile
 import tones
 import torch
+from filelock import FileLock
 from speechbrain.utils.importutils import LazyModule
 
 # Another package, installed where a test needs it: nothing to be collected.
@@ -297,6 +299,21 @@ def _install(source, site):
 @pytest.fixture(scope="session")
 def whisper_folder(tmp_path_factory):
     """A tiny Whisper that writes the words of tones (:mod:`tones`)."""
-    folder = tmp_path_factory.mktemp("whisper")
-    tones.make_whisper(folder)
+    return _made_once(tmp_path_factory, "whisper", tones.make_whisper)
+
+
+def _made_once(tmp_path_factory, name, make):
+    """A folder that takes seconds to make: one process of xdist does, for all."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = tmp_path_factory.mktemp(name)
+        make(folder)
+        return folder
+    folder = tmp_path_factory.getbasetemp().parent / name
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            half = folder.with_name(f"{name}_half")
+            shutil.rmtree(half, ignore_errors=True)
+            half.mkdir()
+            make(half)
+            half.rename(folder)
     return folder
