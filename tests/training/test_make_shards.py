@@ -1,11 +1,10 @@
 """Making shards: the same whoever makes them, bad utterances told, nothing twice."""
 
 import errno
-import os
-import signal
 import sys
 
 import corpora
+import deadly_aligner
 import numpy as np
 import pytest
 
@@ -163,23 +162,9 @@ def test_bad_utterances_are_named_and_counted_over_all_shards(
     assert "missing audio" in reasons["train", "2-100-0003"]
 
 
-class DeadlyAligner(EvenAligner):
-    """Kills its process over an utterance, so long as a file is there."""
-
-    def __init__(self, path, name):
-        super().__init__()
-        self.path, self.deadly = path, name
-
-    def align(self, items):
-        if any(item.id == self.deadly for item in items) and self.path.exists():
-            self.path.unlink()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().align(items)
-
-
 def test_another_process_makes_what_a_killed_one_was_at(corpus, tmp_path):
     (tmp_path / "deadly").touch()
-    aligner = DeadlyAligner(tmp_path / "deadly", "2-100-0000")
+    aligner = deadly_aligner.DeadlyAligner(tmp_path / "deadly", "2-100-0000")
     make(corpus, tmp_path / "killed", aligner, num_workers=2, shard_size=10)
     assert not (tmp_path / "deadly").exists()
     make(corpus, tmp_path / "whole", shard_size=10)
@@ -190,10 +175,10 @@ def test_ray_replaces_a_killed_worker_and_makes_what_one_process_makes(
     corpus, tmp_path
 ):
     ray = pytest.importorskip("ray", reason="needs ray: pip install ssr-plugin[ray]")
-    # Its workers cannot import this file.
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    # Its workers cannot import files of tests.
+    ray.cloudpickle.register_pickle_by_value(deadly_aligner)
     (tmp_path / "deadly").touch()
-    aligner = DeadlyAligner(tmp_path / "deadly", "2-100-0000")
+    aligner = deadly_aligner.DeadlyAligner(tmp_path / "deadly", "2-100-0000")
     options = {"num_workers": 2, "ray_address": "local"}
     make(corpus, tmp_path / "ray", aligner, **options)
     assert not (tmp_path / "deadly").exists()
