@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from ssr_plugin.cli import main as ssr
+from ssr_plugin.metrics import pictures as drawing
 from ssr_plugin.training import run_training
 
 PROJECT = pathlib.Path(__file__).parents[1]
@@ -117,11 +118,22 @@ def _ssr(words, path, out, err):
     sys.exit(ssr(words))
 
 
-def run(recipe, argv):
+def run(recipe, argv, pictures=False):
     """Runs a recipe in this process; what it changes for the process is put back.
 
-    It is one of the project's, or the folder of another. Returns the metrics; raises
-    SystemExit where the command would end with an error.
+    Arguments
+    ---------
+    recipe : str or path-like
+        One of the project's, or the folder of another.
+    argv : list of str
+    pictures : bool
+        Whether figures are written to files, which takes a third of a small run. They
+        are made in any case.
+
+    Returns
+    -------
+    dict
+        The metrics. Raises SystemExit where the command would end with an error.
     """
     folder = PROJECT / "recipes" / recipe
     script = compile((folder / "train.py").read_text(), folder / "train.py", "exec")
@@ -131,7 +143,11 @@ def run(recipe, argv):
         found.update(main(dataset, argv))
 
     main = run_training.main
-    with _restored(), mock.patch.object(run_training, "main", main_with_argv):
+    replaced = contextlib.ExitStack()
+    replaced.enter_context(mock.patch.object(run_training, "main", main_with_argv))
+    if not pictures:
+        replaced.enter_context(mock.patch.object(drawing, "_save"))
+    with _restored(), replaced:
         sys.path.insert(0, str(folder))
         sys.modules.pop("prepare", None)
         exec(script, {"__name__": "__main__"})

@@ -74,7 +74,8 @@ def killable():
 def run(tmp_path_factory, finetune_run):
     """One run to its end: (the overrides it was given, what main returned)."""
     overrides = finetune_run(tmp_path_factory.mktemp("run"))
-    return overrides, finetune(overrides)
+    argv = runs.arguments("finetune", **overrides)
+    return overrides, runs.run("librispeech", argv, pictures=True)
 
 
 # --- What a run leaves -------------------------------------------------------------

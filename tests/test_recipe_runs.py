@@ -61,7 +61,8 @@ def fingerprints(folder):
 def run(tmp_path_factory, small_run):
     """One run to its end: (the overrides it was given, what main returned)."""
     overrides = small_run(tmp_path_factory.mktemp("run"))
-    return overrides, runs.run("librispeech", runs.arguments(**overrides))
+    argv = runs.arguments(**overrides)
+    return overrides, runs.run("librispeech", argv, pictures=True)
 
 
 @pytest.fixture(scope="module")

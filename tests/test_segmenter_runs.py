@@ -74,7 +74,7 @@ def trained(tmp_path_factory, segmenter_run):
     for name in TRAINED:
         overrides = segmenter_run(tmp_path_factory.mktemp(name), name)
         argv = runs.arguments("segmenter", **overrides)
-        found[name] = overrides, runs.run("librispeech", argv)
+        found[name] = overrides, runs.run("librispeech", argv, pictures=True)
     return found
 
 
