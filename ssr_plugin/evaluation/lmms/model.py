@@ -10,7 +10,7 @@ import torch
 from lmms_eval.api.instance import GenerationResult, Instance
 from lmms_eval.api.model import lmms
 
-from ssr_plugin.evaluation.lmms.responder import Responder
+from ssr_plugin.evaluation.lmms.responder import Responder, parse_batch_size
 from ssr_plugin.inference.speech_lm import SpeechLM
 
 
@@ -53,10 +53,12 @@ class SSR(lmms):
         **options: Any,
     ) -> None:
         super().__init__()
+        # Before the model is loaded, which takes a while.
+        size = parse_batch_size(batch_size)
         self.speech_lm = SpeechLM.from_pretrained(str(pretrained), **options)
         self.responder = Responder(
             self.speech_lm,
-            batch_size=batch_size,
+            batch_size=size,
             condition=condition,
             chat_template=chat_template,
             transcribe=transcribe,

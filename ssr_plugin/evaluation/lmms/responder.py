@@ -10,6 +10,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from tqdm import tqdm
+from transformers import (
+    PreTrainedTokenizerFast,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from ssr_plugin.data.audio import AudioError
 from ssr_plugin.data.audio_headers import AUDIO_SUFFIXES
@@ -77,7 +82,7 @@ class Responder:
     Arguments
     ---------
     lm : ssr_plugin.SpeechLM
-    batch_size : int or str
+    batch_size : int
         Prompts that go through the LLM together.
     condition : str
         What stands for speech: "predicted" (vectors of the connector alone),
@@ -112,16 +117,14 @@ class Responder:
     def __init__(
         self,
         lm: SpeechLM,
-        batch_size: int | str = 1,
+        batch_size: int = 1,
         condition: str = "predicted",
         chat_template: bool | None = None,
         transcribe: bool = False,
         max_skipped_share: float = 0.01,
     ) -> None:
         self.lm = lm
-        if not str(batch_size).isdecimal() or not int(batch_size):
-            raise ValueError(f"batch_size: a number of prompts, not '{batch_size}'")
-        self.batch_size = int(batch_size)
+        self.batch_size = batch_size
         (self.condition,) = make_conditions([condition])
         _check_condition(self.condition, lm, transcribe)
         has_template = lm.llm.tokenizer.chat_template is not None
@@ -303,8 +306,8 @@ class Responder:
         if self.transcribe:
             return [" ".join(map(self.condition.reading, row)) for row in speeches]
         if stops:
-            stopping = {"stop_strings": stops, "tokenizer": self.lm.llm.tokenizer}
-            options = {**options, **stopping}
+            criteria = StoppingCriteriaList([_Stops(self.lm.llm.tokenizer, stops)])
+            options = {**options, "stopping_criteria": criteria}
         prompts: list[Contents] = [
             self._prompt(context, row)
             for context, row in zip(contexts, speeches, strict=True)
@@ -364,6 +367,43 @@ class Responder:
         options = {"max_new_tokens": most, "do_sample": False, "num_beams": 1}
         tokens: list[list[int]] = self.lm.write(contexts, options).tolist()
         return tokens
+
+
+class _Stops(StoppingCriteria):
+    """Ends a text once one of some texts stands in it.
+
+    That of transformers (``stop_strings``) cannot read all tokenizers.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, stops: list[str]) -> None:
+        self.tokenizer = tokenizer
+        self.stops = stops
+
+    def __call__(
+        self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any
+    ) -> torch.Tensor:
+        # Of prompts that are embedded, only what was written stands there.
+        texts = self.tokenizer.batch_decode(input_ids, skip_special_tokens=True)
+        done = [any(stop in text for stop in self.stops) for text in texts]
+        return torch.tensor(done, device=input_ids.device)
+
+
+def parse_batch_size(batch_size: int | str) -> int:
+    """What ``--batch_size`` says.
+
+    Raises
+    ------
+    ValueError
+        If it is no number: "auto", which lmms-eval's help names, is not known here.
+
+    Example
+    -------
+    >>> parse_batch_size("8")
+    8
+    """
+    if not str(batch_size).isdecimal() or not int(batch_size):
+        raise ValueError(f"batch_size: a number of prompts, not '{batch_size}'")
+    return int(batch_size)
 
 
 def _check_condition(condition: Condition, lm: SpeechLM, transcribe: bool) -> None:
@@ -439,7 +479,7 @@ def place_speech(context: str, inputs: Sequence[str | Speech]) -> Contents:
     Example
     -------
     >>> place_speech("Who is it?", ["one", "two"])
-    ['one', '\n', 'two', '\n', 'Who is it?']
+    ['one', '\\n', 'two', '\\n', 'Who is it?']
     >>> place_speech(" then", ["one", "two"])
     ['one', '\\n', 'two', ' then']
     >>> place_speech("Is <media_1> as <media_0>?", ["one", "two"])
@@ -481,9 +521,9 @@ def parse_generation(
 
     Example
     -------
-    >>> task = {"until": ["\n"], "max_new_tokens": 8, "temperature": 0, "top_p": None}
+    >>> task = {"until": ["\\n"], "max_new_tokens": 8, "temperature": 0, "top_p": None}
     >>> parse_generation(task)
-    ({'max_new_tokens': 8, 'do_sample': False}, ['\n'])
+    ({'max_new_tokens': 8, 'do_sample': False}, ['\\n'])
     >>> parse_generation({"temperature": 0.5, "top_k": 20})[0]
     {'max_new_tokens': 256, 'do_sample': True, 'temperature': 0.5, 'top_k': 20}
     """
@@ -511,7 +551,7 @@ def cut_text(text: str, stops: Iterable[str]) -> str:
 
     Example
     -------
-    >>> cut_text("yes. no\nno", ["\n", "."])
+    >>> cut_text("yes. no\\nno", ["\\n", "."])
     'yes'
     """
     return text[: min((i for i in map(text.find, stops) if i >= 0), default=None)]
