@@ -116,7 +116,7 @@ def test_every_command_has_options_keys_and_values_that_are_known(own_parts, cap
 
 PROGRAMS = {
     *("ssr", "python", "torchrun", "for", "done", "pip", "pytest", "ruff", "mypy"),
-    *("mkdocs", "arecord", "cat", "curl", "hf", "lm_eval"),
+    *("mkdocs", "arecord", "cat", "curl", "hf", "lm_eval", "lmms-eval"),
 }
 
 
