@@ -110,9 +110,9 @@ def train_segmenter(overrides):
     return runs.run("librispeech", runs.arguments("segmenter", **overrides))
 
 
-def train_connector(overrides):
+def train_connector(overrides, pictures=False):
     """Runs hparams/distill.yaml; returns the metrics."""
-    return runs.run("librispeech", runs.arguments(**overrides))
+    return runs.run("librispeech", runs.arguments(**overrides), pictures)
 
 
 # --- What a segmenter's run leaves -------------------------------------------------
@@ -231,7 +231,7 @@ def mixture(tmp_path_factory, distill_run):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distill_brain, "assign_tokens", count)
         patch.setattr(StageBrain, "fit_epochs", fit_epochs)
-        metrics = train_connector(overrides)
+        metrics = train_connector(overrides, pictures=True)
     return overrides, metrics, len(calls), brains[0]
 
 
