@@ -371,10 +371,14 @@ def _sequences(settings, llm, utterances, batch):
     text = []
     if settings["text_weight"] or settings["text_kl_weight"]:
         asked = sum(int((targets >= 0).sum()) for _, targets in speech)
-        count, block = round(settings["text_ratio"] * asked), settings["text_block"]
-        # What is drawn may begin and end in the middle of blocks, which come whole.
-        blocks = max(count - 2, 0) // block + min(count, 2)
-        text = [(np.zeros(block, dtype=int),) * 2] * blocks
+        left, block = round(settings["text_ratio"] * asked), settings["text_block"]
+        # What is drawn begins and ends in the middle of texts, which come whole: of
+        # texts of half a block, so much more.
+        left += block // 2 if left else 0
+        while left > 0:
+            tokens = np.zeros(min(left, block), dtype=int)
+            text.append((tokens, tokens))
+            left -= len(tokens)
     return speech, text
 
 
