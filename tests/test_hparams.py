@@ -175,6 +175,31 @@ def test_prepare_scripts_have_a_help():
     assert process.returncode == 0 and "--valid_share" in process.stdout
 
 
+def test_help_refusals_and_processes_that_align_wait_for_no_torch():
+    """Its import takes seconds."""
+    code = f"""
+import runpy, sys
+from ssr_plugin.evaluation.run_evaluation import main as evaluate
+from ssr_plugin.training.run_training import main as train
+
+sys.path.insert(0, {str(runs.PROJECT / "recipes" / "librispeech")!r})
+for main, yaml, wrong in (
+    (train, "distill.yaml", ["--lr", "fast"]),
+    (evaluate, "evaluate.yaml", ["--num_shown", "few"]),
+):
+    for words in ["--help"], wrong:
+        try:
+            main(None, [yaml, *words])
+        except SystemExit:
+            pass
+# As multiprocessing does in a process that it spawns.
+for name in "train.py", "evaluate.py":
+    runpy.run_path(sys.path[0] + "/" + name, run_name="__mp_main__")
+assert not {{"torch", "transformers", "speechbrain"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 # --- What is refused ---------------------------------------------------------------
 
 
