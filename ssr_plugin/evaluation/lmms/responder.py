@@ -496,7 +496,10 @@ def place_speech(context: str, inputs: Sequence[str | Speech]) -> Contents:
             placed.add(int(piece))
         else:
             contents.append(f"<media_{piece}>")
-    first = [y for i, x in enumerate(inputs) if i not in placed for y in (x, "\n")]
+    first: Contents = []
+    for i, x in enumerate(inputs):
+        if i not in placed:
+            first += [x, "\n"]
     if not context or context[0].isspace():
         first = first[:-1]
     return first + [x for x in contents if x != ""]
