@@ -209,12 +209,19 @@ def _batches(folder: pathlib.Path, dataset: Any) -> Iterator[tuple[str, int, Any
     files = [entry["filename"] for entry in dataset.cache_files]
     count = 0
     for path in files:
-        with pyarrow.memory_map(path) as memory:
-            base = memory.read_buffer(1).address
-            memory.seek(0)
-            for batch in pyarrow.ipc.open_stream(memory):
-                count += batch.num_rows
-                yield path, base, batch
+        try:
+            with pyarrow.memory_map(path) as memory:
+                base = memory.read_buffer(1).address
+                memory.seek(0)
+                for batch in pyarrow.ipc.open_stream(memory):
+                    # Else a damaged one is read beyond its end.
+                    batch.validate(full=True)
+                    count += batch.num_rows
+                    yield path, base, batch
+        except pyarrow.ArrowException as error:
+            raise ValueError(
+                f"{path} is damaged ({error}): fetch or write the data set again"
+            ) from error
     if count != dataset.num_rows:
         raise ValueError(
             f"'{folder}': it has {dataset.num_rows} rows, and {count} are on disk; "

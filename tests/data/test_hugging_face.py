@@ -73,6 +73,14 @@ def test_a_folder_of_save_to_disk_and_files_beside_it_are_read(tmp_path):
     assert [one.id for one in found] == [f"train-{n:08d}" for n in range(3)]
     assert all(len(read_audio(one.wav, corpora.RATE)) > 4000 for one in found)
     assert len(list(dataset.utterances("test"))) == 1
+    # Places in a damaged file may be anywhere in memory.
+    (path,) = (tmp_path / "saved" / "train").glob("*.arrow")
+    content = bytearray(path.read_bytes())
+    content[(texts := content.index(b"onetwo")) - 16 : texts] = b"\x7f" * 16
+    path.unlink()
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="arrow is damaged .*write the data set again"):
+        list(HuggingFaceDataSet(tmp_path / "saved").utterances("train"))
 
 
 def test_an_audio_folder_is_read_from_its_files(tmp_path, monkeypatch):
