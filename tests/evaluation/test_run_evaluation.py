@@ -160,7 +160,7 @@ def test_a_condition_that_pmi_needs_is_answered_and_not_reported(evaluate, setti
 def test_a_benchmark_that_needs_no_model_loads_none(
     evaluate, settings, small_corpus, monkeypatch
 ):
-    monkeypatch.setattr("ssr_plugin.evaluation.run_evaluation.SpeechLM", None)
+    monkeypatch.setattr("ssr_plugin.evaluation.evaluate_job.SpeechLM", None)
     settings["model"] = "/no/such/model"
     settings["benchmarks"] = ["aligner"]
     settings["benchmark_options"] = {

@@ -68,7 +68,7 @@ def distill_settings(encoder_folder, llm_folder, **overrides):
 
 
 @pytest.mark.parametrize(
-    "utterances, form", zip(SIZES, ["default", "published"], strict=True)
+    "utterances, form", [*zip(SIZES, ["default", "published"], strict=True)]
 )
 def test_the_peak_of_stage_1_is_planned_within_15_percent(
     utterances, form, tiny_encoder_folder, tiny_llm_folder
@@ -96,7 +96,11 @@ def test_the_peak_of_stage_1_is_planned_within_15_percent(
 
 @pytest.mark.parametrize(
     "utterances, overrides",
-    zip(SIZES, [{}, {"tuning": "full", "gradient_checkpointing": True}], strict=True),
+    [
+        *zip(
+            SIZES, [{}, {"tuning": "full", "gradient_checkpointing": True}], strict=True
+        )
+    ],
 )
 def test_the_peak_of_stage_2_is_planned_within_15_percent(
     utterances, overrides, tiny_speech_lm_folder
