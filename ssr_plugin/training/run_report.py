@@ -191,14 +191,13 @@ def draw_example(folder, brain, dataset, row):
     title = f"{name} (forced segments, the connector alone)"
     embeddings = table[torch.as_tensor(forced.tokens)].float()
     draw_similarity(folder / "similarity.png", vectors, embeddings, labels, title=title)
-    # Shards of frames have no audio to be drawn.
-    if dataset.data[name]["wav"] is None:
+    audio = audio_of(brain, dataset, name)
+    if audio is None:
         return
-    sample_rate = brain.modules.encoder.sample_rate
     draw_utterance(
         folder / "utterance.png",
-        read_row(dataset.data[name], sample_rate),
-        sample_rate,
+        audio,
+        brain.modules.encoder.sample_rate,
         *_times(brain, forced),
         labels,
         reading=token_labels(tokenizer, nearest_tokens(vectors, table).tolist()),
@@ -211,30 +210,34 @@ def draw_example(folder, brain, dataset, row):
         boundaries, starts, _ = (x[0][kept].cpu().numpy() for x in found.segments)
         predicted = Segments(heard.numpy(), starts, boundaries)
         title = f"{name}: what is said, and what predicted segments read as"
-        draw_found(folder, brain, dataset, batch, predicted, title)
+        draw_found(folder, brain, audio, forced, predicted, title)
 
 
-def draw_found(folder, brain, dataset, batch, predicted, title):
+def audio_of(brain, dataset, name):
+    """An utterance's samples [S] to be drawn; None where shards keep frames alone."""
+    row = dataset.data[name]
+    if row["wav"] is None:
+        return None
+    return read_row(row, brain.modules.encoder.sample_rate)
+
+
+def draw_found(folder, brain, audio, forced, predicted, title):
     """Draws forced segments and predicted ones over each other.
 
     Arguments
     ---------
     folder : pathlib.Path
-        Gets ``segments.png``, where there is audio.
+        Gets ``segments.png``.
     brain : ssr_plugin.training.brain.StageBrain
-    dataset : speechbrain.dataio.dataset.DynamicItemDataset
-    batch : ssr_plugin.training.batches.Batch
-        Of one utterance of it, with forced segments.
-    predicted : ssr_plugin.segmenters.base.Segments
+    audio : torch.Tensor
+        [S], of :func:`audio_of`.
+    forced, predicted : ssr_plugin.segmenters.base.Segments
         With the tokens that are to be shown; of -1, none is.
     title : str
     """
     tokenizer = brain.modules.llm.tokenizer
-    row = dataset.data[batch.ids[0]]
-    if row["wav"] is None:
-        return
     both = []
-    for name, segments in (("forced", batch.segments[0]), ("predicted", predicted)):
+    for name, segments in (("forced", forced), ("predicted", predicted)):
         shown = segments.tokens.clip(min=0).tolist()
         labels = token_labels(tokenizer, shown)
         known = [
@@ -243,9 +246,7 @@ def draw_found(folder, brain, dataset, batch, predicted, title):
         ]
         both.append((name, *_times(brain, segments), known))
     sample_rate = brain.modules.encoder.sample_rate
-    draw_segmentations(
-        folder / "segments.png", read_row(row, sample_rate), sample_rate, *both, title
-    )
+    draw_segmentations(folder / "segments.png", audio, sample_rate, *both, title)
 
 
 def _times(brain, segments):

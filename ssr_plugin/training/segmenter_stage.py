@@ -111,10 +111,13 @@ def run(hparams, run_opts, manifests):
 def _draw_found(folder, brain, dataset):
     """Draws what the segmenter finds in one utterance, beside its forced segments."""
     batch = collate([dataset[run_report.middle_row(dataset)]])
+    audio = run_report.audio_of(brain, dataset, batch.ids[0])
+    if audio is None:
+        return
     (predicted,) = brain.read(batch.to(brain.device), ReadOptions(True)).segments
     title = f"{batch.ids[0]}: what is said, and what the segmenter hears"
     folder = pathlib.Path(folder) / "pictures"
-    run_report.draw_found(folder, brain, dataset, batch, predicted, title)
+    run_report.draw_found(folder, brain, audio, batch.segments[0], predicted, title)
 
 
 def _check_survey(train):
