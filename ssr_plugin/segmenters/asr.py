@@ -101,9 +101,8 @@ class ASRSegmenter(HearingSegmenter):
 
     def use_encoder(self, encoder: SpeechEncoder) -> None:
         """See :meth:`Segmenter.use_encoder`; loads the recogniser."""
-        recognizer = load_recognizer(self.source or encoder.source, **self._options)
-        if self._aligner is not None:
-            recognizer = AlignedRecognizer(recognizer, self._aligner())
+        source = self.source or encoder.source
+        recognizer = load_timed(source, self._aligner, **self._options)
         self._shares_encoder = recognizer.use_encoder(encoder)
         self._recognizer = recognizer
 
@@ -153,6 +152,29 @@ def aligner_of(times: str) -> Callable[[], Aligner] | None:
         trained = get_registry().aligners.get("trained")
         return functools.partial(trained, source=times)
     return None if times == OWN else get_registry().aligners.get(times)
+
+
+def load_timed(
+    source: str,
+    aligner: Callable[[], Aligner] | None,
+    language: str | None = None,
+    num_beams: int = 1,
+) -> Recognizer:
+    """A recogniser whose words have an aligner's times, or else its own.
+
+    Arguments
+    ---------
+    source, language, num_beams
+        Of :func:`ssr_plugin.recognizers.load.load_recognizer`.
+    aligner : callable or None
+        Of :func:`aligner_of`.
+
+    Returns
+    -------
+    ssr_plugin.recognizers.base.Recognizer
+    """
+    recognizer = load_recognizer(source, language, num_beams)
+    return recognizer if aligner is None else AlignedRecognizer(recognizer, aligner())
 
 
 def without_marks(alignment: Alignment) -> Alignment:

@@ -108,15 +108,11 @@ class Hypotheses:
     def load(self):
         """The recogniser, as an aligner that writes the texts itself."""
         from ssr_plugin.encoders.encoder import SpeechEncoder
-        from ssr_plugin.recognizers.aligned import AlignedRecognizer
         from ssr_plugin.recognizers.hypotheses import RecognizerAligner
-        from ssr_plugin.recognizers.load import load_recognizer
-        from ssr_plugin.segmenters.asr import aligner_of
+        from ssr_plugin.segmenters.asr import aligner_of, load_timed
 
-        recognizer = load_recognizer(self.source, self.language, self.num_beams)
         aligner = aligner_of(self.times)
-        if aligner is not None:
-            recognizer = AlignedRecognizer(recognizer, aligner())
+        recognizer = load_timed(self.source, aligner, self.language, self.num_beams)
         device = self.device or "cpu"
         encoder = SpeechEncoder(self.source, dtype=self.dtype).to(device)
         recognizer.use_encoder(encoder)

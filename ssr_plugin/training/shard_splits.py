@@ -288,14 +288,18 @@ def _rows(split, numbers=None):
     rows = {}
     for number in range(len(split)) if numbers is None else numbers:
         record = split.record(number)
-        rows[record["id"]] = {
-            "duration": record["duration"],
-            "wav": split.audio(number, record),
-            "spk_id": record["speaker"],
-            "wrd": record["text"],
-            "number": number,
-        }
+        rows[record["id"]] = _row(split, number, record)
     return rows
+
+
+def _row(split, number, record):
+    return {
+        "duration": record["duration"],
+        "wav": split.audio(number, record),
+        "spk_id": record["speaker"],
+        "wrd": record["text"],
+        "number": number,
+    }
 
 
 def _training_split(reader, skipped, keeps_heard, hparams, run_opts):
@@ -308,9 +312,11 @@ def _training_split(reader, skipped, keeps_heard, hparams, run_opts):
 def _held_split(reader, skipped, keeps_heard, hparams, run_opts):
     """Data that is held like a folder's; what is large of it stays in the shards."""
     split, share = reader.split, hparams["max_skipped_share"]
-    rows, alignments, hypotheses = _rows(split), {}, {}
-    for name, row in rows.items():
-        record = split.record(row["number"])
+    rows, alignments, hypotheses = {}, {}, {}
+    for number in range(len(split)):
+        record = split.record(number)
+        name = record["id"]
+        rows[name] = _row(split, number, record)
         alignments[name] = Alignment.from_json(record["alignment"])
         if keeps_heard:
             hypotheses[name] = Alignment.from_json(record["hypothesis"])
