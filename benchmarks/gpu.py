@@ -5,7 +5,7 @@ on smaller models, in a few minutes:
 
     python benchmarks/gpu.py
     python benchmarks/gpu.py --only loop encode --num_workers 8
-    python benchmarks/gpu.py --profile
+    python benchmarks/gpu.py --profile loop stage2
 
 Parts:
 
@@ -42,7 +42,16 @@ import tempfile
 import time
 
 import torch
-from gpu_parts import ON_CPU, ON_GPU, PARTS, PROGRAM, Setting, make_quick, reason
+from gpu_parts import (
+    ON_CPU,
+    ON_GPU,
+    PARTS,
+    PROFILED,
+    PROGRAM,
+    Setting,
+    make_quick,
+    reason,
+)
 
 from ssr_plugin.files import atomic_path, digest
 from ssr_plugin.hparams import parse_command_line
@@ -60,9 +69,9 @@ ANCHORS = {
 # What "steps" are compared to.
 RIVALS = {"stack 10 + MLP, LLM": "stack 10", "stack 5 + MLP, LLM": "stack 5"}
 # What each part may take, s: less than eight minutes in all.
-LIMITS = {"steps": 140, "encode": 60, "loop": 120, "embed": 60, "stage2": 80}
+LIMITS = {"steps": 140, "encode": 50, "loop": 110, "embed": 50, "stage2": 120}
 PROFILE_LIMIT = 120
-YAMLS = {"loop": "distill", "profile": "distill", "stage2": "finetune"}
+YAMLS = {"loop": "distill", "stage2": "finetune"}
 COLUMNS = {
     "llm": "LLM",
     "batch": "utterances",
@@ -89,8 +98,9 @@ def main(argv=None):
     parser.add_argument("--only", nargs="+", choices=list(LIMITS), default=[*LIMITS])
     parser.add_argument(
         "--profile",
-        action="store_true",
-        help="only tell where a step of stage 1 spends its time",
+        nargs="*",
+        choices=list(PROFILED),
+        help="only tell where these spend their time; loop if none is named",
     )
     parser.add_argument(
         "--quick", action="store_true", help="see in a minute that all runs"
@@ -109,9 +119,10 @@ def main(argv=None):
     if options.run_part:
         run_part(options.run_part, setting, figures_file(options, options.run_part))
         return
-    parts = ["profile"] if options.profile else options.only
+    profiles = options.profile is not None
+    parts = ["profile"] if profiles else options.only
     try:
-        check_overrides(parts, overrides)
+        check_overrides(setting.profiled if profiles else parts, overrides)
     except ValueError as error:
         parser.error(str(error))
     started = time.time()
@@ -123,7 +134,8 @@ def main(argv=None):
         for part in parts:
             command = [sys.executable, __file__, *argv, "--run_part", part]
             log = options.output_folder / f"{part}.log"
-            failure = run_process(command, LIMITS.get(part, PROFILE_LIMIT), log)
+            limit = LIMITS.get(part, PROFILE_LIMIT * len(setting.profiled))
+            failure = run_process(command, limit, log)
             figures = read_figures(figures_file(options, part))
             figures_file(options, part).unlink(missing_ok=True)
             if failure:
@@ -147,7 +159,8 @@ def make_setting(options, overrides):
     # The same for all parts of a run; no part of what the run leaves.
     name = f"ssr-gpu-{digest(options.output_folder.absolute())}"
     folder = pathlib.Path(tempfile.gettempdir()) / name
-    return Setting(scale, device, folder, overrides)
+    profiled = [] if options.profile is None else options.profile or ["loop"]
+    return Setting(scale, device, folder, overrides, profiled)
 
 
 def check_overrides(parts, overrides):

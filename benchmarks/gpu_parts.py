@@ -169,12 +169,15 @@ class Setting:
         For models, audio, caches.
     overrides : list of str
         Of the YAMLs' keys, as words of a command line.
+    profiled : list of str
+        The parts that "profile" looks into.
     """
 
     scale: Scale
     device: str
     folder: pathlib.Path
     overrides: list = dataclasses.field(default_factory=list)
+    profiled: list = dataclasses.field(default_factory=list)
 
     @property
     def on_gpu(self):
@@ -481,8 +484,9 @@ def _settings(setting, yaml, batch_seconds, **keys):
     words = [word for key, value in keys.items() for word in (f"--{key}", str(value))]
     words = [f"hparams/{yaml}.yaml", *words, *setting.overrides]
     job = parse_command_line(words, PROGRAM)
+    make_dataset = job.dataset_maker()
     hparams = job.load()
-    dataset = job.dataset_class()(hparams["data_folder"])
+    dataset = make_dataset(hparams["data_folder"])
     return hparams, job.run_opts, prepare_on_main(dataset, hparams)
 
 
@@ -531,34 +535,38 @@ def loop(setting):
 
 def stage2(setting):
     """The recipe's stage 2: adapters in the LLM, read beside text and without."""
-    scale, text = setting.scale, setting.scale.tuned_llm
-    for batch_seconds in scale.tuned_batches:
+    for batch_seconds in setting.scale.tuned_batches:
         for variant, text_ratio in (("LoRA", 1.0), ("LoRA, no text", 0.0)):
             start_memory()
-            hparams, run_opts, manifests = _settings(
-                setting,
-                "finetune",
-                batch_seconds,
-                text_ratio=text_ratio,
-                text_source=HELD_OUT,
-                text_heldout=HELD_OUT,
-                text_heldout_tokens=500,
-            )
-            lm = _speech_lm(setting, scale.tuned_llm)
-            hparams["encoder"], hparams["segmenters"] = lm.encoder, lm.segmenters
-            splits = make_splits(hparams, run_opts, manifests)
-            tuned = tune(lm.llm, hparams)
-            brain = _TimedFinetune(
-                lm=lm,
-                templates=parse_templates(hparams["templates"], lm.llm.tokenizer),
-                text=make_text(hparams, lm.llm),
-                modules={"encoder": lm.encoder, "tuned": tuned},
-                hparams=hparams,
-                run_opts=run_opts,
-                checkpointer=hparams["checkpointer"],
-            )
-            figure = _train(brain, splits, hparams, setting)
-            yield {"variant": variant, "llm": text, **figure}
+            figure = _train(*_finetune(setting, batch_seconds, text_ratio))
+            yield {"variant": variant, "llm": setting.scale.tuned_llm, **figure}
+
+
+def _finetune(setting, batch_seconds, text_ratio):
+    """Stage 2 on the joined corpus, ready to train: what :func:`_train` takes."""
+    hparams, run_opts, manifests = _settings(
+        setting,
+        "finetune",
+        batch_seconds,
+        text_ratio=text_ratio,
+        text_source=HELD_OUT,
+        text_heldout=HELD_OUT,
+        text_heldout_tokens=500,
+    )
+    lm = _speech_lm(setting, setting.scale.tuned_llm)
+    hparams["encoder"], hparams["segmenters"] = lm.encoder, lm.segmenters
+    splits = make_splits(hparams, run_opts, manifests)
+    tuned = tune(lm.llm, hparams)
+    brain = _TimedFinetune(
+        lm=lm,
+        templates=parse_templates(hparams["templates"], lm.llm.tokenizer),
+        text=make_text(hparams, lm.llm),
+        modules={"encoder": lm.encoder, "tuned": tuned},
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    return brain, splits, hparams, setting
 
 
 # --- encode, embed: audio files at work ----------------------------------------------
@@ -661,24 +669,61 @@ def _speech_lm(setting, name):
     return SpeechLM(encoder, llm, connector, segmenters, settings).to(device)
 
 
-# --- profile: where a step of stage 1 spends its time --------------------------------
+# --- profile: where the time goes ----------------------------------------------------
 
 
 def profile(setting):
     """Text in place of figures: operators, kernels and the host's functions."""
-    brain, *rest = _distill(setting, *setting.scale.loops[0])
-    _train(brain, *rest)
+    for part in setting.profiled:
+        start_memory()
+        yield {"variant": part, "text": _trace(*PROFILED[part](setting), setting)}
+
+
+def _profiled_steps(setting):
+    """The default form's bare step with the largest LLM, in the largest batch."""
+    scale = setting.scale
+    llm = load_llm(scale.llms[-1], setting.folder, setting.device, setting.llm_dtype)
+    step = STEPS["default"](llm, RandomBatch(llm, scale.batches[-1], setting))
+    title = f"A bare step of the default form, {scale.batches[-1]} utterances"
+    return title, step
+
+
+def _profiled_brain(make, title, setting):
+    """A step of a recipe's own training."""
+    brain, *rest = make
+    figure = _train(brain, *rest)
+    audio, count = sum(brain.batch.seconds), len(brain.batch.ids)
+    title += f", of {audio:.1f} s of audio ({count} utterances): "
+    return title + f"{figure['ms']:.1f} ms in the loop", lambda: brain.fit_batch(
+        brain.batch
+    )
+
+
+def _profiled_loop(setting):
+    make = _distill(setting, *setting.scale.loops[0])
+    return _profiled_brain(make, "A step of stage 1", setting)
+
+
+def _profiled_stage2(setting):
+    make = _finetune(setting, setting.scale.tuned_batches[-1], 1.0)
+    return _profiled_brain(make, "A step of stage 2", setting)
+
+
+def _profiled_embed(setting):
+    files = [row["wav"] for row in _recordings(setting).values()][:64]
+    embedder = _speech_lm(setting, setting.scale.embed_llm).embedder
+    return f"Vectors of {len(files)} files", lambda: embedder.embed(files)
+
+
+def _trace(title, work, setting):
+    """Where some work spends its time, as text."""
 
     def step():
-        brain.fit_batch(brain.batch)
+        work()
         synchronize()
 
-    lines = [
-        f"A step of stage 1, of {sum(brain.batch.seconds):.1f} s of audio "
-        f"({len(brain.batch.ids)} utterances): {brain.figure['ms']:.1f} ms in the loop",
-        "",
-        "operators with work for the device (no views, no allocations):",
-    ]
+    step()
+    lines = [title, "", "operators with work for the device (views, allocations not):"]
     for phase, counts in count_by_phase(step).items():
         common = ", ".join(
             f"{name.removeprefix('aten::')} {n}" for name, n in counts.most_common(12)
@@ -694,10 +739,16 @@ def profile(setting):
     host, text = cProfile.Profile(), io.StringIO()
     host.runcall(lambda: [step() for _ in range(10)])
     pstats.Stats(host, stream=text).sort_stats("tottime").print_stats(20)
-    lines += ["the host, in ten steps:", text.getvalue()]
-    yield {"variant": "profile", "text": "\n".join(lines)}
+    lines += ["the host, ten times:", text.getvalue()]
+    return "\n".join(lines)
 
 
+PROFILED = {
+    "steps": _profiled_steps,
+    "loop": _profiled_loop,
+    "embed": _profiled_embed,
+    "stage2": _profiled_stage2,
+}
 PARTS = {
     "steps": steps,
     "encode": encode,

@@ -13,6 +13,7 @@ import torch
 
 from ssr_plugin.alignment.formats import alignment_files, read_file
 from ssr_plugin.data.librispeech import LibriSpeech
+from ssr_plugin.data.manifest import read_manifest
 
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
 
@@ -107,6 +108,16 @@ def test_gpu_refuses_a_key_that_no_part_takes_before_it_measures(
         load("gpu").main(["--output_folder", tmp_path / "out", *words])
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_gpu_prepares_the_joined_corpus_as_a_recipe_does(load, tmp_path):
+    parts = load("gpu_parts")
+    setting = parts.Setting(parts.make_quick(parts.ON_CPU), "cpu", tmp_path)
+    hparams, _, manifests = parts._settings(
+        setting, "distill", 40.0, segmenter="forced"
+    )
+    assert hparams["data_folder"] == str(setting.corpus())
+    assert len(read_manifest(manifests.train)) > 0 and manifests.tests == {}
 
 
 def test_read_figures_leaves_out_a_line_that_was_cut_off(load, tmp_path):

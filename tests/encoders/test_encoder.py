@@ -561,18 +561,30 @@ def test_an_encoder_can_be_copied(tiny_encoder_folder):
 # --- Where there is a GPU ----------------------------------------------------------
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_gives_the_frames_of_a_cpu_and_is_asked_nothing(folders, monkeypatch):
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@on_a_gpu
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_gpu_gives_the_frames_of_a_cpu(folders, family, monkeypatch):
     # cuDNN's convolutions round to ten bits by default.
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    encoder = SpeechEncoder(folders("whisper")[0])
+    encoder = SpeechEncoder(folders(family)[0])
     wavs, lengths = noise(16000, 9000, 23456, 401)
     expected, frames = encoder(wavs, lengths)
     on_gpu, counts = encoder.to("cuda")(wavs.cuda(), lengths)
     assert on_gpu.is_cuda and torch.equal(counts, frames)
     torch.testing.assert_close(on_gpu.cpu(), expected, atol=1e-4, rtol=1e-3)
     assert encoder.pass_seconds() >= 30
+
+
+@on_a_gpu
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_gpu_is_asked_nothing_while_it_encodes(folders, family):
+    encoder = SpeechEncoder(folders(family)[0]).to("cuda")
+    wavs, lengths = noise(16000, 9000, 23456, 401)
     batch = wavs.cuda()
+    encoder(batch, lengths)
     torch.cuda.set_sync_debug_mode("error")
     try:
         encoder(batch, lengths)

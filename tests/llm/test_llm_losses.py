@@ -410,6 +410,18 @@ def test_static_caches_give_the_same_texts(writer, heard, monkeypatch):
     assert texts == expected and kept == [wanted]
 
 
+@pytest.mark.long  # A minute or so: the model is compiled.
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_static_caches_on_a_gpu_give_the_same_texts(tiny_llm_folder):
+    llm = TextLLM(tiny_llm_folder).to("cuda")
+    settings = cache_settings(llm.load_model(), 100)
+    if not settings:
+        pytest.skip("needs transformers 5.24")
+    prompts = [llm.embed(torch.arange(3, 3 + n, device="cuda")) for n in (4, 9)]
+    expected = generation.write(llm, prompts, [12] * 2)
+    assert generation.write(llm, prompts, [12] * 2, static_cache=True) == expected
+
+
 def test_a_model_with_adapters_gets_no_static_cache(tiny_llm_folder, monkeypatch):
     monkeypatch.setattr(generation, "_is_on_gpu", lambda model: True)
     llm = TextLLM(tiny_llm_folder)

@@ -227,3 +227,18 @@ def test_liger_kernel_is_not_asked_for_a_kl(liger, states, monkeypatch):
     monkeypatch.setattr(next_token, "_is_on_gpu", lambda states: True)
     next_token_loss(model, states, TARGETS, 1.0, (model, states.detach()), 1.0)
     assert not liger
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_liger_kernel_on_a_gpu_gives_the_loss_and_slopes_of_torch(monkeypatch):
+    pytest.importorskip("liger_kernel")
+    model, found = make("llama").cuda(), []
+    start = torch.randn(5, 16, device="cuda")
+    for fuses in (True, False):
+        if not fuses:
+            monkeypatch.setattr(next_token, "_can_fuse", lambda model, states: False)
+        states = start.clone().requires_grad_()
+        loss = next_token_loss(model, states, TARGETS.cuda())
+        loss.backward()
+        found.append((loss.detach(), states.grad))
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-3)

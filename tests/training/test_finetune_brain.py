@@ -44,7 +44,7 @@ PLAIN = {
 def make_brain(tiny_speech_lm_folder):
     """``make_brain(templates, **hparams)``: a brain whose adapters have learnt."""
 
-    def make(templates, **hparams):
+    def make(templates, device="cpu", **hparams):
         torch.manual_seed(0)
         lm = SpeechLM.from_pretrained(tiny_speech_lm_folder)
         tuned = TunedLLM(lm.llm, "lora", r=2)
@@ -60,7 +60,10 @@ def make_brain(tiny_speech_lm_folder):
             ),
             modules={"encoder": lm.encoder, "tuned": tuned},
             hparams={**PLAIN, **hparams},
+            run_opts={"device": device},
         )
+        for module in brain.modules.values():
+            module.to(device)
         return brain
 
     return make
@@ -260,3 +263,19 @@ def test_a_step_asks_no_values_after_the_vectors_are_read(make_brain):
         loss.backward()
     with _NoQuestions(), pytest.raises(AssertionError, match="asks a tensor"):
         float(loss.detach())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_loss_of_a_cpu_and_is_asked_nothing(make_brain):
+    templates = {"listening": LISTENING, "transcription": TRANSCRIPTION}
+    batch = make_batch()
+    expected = losses(make_brain(templates), batch)
+    brain, batch = make_brain(templates, "cuda"), batch.pin_memory()
+    loss = losses(brain, batch)
+    assert loss.is_cuda
+    torch.testing.assert_close(loss.cpu(), expected, atol=1e-4, rtol=1e-4)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        losses(brain, batch).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
