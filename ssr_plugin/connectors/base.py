@@ -175,6 +175,29 @@ class VocabularyConnector(Connector):
             [B, N, K], finite, but of no meaning at padding.
         """
 
+    def encode_planned(
+        self, features: Tensor, boundaries: Tensor, starts: Tensor
+    ) -> Tensor:
+        """As :meth:`encode`, where the segments are known on the host.
+
+        A connector that plans there (:meth:`Connector.planner`) asks the device nothing
+        then. By default they are sent to the device.
+
+        Arguments
+        ---------
+        features : torch.Tensor
+            [B, T, D], on any device.
+        boundaries, starts : torch.Tensor
+            [B, N] int, on the CPU.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, N, K], on the device.
+        """
+        device = features.device
+        return self.encode(features, boundaries.to(device), starts.to(device))
+
     @abc.abstractmethod
     def token_logits(self, states: Tensor, candidates: Tensor | None = None) -> Tensor:
         """How likely each token is.

@@ -73,6 +73,12 @@ class SSRConnector(VocabularyConnector):
         states: torch.Tensor = self.encoder(features, boundaries, starts, plan)
         return states
 
+    def encode_planned(
+        self, features: torch.Tensor, boundaries: torch.Tensor, starts: torch.Tensor
+    ) -> torch.Tensor:
+        """See :meth:`VocabularyConnector.encode_planned`."""
+        return self.encode(features, boundaries, starts)
+
     def token_logits(
         self,
         states: torch.Tensor,

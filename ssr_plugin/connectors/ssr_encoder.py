@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.connectors.base import Planner
 from ssr_plugin.nnet.layers import DecoderLayer, RMSNorm, layer_shape
@@ -29,6 +30,8 @@ CONTEXTS = ("causal", "block", "full")
 # Outside training, most segments that the layers see at once, more than a minute of
 # speech, and those on either side of them that are read for their sake only.
 _WINDOW, _CONTEXT = 256, 64
+# Windows that a GPU reads together; a CPU, which gains nothing by it, reads one.
+_WINDOWS_TOGETHER = 16
 
 
 def context_mask(valid, context, block=None):
@@ -275,7 +278,8 @@ class SSREncoder(nn.Module):
         features : torch.Tensor
             [B, T, D]
         boundaries : torch.Tensor
-            [B, N] int, the last frame of each segment, padded with -1.
+            [B, N] int, the last frame of each segment, padded with -1; here or on the
+            CPU, where it is planned.
         starts : torch.Tensor or None
             [B, N] int, the first frame of each segment; by default the frame after
             the boundary before it. The frame form does not use it.
@@ -302,29 +306,43 @@ class SSREncoder(nn.Module):
 
     def _plan(self, features, boundaries, starts):
         plan = self.planner().plan(boundaries, starts, features.shape[1])
-        return {key: value.to(features.device) for key, value in plan.items()}
+        device = features.device
+        return {key: x.to(device, non_blocking=True) for key, x in plan.items()}
 
     def _read_windows(self, features, boundaries, starts):
-        """[B, T, D] to [B, N, H], each row by itself in windows.
+        """[B, T, D] to [B, N, H], each row in windows of its own.
 
-        Where windows lie must not depend on the rows beside it.
+        Where they lie must not depend on the rows beside it.
         """
         width = boundaries.shape[1]
         states = features.new_zeros(len(features), width, self.width)
-        for row, count in enumerate((boundaries >= 0).sum(1).tolist()):
-            for w in split_windows(count, _WINDOW, _CONTEXT):
+        counts = (boundaries >= 0).sum(1).tolist()
+        windows = [
+            (row, window)
+            for row, count in enumerate(counts)
+            for window in split_windows(count, _WINDOW, _CONTEXT)
+        ]
+        size = 1 if features.device.type == "cpu" else _WINDOWS_TOGETHER
+        for begin in range(0, len(windows), size):
+            group = windows[begin : begin + size]
+            frames, ends, begins = [], [], []
+            for row, w in group:
                 segments = slice(w.start, w.stop)
                 first = int(boundaries[row, w.start - 1]) + 1 if w.start else 0
                 stop = int(boundaries[row, w.stop - 1]) + 1
-                frames = features[row : row + 1, first:stop]
-                plan = self._plan(
-                    frames,
-                    boundaries[row : row + 1, segments] - first,
-                    starts[row : row + 1, segments] - first,
-                )
+                frames.append(features[row, first:stop])
+                ends.append(boundaries[row, segments] - first)
+                begins.append(starts[row, segments] - first)
+            # Padding changes nothing, and one alone has none.
+            padded = pad_sequence(frames, batch_first=True)
+            ends, begins = (
+                pad_sequence(x, batch_first=True, padding_value=-1)
+                for x in (ends, begins)
+            )
+            found = self.norm(self._encode(padded, self._plan(padded, ends, begins)))
+            for (row, w), read in zip(group, found, strict=True):
                 kept = slice(w.keep_start - w.start, w.keep_stop - w.start)
-                window = self.norm(self._encode(frames, plan))[0, kept]
-                states[row, w.keep_start : w.keep_stop] = window
+                states[row, w.keep_start : w.keep_stop] = read[kept]
         return states
 
     def _encode(self, features, plan):

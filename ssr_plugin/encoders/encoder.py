@@ -22,7 +22,7 @@ from ssr_plugin.nnet.device_memory import free_memory, seconds_per_pass
 from ssr_plugin.nnet.dtypes import parse_dtype
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.lengths import absolute_lengths
-from ssr_plugin.nnet.precision import resolve_precision
+from ssr_plugin.nnet.precision import full_float32, resolve_precision
 from ssr_plugin.nnet.stopwatch import Stopwatch
 from ssr_plugin.nnet.windows import Window, split_windows
 
@@ -532,7 +532,7 @@ class SpeechEncoder(nn.Module):
         extracted = self._extract(
             [torch.randn(round(s * self.sample_rate), generator=noise) for s in _TRIED]
         )
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with full_float32():
             alone = torch.cat([self._run([one])[0] for one in extracted])
             padded = torch.cat(self._run(extracted))
         worst = float((padded - alone).abs().max() / alone.std())

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pad_sequence
 
 from ssr_plugin.alignment.record import Alignment
 from ssr_plugin.connectors.base import Connector, VocabularyConnector
@@ -473,7 +472,7 @@ class Embedder(nn.Module):
             if listens and shares:
                 windows = stack.enter_context(self.encoder.keep_windows())
             features, lengths = self.encoder(
-                self._on_device(pad_sequence(waveforms, batch_first=True)),
+                self._on_device(waveforms),
                 torch.tensor([len(x) for x in waveforms]),
             )
         results: list[list[Any]] = [[None] * len(cuts) for cuts in alignments]
@@ -559,11 +558,15 @@ class Embedder(nn.Module):
         hypotheses = segmenter.recognizer.recognize(waveforms, windows)
         return segmenter.cut_all(hypotheses, num_frames)
 
-    def _on_device(self, wavs: torch.Tensor) -> torch.Tensor:
-        """Samples on their way to the device: a GPU fetches them by itself."""
-        if self.device.type == "cuda":
-            wavs = wavs.pin_memory()
-        return wavs.to(self.device, non_blocking=True)
+    def _on_device(self, waveforms: list[torch.Tensor]) -> torch.Tensor:
+        """Samples, padded, on their way to the device: a GPU fetches them by itself."""
+        longest = max(map(len, waveforms))
+        # Pinned memory is used again: what is new must first be found, page by page.
+        on_gpu = self.device.type == "cuda"
+        batch = torch.zeros(len(waveforms), longest, pin_memory=on_gpu)
+        for row, wav in zip(batch, waveforms, strict=True):
+            row[: len(wav)] = wav
+        return batch.to(self.device, non_blocking=True)
 
     def _read_all(
         self,
@@ -574,7 +577,7 @@ class Embedder(nn.Module):
     ) -> list[Speech]:
         """Speech of each utterance's segments."""
         segments = [each.segments for each in segmentations]
-        boundaries, starts, _ = pad_segments(segments, self.device)
+        boundaries, starts, _ = pad_segments(segments)
         padded, kept = self.read(
             features,
             boundaries,
@@ -583,10 +586,9 @@ class Embedder(nn.Module):
             lm_fusion=lm_fusion,
             posteriors=None if forced else known_posteriors(segmentations),
         )
-        # The device is asked once for all utterances.
-        vectors = padded[kept]
-        said = kept.cpu().numpy()
-        counts = said.sum(1).tolist()
+        said, counts = kept.numpy(), kept.sum(1).tolist()
+        index = kept.flatten().nonzero()[:, 0].to(padded.device)
+        vectors = padded.flatten(0, 1).index_select(0, index)
         tokens = torch.tensor(self.nearest_tokens(vectors)).split(counts)
         rate = self.encoder.frame_rate
         speeches = []

@@ -96,18 +96,21 @@ def _cut(
 ) -> Iterator[npt.NDArray[np.float32]]:
     """Parts of what comes in blocks: each ends where it is quiet."""
     longest = round(PART_SECONDS * rate)
-    waiting = np.zeros(0, dtype=np.float32)
+    waiting: list[npt.NDArray[np.float32]] = []
     for block in blocks:
-        waiting = np.concatenate([waiting, block])
-        while len(waiting) > longest:
-            head = torch.from_numpy(waiting[: longest + 1])
+        waiting.append(block)
+        while sum(map(len, waiting)) > longest:
+            # Views: all of a recording in memory comes as one block.
+            samples = np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
+            head = torch.from_numpy(samples[: longest + 1])
             _, cut = cut_at_pauses(head, longest, rate)[0]
             cut -= cut % multiple
-            yield waiting[:cut]
-            # A copy, which does not hold what was given.
-            waiting = waiting[cut:].copy()
-    if len(waiting):
-        yield waiting
+            waiting = [samples[cut:]]
+            yield samples[:cut]
+            # Else it would be held beside the next.
+            del samples, head
+    if any(map(len, waiting)):
+        yield np.concatenate(waiting)
 
 
 def group_seconds(

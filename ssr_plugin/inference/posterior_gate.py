@@ -57,6 +57,7 @@ class Evidence:
         posteriors: Sequence[TokenPosteriors],
         boundaries: Tensor,
         starts: Tensor,
+        device: torch.device | str | None = None,
     ) -> Evidence:
         """That of the segments of a batch, one utterance after another.
 
@@ -66,13 +67,15 @@ class Evidence:
             One of each utterance.
         boundaries, starts : torch.Tensor
             [B, N] int, padded with -1.
+        device : torch.device, str or None
+            Where it shall be; None for that of the boundaries.
 
         Returns
         -------
         Evidence
         """
         valid = boundaries >= 0
-        device = boundaries.device
+        device = boundaries.device if device is None else device
         most = max((x.token_ids.shape[1] for x in posteriors), default=1)
         ids = [torch.zeros(0, most, dtype=torch.long)]
         scores = [torch.zeros(0, most)]
@@ -81,15 +84,16 @@ class Evidence:
             ids.append(nn.functional.pad(torch.as_tensor(each.token_ids), (0, missing)))
             log_probs = torch.as_tensor(each.log_probs)
             scores.append(nn.functional.pad(log_probs, (0, missing), value=-math.inf))
-        position = torch.arange(valid.shape[1], device=device)
+        position = torch.arange(valid.shape[1], device=valid.device)
         last = valid & (position == valid.sum(1, keepdim=True) - 1)
-        return cls(
-            torch.cat(ids).to(device),
-            torch.cat(scores).to(device),
+        tensors = (
+            torch.cat(ids),
+            torch.cat(scores),
             (boundaries - starts + 1)[valid],
             (valid & (position == 0))[valid],
             last[valid],
         )
+        return cls(*(x.to(device, non_blocking=True) for x in tensors))
 
 
 class PosteriorGate(nn.Module):

@@ -8,7 +8,6 @@ from ssr_plugin.connectors.base import Connector, VocabularyConnector
 from ssr_plugin.inference.posterior_gate import ROWS, Evidence, PosteriorGate
 from ssr_plugin.llm.lm_fusion import LMFusion, fuse_with_lm
 from ssr_plugin.llm.text_llm import TextLLM
-from ssr_plugin.nnet.segment_lists import place_vectors
 from ssr_plugin.segmenters.base import TokenPosteriors
 
 #: Power of the probabilities that vectors are made with: LLMs read vectors better that
@@ -44,7 +43,8 @@ def read_segments(
     features : torch.Tensor
         [B, T, D]
     boundaries, starts : torch.Tensor
-        [B, N] int, last and first frames, padded with -1.
+        [B, N] int, last and first frames, padded with -1. Best on the CPU: a GPU is
+        then asked nothing but, of predicted segments, which are of no token.
     predicted : bool
         Whether segments may be those of no token, which are then left out.
     lm_fusion : LMFusion or None
@@ -60,7 +60,7 @@ def read_segments(
     vectors : torch.Tensor
         [B, N, H]; zeros at padding and where nothing is said.
     kept : torch.Tensor
-        [B, N] bool, the segments that say something.
+        [B, N] bool, the segments that say something; where ``boundaries`` is.
 
     Example
     -------
@@ -78,9 +78,10 @@ def read_segments(
     """
     if lm_fusion is not None and lm_fusion.steps < 1:
         lm_fusion = None
+    place, device = boundaries.device, features.device
     if not isinstance(connector, VocabularyConnector):
-        output = connector(features, boundaries, starts)
-        return output.vectors, output.kept
+        output = connector(features, boundaries.to(device), starts.to(device))
+        return output.vectors, output.kept.to(place)
     kept, states, logits = _hear(
         connector, features, boundaries, starts, predicted, gate, posteriors
     )
@@ -97,7 +98,9 @@ def read_segments(
         )
     else:
         vectors = connector.expected_embeddings(states, SHARPNESS)
-    return place_vectors(vectors, boundaries.masked_fill(~kept, -1)), kept
+    placed = vectors.new_zeros(kept.numel(), vectors.shape[-1])
+    placed = placed.index_copy(0, _indices(kept, device), vectors)
+    return placed.unflatten(0, kept.shape), kept.to(place)
 
 
 @torch.no_grad()
@@ -150,7 +153,7 @@ def likeliest_tokens(
     best = [logits(rows).float().topk(count) for rows in states.split(ROWS)]
     scores = torch.cat([x.values for x in best])
     ids = torch.cat([x.indices for x in best])
-    return ids, (SHARPNESS * scores).softmax(-1), kept
+    return ids, (SHARPNESS * scores).softmax(-1), kept.to(boundaries.device)
 
 
 def _hear(
@@ -167,23 +170,25 @@ def _hear(
     Returns
     -------
     kept : torch.Tensor
-        [B, N] bool
+        [B, N] bool, on the CPU.
     states : torch.Tensor
         [M, K], one of each segment that is kept.
     logits : callable
         States [R, K] to the logits of all tokens, [R, V].
     """
-    kept = boundaries >= 0
-    states = connector.encode(features, boundaries, starts)[kept]
+    boundaries, starts = boundaries.cpu(), starts.cpu()
+    kept, device = boundaries >= 0, features.device
+    states = connector.encode_planned(features, boundaries, starts).flatten(0, 1)
+    states = states.index_select(0, _indices(kept, device))
     logits: Callable[[torch.Tensor], torch.Tensor] = connector.token_logits
     gated = predicted and gate is not None and posteriors is not None
     if gated:
         assert gate is not None and posteriors is not None
-        known = states, Evidence.of(posteriors, boundaries, starts)
+        known = states, Evidence.of(posteriors, boundaries, starts, device)
         weights = gate.believe(connector, *known)
         is_token = weights[:, 3] <= 0.5
         # A state is its row from here on.
-        states = torch.arange(len(states), device=states.device)[:, None]
+        states = torch.arange(len(states), device=device)[:, None]
 
         def logits(rows: torch.Tensor) -> torch.Tensor:
             return gate.log_probs(connector, *known, weights, rows[:, 0])
@@ -191,5 +196,13 @@ def _hear(
     elif predicted:
         is_token = connector.is_token(states)
     if predicted:
-        kept, states = kept.masked_scatter(kept, is_token), states[is_token]
+        # All that the device is asked.
+        is_token = is_token.cpu()
+        states = states.index_select(0, _indices(is_token, device))
+        kept = kept.masked_scatter(kept, is_token)
     return kept, states, logits
+
+
+def _indices(chosen: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Where a mask on the CPU is true, counted through, [M] int on the device."""
+    return chosen.flatten().nonzero()[:, 0].to(device, non_blocking=True)

@@ -335,17 +335,16 @@ class SpeechStream:
         embedder, history = self.embedder, self._history
         history.add(new)
         count = len(new.settled)
-        device = embedder.device
         vectors, kept = embedder.read(
             history.features[None],
-            torch.tensor([history.boundaries], device=device),
-            torch.tensor([history.starts], device=device),
+            torch.tensor([history.boundaries]),
+            torch.tensor([history.starts]),
             predicted=True,
             lm_fusion=self.lm_fusion,
             posteriors=history.posteriors(),
         )
         history.shorten(_HISTORY)
-        says = kept[0, -count:].cpu()
+        says = kept[0, -count:]
         vectors = vectors[0, -count:][says.to(vectors.device)].clone()
         said = [each for each, keep in zip(new.settled, says, strict=True) if keep]
         if not said:

@@ -241,16 +241,19 @@ class TextLLM(nn.Module):
         ...     base is llm
         True
         """
-        model = self.model if self.model is not None and self.model.training else None
-        if model is not None:
-            model.eval()
+        modules = () if self.model is None else self.model.modules()
+        training = [vars(x) for x in modules if x.training]
         token = _AS_BASE.set(_AS_BASE.get() | {self.adapter_key})
+        # Each step of a training comes by here: eval() looks at each attribute that it
+        # sets, which with a thousand modules takes longer than a layer of the LLM.
+        for attributes in training:
+            attributes["training"] = False
         try:
             yield self
         finally:
             _AS_BASE.reset(token)
-            if model is not None:
-                model.train()
+            for attributes in training:
+                attributes["training"] = True
 
     @property
     def start_id(self) -> int:

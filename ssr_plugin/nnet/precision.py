@@ -1,6 +1,7 @@
 """Which number type to compute in: the machine's choice, and autocast left out."""
 
 import contextlib
+from collections.abc import Iterator
 
 import torch
 
@@ -50,6 +51,29 @@ def resolve_precision(precision: str, device: str | None = None) -> str:
     abilities: dict[str, bool] = tell() if device == "cpu" else {}
     fast = ("avx512_bf16", "amx_bf16", "bf16")
     return "bf16" if any(abilities.get(name) for name in fast) else "fp32"
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """A context in which a GPU computes float32 with all its digits.
+
+    By default its convolutions round what they multiply to ten bits (TF32), and where
+    SpeechBrain is imported, which switches that on, all matrix products do.
+
+    Example
+    -------
+    >>> with full_float32():
+    ...     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    (False, False)
+    """
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        matmul.allow_tf32 = before
 
 
 def without_autocast(

@@ -8,7 +8,6 @@ import numpy as np
 import speechbrain as sb
 import torch
 
-from ssr_plugin.connectors.base import VocabularyConnector
 from ssr_plugin.inference.posterior_gate import known_posteriors
 from ssr_plugin.llm.next_token import next_token_loss
 from ssr_plugin.llm.packing import can_pack, make_pack, read_states, send
@@ -270,21 +269,16 @@ class FinetuneBrain(StageBrain):
         """
         vectors, kept = self.lm.embedder.read(
             features,
-            *send(self.device, *segments),
+            *segments,
             predicted=predicted,
             lm_fusion=lm_fusion,
             posteriors=posteriors,
         )
         boundaries, starts, tokens, first_frames = (
-            x.cpu().numpy() for x in (*segments, *reference)
+            x.numpy() for x in (*segments, *reference)
         )
-        if predicted or not isinstance(self.lm.connector, VocabularyConnector):
-            # Only the device knows.
-            kept = kept.cpu().numpy()
-        else:
-            kept = boundaries >= 0
         utterances = []
-        for row, keep in enumerate(kept):
+        for row, keep in enumerate(kept.numpy()):
             valid = tokens[row] >= 0
             first = first_half(starts[row], boundaries[row], first_frames[row][valid])
             utterances.append(

@@ -207,7 +207,7 @@ def hear(brain: Any, loader: Iterable[Any]) -> list[HeardUtterance]:
             )
             segments = [x.segments for x in predicted]
             posteriors = known_posteriors(predicted)
-        boundaries, starts, _ = pad_segments(segments, brain.device)
+        boundaries, starts, _ = pad_segments(segments)
         ids, shares, kept = likeliest_tokens(
             lm.connector,
             features,

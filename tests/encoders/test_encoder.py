@@ -13,6 +13,7 @@ import transformers as hf
 
 from ssr_plugin.encoders import encoder as encoder_module
 from ssr_plugin.encoders.encoder import LONGEST_WINDOW, SpeechEncoder
+from ssr_plugin.nnet.precision import full_float32
 
 PROJECT = pathlib.Path(__file__).parents[2]
 SIZES = {
@@ -566,22 +567,21 @@ on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU
 
 @on_a_gpu
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_gpu_gives_the_frames_of_a_cpu(folders, family, monkeypatch):
-    # cuDNN's convolutions round to ten bits by default.
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+def test_a_gpu_gives_the_frames_of_a_cpu(folders, family):
     encoder = SpeechEncoder(folders(family)[0])
     wavs, lengths = noise(16000, 9000, 23456, 401)
     expected, frames = encoder(wavs, lengths)
-    on_gpu, counts = encoder.to("cuda")(wavs.cuda(), lengths)
+    with full_float32():
+        on_gpu, counts = encoder.to("cuda")(wavs.cuda(), lengths)
     assert on_gpu.is_cuda and torch.equal(counts, frames)
     torch.testing.assert_close(on_gpu.cpu(), expected, atol=1e-4, rtol=1e-3)
     assert encoder.pass_seconds() >= 30
 
 
+# Others ask once a pass, in transformers' own code, whether anything is padded.
 @on_a_gpu
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_gpu_is_asked_nothing_while_it_encodes(folders, family):
-    encoder = SpeechEncoder(folders(family)[0]).to("cuda")
+def test_a_gpu_is_asked_nothing_while_it_encodes_with_whisper(folders):
+    encoder = SpeechEncoder(folders("whisper")[0]).to("cuda")
     wavs, lengths = noise(16000, 9000, 23456, 401)
     batch = wavs.cuda()
     encoder(batch, lengths)
