@@ -64,6 +64,9 @@ class Aligner(abc.ABC):
     #: uses all cores, or an accelerator.
     parallel: ClassVar[bool] = True
 
+    #: From how many utterances on that is worth the start of processes, some seconds.
+    parallel_from: ClassVar[int] = 0
+
     #: Whether it needs transcripts. One that does not writes them itself.
     needs_text: ClassVar[bool] = True
 

@@ -274,7 +274,8 @@ def _fill(path, items, keys, aligner, num_workers):
     size = aligner.batch_size
     batches = [items[i : i + size] for i in range(0, len(items), size)]
     if num_workers is None:
-        num_workers = usable_cores() if aligner.parallel else 1
+        parallel = aligner.parallel and len(items) >= aligner.parallel_from
+        num_workers = usable_cores() if parallel else 1
     num_workers = min(num_workers, len(batches))
     seconds = 0.0
     with (

@@ -35,6 +35,8 @@ class FileAligner(Aligner):
 
     name = "files"
     batch_size = 64
+    # One process looks up a thousand in a second.
+    parallel_from = 20_000
 
     def __init__(self, source):
         self.source = pathlib.Path(source).absolute()
@@ -46,7 +48,7 @@ class FileAligner(Aligner):
         self._by_id = None
 
     def __getstate__(self):
-        return self.__dict__ | {"_listed": None}
+        return self.__dict__ | {"_by_id": None}
 
     def settings(self):
         """Where the files lie, and a digest that changes when one of them does."""

@@ -11,6 +11,7 @@ from ssr_plugin.connectors.base import VocabularyConnector
 from ssr_plugin.inference.pretrained import save_speech_lm
 from ssr_plugin.nnet.precision import resolve_precision
 from ssr_plugin.training import fsdp, run_report
+from ssr_plugin.training.batch_size import finetune_memory, resolve_batch
 from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.finetune_brain import FinetuneBrain
 from ssr_plugin.training.loop import make_loaders, train
@@ -58,6 +59,10 @@ def run(hparams, run_opts, manifests):
     templates = parse_templates(hparams["templates"], lm.llm.tokenizer)
     hparams["encoder"], hparams["segmenters"] = lm.encoder, lm.segmenters
     splits = splits_of(hparams, run_opts, manifests)
+    device = run_opts.get("device") or infer_device()
+    hparams |= resolve_batch(
+        hparams, splits["train"].audio_seconds, device, finetune_memory(lm.llm.config)
+    )
     text = make_text(hparams, lm.llm)
     pseudo_texts = _pseudo_texts(hparams, lm, templates, splits["train"])
     if hparams["parallel"] == "fsdp":
@@ -66,7 +71,7 @@ def run(hparams, run_opts, manifests):
     tuned = tune(lm.llm, hparams)
     state = tuned
     if hparams["parallel"] == "fsdp":
-        fsdp.shard(tuned, run_opts.get("device") or infer_device())
+        fsdp.shard(tuned, device)
         state = fsdp.ShardedModel(tuned)
     brain = FinetuneBrain(
         lm=lm,

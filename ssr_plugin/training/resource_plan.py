@@ -11,7 +11,12 @@ from ssr_plugin.nnet.device_memory import seconds_per_pass
 from ssr_plugin.nnet.memory_trace import MemoryTrace, count_bytes, fake_tensors, place
 from ssr_plugin.nnet.precision import resolve_precision
 from ssr_plugin.problems import prefix_errors
-from ssr_plugin.training.batch_size import AUTO, choose_batch, scale_learning_rate
+from ssr_plugin.training.batch_size import (
+    AUTO,
+    choose_batch,
+    finetune_memory,
+    scale_learning_rate,
+)
 from ssr_plugin.training.config_models import ConfigEncoder, ConfigLLM
 from ssr_plugin.training.finetune_stage import resolve_llm_dtype
 from ssr_plugin.training.fsdp import check_parallel
@@ -244,14 +249,20 @@ def plan_finetune(settings, corpus, hardware):
     if settings["quantization"] is not None:
         check_quantized_tuning(settings)
     audio = corpus.seconds * len(settings["speed_perturbation"])
-    batch_seconds, epochs = settings["batch_seconds"], settings["number_of_epochs"]
+    epochs, lr = settings["number_of_epochs"], settings["lr"]
+    batch_seconds = settings["batch_seconds"]
+    if batch_seconds == AUTO:
+        per_second = finetune_memory(load_config(settings["llm_source"]))
+        arguments = (hardware.memory, hardware.processes, per_second)
+        batch_seconds = choose_batch(audio * epochs, *arguments)
+        if hardware.gpus:
+            lr = scale_learning_rate(lr, batch_seconds, hardware.processes)
     utterances = _utterances(corpus, batch_seconds)
     cost = trace_finetune(settings, utterances, hardware.processes)
     hours = None
     if hardware.gpus:
         rate = _LLM_RATE * utterances.audio_seconds / cost.flops
         hours = audio * epochs / rate / hardware.gpus / _SECONDS_AN_HOUR
-    lr = settings["lr"]
     return _stage(cost, audio, batch_seconds, lr, settings, hardware, hours, cost.llm)
 
 

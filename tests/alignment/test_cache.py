@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from whole_aligner import WholeAligner, align_alone
 
+from ssr_plugin.alignment import cache as cache_module
 from ssr_plugin.alignment.align_manifest import main, make_aligner
 from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.alignment.cache import Alignments, align, take_shard
@@ -58,6 +59,23 @@ def test_a_second_align_reads_the_alignments_of_the_first(items, aligner, tmp_pa
     assert again["utt-3"].text == "text3"
     assert len(calls(aligner)) == len(items)
     assert not problems
+
+
+def test_an_aligner_says_from_how_many_utterances_on_it_is_worth_processes(
+    items, aligner, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(cache_module, "usable_cores", lambda: 4)
+    used = []
+
+    def note(work, batches, num_workers):
+        used.append(num_workers)
+        return [(batch, work(batch)) for batch in batches]
+
+    monkeypatch.setattr(cache_module, "work_on", note)
+    for least, times in ((len(items) + 1, 0), (len(items), 1)):
+        monkeypatch.setattr(WholeAligner, "parallel_from", least)
+        align(items, aligner, tmp_path / str(least))
+        assert len(used) == times
 
 
 def test_several_processes_align_what_one_does(items, aligner, tmp_path):
