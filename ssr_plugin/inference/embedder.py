@@ -710,8 +710,12 @@ class Embedder(nn.Module):
         kept : torch.Tensor
             [B, N] bool, the segments that say something.
         """
+        helped: contextlib.AbstractContextManager[TextLLM]
         # The LLM helps as it was when the connector learnt from it.
-        with self.llm.base_model() as llm:
+        helped = (
+            self.llm.base_model() if lm_fusion else contextlib.nullcontext(self.llm)
+        )
+        with helped as llm:
             return read_segments(
                 self.connector,
                 llm,

@@ -241,7 +241,8 @@ class TextLLM(nn.Module):
         ...     base is llm
         True
         """
-        modules = () if self.model is None else self.model.modules()
+        is_training = self.model is not None and self.model.training
+        modules = self.model.modules() if is_training else ()
         training = [vars(x) for x in modules if x.training]
         token = _AS_BASE.set(_AS_BASE.get() | {self.adapter_key})
         # Each step of a training comes by here: eval() looks at each attribute that it
