@@ -31,6 +31,7 @@ import torch
 
 from ssr_plugin.data.audio import AudioError, read_row
 from ssr_plugin.data.samples import LEAST_BYTE_RATE
+from ssr_plugin.data.shared_slots import SharedSlots
 from ssr_plugin.media_fragments import MediaFragment
 from ssr_plugin.processes import can_fork, exit_with_parent, num_readers
 
@@ -116,7 +117,8 @@ def file_seconds(path: str | os.PathLike[str]) -> float:
 class ReadAhead(Generic[Item]):
     """Reads batches of audio ahead of whoever uses them, in their order.
 
-    Processes read, each some files at a time, and hand samples over in shared memory.
+    Processes read, each some files at a time, and hand samples over in shared memory
+    (:class:`~ssr_plugin.data.shared_slots.SharedSlots`), or what is too long by itself.
     Without processes, and for a few files, this process reads when it is asked. What
     cannot be read is a value, and stops nothing. If a process dies over a file, that
     file cannot be read, and others go on.
@@ -192,6 +194,7 @@ class ReadAhead(Generic[Item]):
         self.audio_seconds = 0.0
         self._busy_seconds = 0.0
         self._processes = 0
+        self._slots: SharedSlots | None = None
 
     @property
     def rate(self) -> float:
@@ -347,18 +350,25 @@ class ReadAhead(Generic[Item]):
     def _start(self) -> concurrent.futures.Executor | None:
         if not self._processes:
             return None
+        # Lengths are estimates: what does not fit is handed over by itself.
+        size = math.ceil((self._task_seconds + 1.0) * self.sample_rate)
+        # New ones for new processes: of those that broke, one may still write.
+        self._slots = SharedSlots(_TASKS_AHEAD * self._processes, size)
         return concurrent.futures.ProcessPoolExecutor(
             self._processes,
             mp_context=multiprocessing.get_context("fork"),
             initializer=_start_worker,
-            initargs=(self.read, self.sample_rate),
+            # Forked, not pickled: slots stay the same memory.
+            initargs=(self.read, self.sample_rate, self._slots),
         )
 
     def _submit(self, pool: concurrent.futures.Executor | None, task: "_Task") -> None:
         if pool is None or task.here or not task.items:
             return
+        assert self._slots is not None
+        task.slots, task.slot = self._slots, self._slots.take()
         try:
-            task.future = pool.submit(_read_packed, task.items)
+            task.future = pool.submit(_read_packed, task.items, task.slot)
         except concurrent.futures.BrokenExecutor as error:
             # A process died since; it is dealt with when this task's turn comes.
             task.future = concurrent.futures.Future()
@@ -372,7 +382,7 @@ class ReadAhead(Generic[Item]):
             done = _read_items(self.read, task.items, self.sample_rate)
         else:
             result = task.future.result()
-            done = self._unpack(result) if isinstance(result, _Packed) else result
+            done = self._unpack(result, task) if isinstance(result, _Packed) else result
         if self.pin_memory:
             pinned = {name: x.pin_memory() for name, x in done.waveforms.items()}
             done = done._replace(waveforms=pinned)
@@ -381,9 +391,16 @@ class ReadAhead(Generic[Item]):
         self._busy_seconds += done.elapsed
         return done
 
-    def _unpack(self, packed: "_Packed") -> "_Done":
+    def _unpack(self, packed: "_Packed", task: "_Task") -> "_Done":
+        samples = packed.samples
+        if samples is None:
+            assert task.slots is not None and task.slot is not None
+            written = task.slots.samples(task.slot, sum(packed.lengths))
+            samples = torch.from_numpy(written)
         # Copied, so that shared memory is free again.
-        wavs = packed.samples.clone().split(packed.lengths)
+        wavs = samples.clone().split(packed.lengths)
+        if task.slots is not None and task.slot is not None:
+            task.slots.give_back(task.slot)
         waveforms = dict(zip(packed.names, wavs, strict=True))
         return _Done(waveforms, packed.errors, packed.elapsed)
 
@@ -446,6 +463,10 @@ class _Task:
     here: bool = False
     ends_batch: bool = False
     future: "concurrent.futures.Future[Any] | None" = None
+    # Where its samples may be written: the slots of the processes that read it, and
+    # which of them.
+    slots: SharedSlots | None = None
+    slot: int | None = None
 
 
 class _Done(NamedTuple):
@@ -455,10 +476,10 @@ class _Done(NamedTuple):
 
 
 class _Packed(NamedTuple):
-    """As :class:`_Done`, on its way: one tensor takes one piece of shared memory."""
+    """As :class:`_Done`, on its way: all samples in a slot, or else in one tensor."""
 
     names: list[Any]
-    samples: torch.Tensor
+    samples: torch.Tensor | None
     lengths: list[int]
     errors: dict[Any, AudioError]
     elapsed: float
@@ -506,11 +527,16 @@ def _label(name: Any, item: Any) -> str:
 
 _read: Callable[[Any, int], torch.Tensor]
 _sample_rate: int
+_slots: SharedSlots | None
 
 
-def _start_worker(read: Callable[[Any, int], torch.Tensor], sample_rate: int) -> None:
-    global _read, _sample_rate
-    _read, _sample_rate = read, sample_rate
+def _start_worker(
+    read: Callable[[Any, int], torch.Tensor],
+    sample_rate: int,
+    slots: SharedSlots | None = None,
+) -> None:
+    global _read, _sample_rate, _slots
+    _read, _sample_rate, _slots = read, sample_rate, slots
     # The parent's threads were not forked with it: torch would wait for them.
     torch.set_num_threads(1)
     # Ctrl-C reaches all processes; the parent says what becomes of it.
@@ -519,13 +545,17 @@ def _start_worker(read: Callable[[Any, int], torch.Tensor], sample_rate: int) ->
     exit_with_parent()
 
 
-def _read_packed(items: dict[Any, Any]) -> _Packed:
+def _read_packed(items: dict[Any, Any], slot: int | None) -> _Packed:
     done = _read_items(_read, items, _sample_rate)
     wavs = list(done.waveforms.values())
-    samples = wavs[0] if len(wavs) == 1 else torch.cat([*wavs, torch.empty(0)])
-    return _Packed(
-        list(done.waveforms), samples, [*map(len, wavs)], done.errors, done.elapsed
-    )
+    lengths, samples = [*map(len, wavs)], None
+    if slot is not None and _slots is not None and sum(lengths) <= _slots.size:
+        place = torch.from_numpy(_slots.samples(slot, sum(lengths)))
+        for part, wav in zip(place.split(lengths), wavs, strict=True):
+            part.copy_(wav)
+    else:
+        samples = torch.cat([*wavs, torch.empty(0)])
+    return _Packed(list(done.waveforms), samples, lengths, done.errors, done.elapsed)
 
 
 def _try_reading(

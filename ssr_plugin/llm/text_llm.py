@@ -241,9 +241,9 @@ class TextLLM(nn.Module):
         ...     base is llm
         True
         """
-        is_training = self.model is not None and self.model.training
-        modules = self.model.modules() if is_training else ()
-        training = [vars(x) for x in modules if x.training]
+        training: list[dict[str, Any]] = []
+        if self.model is not None and self.model.training:
+            training = [vars(x) for x in self.model.modules() if x.training]
         token = _AS_BASE.set(_AS_BASE.get() | {self.adapter_key})
         # Each step of a training comes by here: eval() looks at each attribute that it
         # sets, which with a thousand modules takes longer than a layer of the LLM.

@@ -213,6 +213,30 @@ def test_what_shared_memory_does_not_hold_is_read_by_this_process(monkeypatch):
     assert reader.ahead_seconds == 50
 
 
+def test_samples_come_in_slots_that_are_used_again(monkeypatch):
+    slots, unpack = [], ReadAhead._unpack
+
+    def note(reader, packed, task):
+        # Without a slot, a tensor comes in shared memory of its own.
+        slots.append(task.slot if packed.samples is None else None)
+        return unpack(reader, packed, task)
+
+    monkeypatch.setattr(ReadAhead, "_unpack", note)
+    reader = ReadAhead(
+        8, read_number, seconds=lambda n: n / 8, num_workers=2, ahead_seconds=16
+    )
+    numbers = [8, 9, 10, 11] * 20
+    assert [len(wav) for wav in reader.each(numbers)] == numbers
+    assert None not in slots and len(set(slots)) <= 16 < len(slots)
+
+
+def test_what_is_longer_than_a_slot_comes_by_itself():
+    # Guessed to last a second, of which there are eight samples.
+    reader = ReadAhead(8, read_number, seconds=lambda n: 1.0, num_workers=2)
+    lengths = [5, 8 * 300, 6, 8 * 400]
+    assert [len(wav) for wav in reader.each(lengths)] == lengths
+
+
 def test_samples_do_not_stay_in_shared_memory(rows):
     (batch,) = ReadAhead(RATE, num_workers=1)([rows])
     assert not any(wav.is_shared() for wav in batch.waveforms.values())
