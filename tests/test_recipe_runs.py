@@ -285,26 +285,6 @@ def test_a_run_goes_on_with_another_number_of_processes(small_run, killable, tmp
         assert one == pytest.approx(other, rel=1e-4)
 
 
-# --- Other data beside it ----------------------------------------------------------
-
-
-def test_splits_of_another_data_set_are_trained_on_beside_those_of_the_first(
-    small_run, small_corpus, tmp_path
-):
-    other = {"data_folder": str(small_corpus), "dataset": "librispeech"}
-    overrides = small_run(
-        tmp_path,
-        extra_train=[{**other, "splits": ["test-a"]}],
-        test_splits=[],
-        number_of_epochs=1,
-        score_with_llm=False,
-    )
-    metrics = runs.run("librispeech", runs.arguments(**overrides))
-    assert set(metrics) == {"train", "valid"} and metrics["valid"]["utterances"] == 10
-    rows = read_manifest(tmp_path / "run" / "manifests" / "train.csv").values()
-    assert {row["spk_id"] for row in rows} == set("123478")
-
-
 # --- From shards -------------------------------------------------------------------
 
 #: Each utterance four times.
@@ -343,10 +323,28 @@ def test_frames_in_shards_give_what_their_corpus_gives(
     argv = runs.arguments(**{**overrides, "data_folder": shards["audio"]})
     with pytest.raises(SystemExit, match="it was trained on other shards"):
         runs.run("librispeech", argv)
-    extra = [{"data_folder": str(tmp_path)}]
-    argv = runs.arguments(**small_run(tmp_path / "other", **shard, extra_train=extra))
-    with pytest.raises(SystemExit, match="extra_train: nothing is added to shards"):
-        runs.run("librispeech", argv)
+
+
+def test_another_data_set_is_trained_on_beside_the_first_from_files_and_from_shards(
+    small_run, small_corpus, shards, tmp_path
+):
+    options = {"number_of_epochs": 1, "score_with_llm": False, "lm_fusion_steps": 0}
+    options |= {"test_splits": [], "cache_folder": tmp_path / "cache"}
+    other = {"data_folder": str(small_corpus), "dataset": "librispeech"}
+    extra = [{**other, "splits": ["test-a"]}]
+    of_files, of_shards = tmp_path / "files", tmp_path / "shards"
+    argv = runs.arguments(**small_run(of_files, extra_train=extra, **options))
+    metrics = runs.run("librispeech", argv)
+    assert set(metrics) == {"train", "valid"} and metrics["valid"]["utterances"] == 10
+    rows = read_manifest(of_files / "run" / "manifests" / "train.csv").values()
+    assert {row["spk_id"] for row in rows} == set("123478")
+    # Files are read in the order of their ids, in which those of test-a are last.
+    options["data_folder"] = shards["frames"]
+    folder = shutil.copytree(shards["frames"], tmp_path / "copy")
+    extra = [{"data_folder": str(folder), "splits": "test-a"}]
+    argv = runs.arguments(**small_run(of_shards, extra_train=extra, **options))
+    runs.run("librispeech", argv)
+    assert figures(of_shards / "run") == figures(of_files / "run")
 
 
 @pytest.mark.long
@@ -382,6 +380,8 @@ def test_a_run_from_shards_killed_amid_an_epoch_ends_like_an_unbroken_one(
     options = {"data_folder": shards["audio"], "shuffle_buffer": 6, "batch_seconds": 2}
     options |= {"num_workers": 2, "number_of_epochs": 1, "lm_fusion_steps": 0, **COPIES}
     options |= {"test_splits": [], "score_with_llm": False}
+    extra = {"data_folder": str(shards["audio"]), "splits": "test-a"}
+    options["extra_train"] = [extra]
     argv = runs.arguments(**small_run(tmp_path / "whole", **options))
     runs.run("librispeech", argv)
     argv = runs.arguments(**small_run(tmp_path, ckpt_interval_steps=2, **options))
@@ -408,6 +408,25 @@ def test_what_shards_cannot_give_is_told(small_run, shards, tmp_path, options, t
     overrides = small_run(tmp_path, data_folder=shards["frames"], **options)
     with pytest.raises(SystemExit, match=told):
         runs.run("librispeech", runs.arguments(**overrides))
+
+
+@pytest.mark.parametrize(
+    "entry, told",
+    [
+        ({"data_folder": "files"}, "extra_train: .* is none, and .* of shards"),
+        ({"data_folder": "frames"}, "extra_train: .* hold the same utterances"),
+        ({"data_folder": "frames", "dataset": "csv"}, "extra_train: .* no dataset"),
+        ({"data_folder": "audio", "splits": "test-a"}, "/frames keep no audio, and"),
+    ],
+)
+def test_what_cannot_be_trained_on_beside_shards_is_told(
+    small_run, shards, tmp_path, entry, told
+):
+    folder = shards.get(entry["data_folder"], tmp_path)
+    extra = [{**entry, "data_folder": str(folder)}]
+    shard = {"data_folder": shards["frames"], "test_splits": [], "extra_train": extra}
+    with pytest.raises(SystemExit, match=told):
+        runs.run("librispeech", runs.arguments(**small_run(tmp_path, **shard)))
 
 
 def test_a_missing_shard_is_named_before_any_model_is_looked_for(

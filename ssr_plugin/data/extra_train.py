@@ -8,6 +8,7 @@ from typing import Any
 
 from ssr_plugin import build
 from ssr_plugin.data.datasets import DataSet
+from ssr_plugin.data.shards import Shards, is_shard_folder
 from ssr_plugin.data.splits import choose_splits
 from ssr_plugin.problems import did_you_mean, prefix_errors
 
@@ -20,12 +21,12 @@ class ExtraTrain:
 
     Arguments
     ---------
-    dataset : ssr_plugin.data.datasets.DataSet
+    dataset : ssr_plugin.data.datasets.DataSet or ssr_plugin.data.shards.Shards
     splits : list of str
         Names or globs.
     """
 
-    dataset: DataSet
+    dataset: DataSet | Shards
     splits: Sequence[str] = ("*",)
 
     def select_splits(self) -> list[str]:
@@ -42,7 +43,9 @@ class ExtraTrain:
         return found
 
 
-def parse_extra_train(entries: Sequence[Mapping[str, Any]]) -> list[ExtraTrain]:
+def parse_extra_train(
+    entries: Sequence[Mapping[str, Any]], from_shards: bool = False
+) -> list[ExtraTrain]:
     """The data sets that the YAML key ``extra_train`` names.
 
     Arguments
@@ -50,7 +53,9 @@ def parse_extra_train(entries: Sequence[Mapping[str, Any]]) -> list[ExtraTrain]:
     entries : list of dict
         "data_folder" of each; "dataset", its name in the registry ("csv" where it is
         left out), its "options", as ``dataset_options`` has them, and "splits", names
-        or globs (all where they are left out).
+        or globs (all where they are left out). Of shards, "data_folder" and "splits".
+    from_shards : bool
+        Whether the run's own data are shards: these are, too, or neither is.
 
     Returns
     -------
@@ -89,7 +94,27 @@ def parse_extra_train(entries: Sequence[Mapping[str, Any]]) -> list[ExtraTrain]:
         splits = entry.get("splits", ["*"])
         splits = splits.split(",") if isinstance(splits, str) else splits
         with prefix_errors("extra_train"):
-            name, options = entry.get("dataset", "csv"), entry.get("options")
-            dataset = build.dataset(name, entry["data_folder"], {name: options})
-        found.append(ExtraTrain(dataset, splits))
+            found.append(ExtraTrain(_open(entry, from_shards), splits))
     return found
+
+
+def _open(entry: Mapping[str, Any], from_shards: bool) -> DataSet | Shards:
+    """The data set of an entry."""
+    folder = entry["data_folder"]
+    if is_shard_folder(folder) != from_shards:
+        one, other = "a folder of shards", "none"
+        ours, theirs = (one, other) if from_shards else (other, one)
+        raise ValueError(
+            f"'{folder}' is {theirs}, and the run's data_folder is {ours}: make shards "
+            f"of both (ssr prepare), or name both data sets' own folders"
+        )
+    if from_shards:
+        for key in ("dataset", "options"):
+            if key in entry:
+                raise ValueError(
+                    f"'{folder}' is a folder of shards, and has no {key}: leave it out"
+                )
+        return Shards(folder)
+    name = entry.get("dataset", "csv")
+    dataset: DataSet = build.dataset(name, folder, {name: entry.get("options")})
+    return dataset

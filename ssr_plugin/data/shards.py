@@ -353,6 +353,8 @@ class ShardSplit:
         [N] s, of all utterances; on disk until it is asked for.
     digest : str
         Of the shards and their utterances, in their order.
+    ids : set of str
+        A digest of the utterances of each shard.
     """
 
     def __init__(self, folder: pathlib.Path, entry: dict[str, Any]) -> None:
@@ -373,6 +375,7 @@ class ShardSplit:
         self._bytes = [shard[2] for shard in entry["shards"]]
         self._ids = [shard[3] for shard in entry["shards"]]
         self._check()
+        self.ids = frozenset(self._ids)
         path = folder / DURATIONS_FILE
         try:
             self.durations = _load_array(path, 1, mmap_mode="r")
@@ -425,6 +428,11 @@ class ShardSplit:
     def __getstate__(self) -> dict[str, Any]:
         # Each process opens files of its own.
         return {**self.__dict__, "_files": OrderedDict()}
+
+    def part(self, row: int) -> "ShardSplit":
+        """The split of an utterance, as
+        :class:`ssr_plugin.data.joined_shards.JoinedShards` has several."""
+        return self
 
     def locate(self, row: int) -> tuple[int, int]:
         """The shard of an utterance, and which of the shard's it is."""

@@ -27,7 +27,7 @@ class ShardReader:
 
     Arguments
     ---------
-    split : ssr_plugin.data.shards.ShardSplit
+    split : ssr_plugin.data.shards.ShardSplit or JoinedShards
     segmenter : ssr_plugin.segmenters.base.TranscriptSegmenter
     encoder : ssr_plugin.encoders.encoder.SpeechEncoder
         For its sampling rate and its number of frames; it is not run.
@@ -40,8 +40,8 @@ class ShardReader:
         Of each utterance; of frames there are none.
     hears : bool
         Whether examples have what a recogniser hears of them: None where it is unknown.
-    keeps_heard : bool
-        Whether it is what the shards keep; else all of it is unknown.
+    heard : set of pathlib.Path
+        Folders of the corpora whose shards keep it; of others it is unknown.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class ShardReader:
         resample=True,
         copies=None,
         hears=False,
-        keeps_heard=False,
+        heard=frozenset(),
     ):
         self.split = split
         self.segmenter = segmenter
@@ -69,7 +69,7 @@ class ShardReader:
         self.resample = resample
         self.copies = copies or ShardCopies()
         self.hears = hears
-        self.keeps_heard = keeps_heard
+        self.heard = heard
         self.durations = self.copies.durations(split.durations)
         firsts = np.arange(len(self.copies))[:, None] * len(split) + split.starts[:-1]
         self.starts = np.append(firsts.ravel(), len(self))
@@ -129,7 +129,8 @@ class ShardReader:
         if self.hears:
             example["hypothesis"] = None
             # In noise it hears other words.
-            if self.keeps_heard and self.copies.is_clean(copy):
+            is_kept = self.split.part(number).folder.parent in self.heard
+            if is_kept and self.copies.is_clean(copy):
                 heard = _at_speed(record["hypothesis"], name, speed)
                 example["hypothesis"] = heard
         return example, record

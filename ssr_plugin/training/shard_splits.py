@@ -14,6 +14,8 @@ from speechbrain.utils.distributed import infer_device
 
 from ssr_plugin.alignment.record import Alignment
 from ssr_plugin.data.datasets import Utterance
+from ssr_plugin.data.extra_train import parse_extra_train
+from ssr_plugin.data.joined_shards import JoinedShards, check_disjoint
 from ssr_plugin.data.shards import ShardError, Shards
 from ssr_plugin.data.splits import group_splits
 from ssr_plugin.problems import prefix_errors
@@ -46,18 +48,56 @@ class ShardCorpus:
         Names of splits.
     tests : dict
         Names of splits, each to itself.
+    extra : tuple of ssr_plugin.data.extra_train.ExtraTrain
+        Other shards that are trained on, too.
     """
 
     shards: Shards
     train: str
     valid: str
     tests: dict
+    extra: tuple = ()
+
+    @property
+    def _names(self):
+        return {"train": self.train, "valid": self.valid, **self.tests}
 
     @property
     def splits(self):
         """The run's name of each split -> the split."""
-        names = {"train": self.train, "valid": self.valid, **self.tests}
-        return {name: self.shards[split] for name, split in names.items()}
+        splits = {name: self.shards[split] for name, split in self._names.items()}
+        if self.extra:
+            chosen = [
+                (source.dataset, split)
+                for source in self.extra
+                for split in source.select_splits()
+            ]
+            with prefix_errors("extra_train"):
+                more = [shards[split] for shards, split in chosen]
+                for split in splits.values():
+                    check_disjoint([split, *more])
+                splits["train"] = JoinedShards([splits["train"], *more])
+        return splits
+
+    @property
+    def trained_on(self):
+        """All corpora that are trained on."""
+        return [self.shards, *(source.dataset for source in self.extra)]
+
+    def skipped(self):
+        """Utterances that were left out when the shards were made: for each split of
+        the run the reasons by id."""
+        skipped = {name: {} for name in self._names}
+        for split, name, reason in self.shards.skipped():
+            for group, source in self._names.items():
+                if source == split:
+                    skipped[group][name] = reason
+        for source in self.extra:
+            splits = source.select_splits()
+            for split, name, reason in source.dataset.skipped():
+                if split in splits:
+                    skipped["train"][name] = reason
+        return skipped
 
     @property
     def language(self):
@@ -81,8 +121,9 @@ class ShardCorpus:
         Raises
         ------
         ValueError
-            If a split is not there, or a shard is missing, cut short or doubled; or if
-            copies are asked for, and the shards keep no audio.
+            If a split is not there, or a shard is missing, cut short or doubled; if
+            copies are asked for, and the shards keep no audio; or if ``extra_train``
+            names what the run has already.
         """
         shards = Shards(settings["data_folder"])
         keys = ("train_splits", "valid_splits", "test_splits")
@@ -100,26 +141,28 @@ class ShardCorpus:
                     f"splits of shards, and one is read: name it, or make them one "
                     f"with 'ssr prepare'"
                 )
-        _check_copies(shards, settings)
-        if settings.get("extra_train"):
-            raise ValueError(
-                "extra_train: nothing is added to shards: make shards of all data "
-                "(ssr prepare), or name the folder of the data set"
-            )
         corpus = cls(
-            shards, groups["train"][0], groups["valid"][0], {x: x for x in tests}
+            shards,
+            groups["train"][0],
+            groups["valid"][0],
+            {x: x for x in tests},
+            tuple(parse_extra_train(settings["extra_train"], from_shards=True)),
         )
-        for name, split in corpus.splits.items():
+        for source in corpus.trained_on:
+            _check_copies(source, settings)
+        splits = corpus.splits
+        for name, split in splits.items():
             if not len(split):
                 raise ValueError(f"no utterance is left for {name} in {shards.folder}")
-            logger.info(
-                "%s: %d utterances, %.2f h, in %d shards; %d skipped",
-                split.folder,
-                len(split),
-                split.seconds / 3600,
-                len(split.names),
-                split.skipped,
-            )
+            for part in _parts(split):
+                logger.info(
+                    "%s: %d utterances, %.2f h, in %d shards; %d skipped",
+                    part.folder,
+                    len(part),
+                    part.seconds / 3600,
+                    len(part.names),
+                    part.skipped,
+                )
         return corpus
 
 
@@ -160,31 +203,34 @@ def make_shard_splits(hparams, run_opts, corpus):
     ValueError
         If the shards hold neither audio nor frames of this encoder.
     """
-    keeps_heard = _listens(hparams) and _keeps_hypotheses(corpus.shards, hparams)
-    hears = _listens(hparams) and hparams.get("predicted_share", 0) > 0
-    if hears and not keeps_heard:
+    encoder, listens = hparams["encoder"], _listens(hparams)
+    hears = listens and hparams.get("predicted_share", 0) > 0
+    keeps_heard = listens and _keeps_hypotheses(corpus.shards, hparams)
+    # All of them, or the run's own alone.
+    heard = [keeps_heard]
+    heard += [hears and _keeps_hypotheses(x, hparams) for x in corpus.trained_on[1:]]
+    if hears and not all(heard):
         logger.warning(
             "The recogniser listens to training data in each step, which takes long: "
             "the shards do not keep what it hears (ssr prepare --recognizer)"
         )
-    reads_frames = _reads_frames(corpus.shards, hparams["encoder"])
-    skipped = {name: {} for name in corpus.splits}
-    groups = {"train": corpus.train, "valid": corpus.valid, **corpus.tests}
-    for split, name, reason in corpus.shards.skipped():
-        for group, source in groups.items():
-            if source == split:
-                skipped[group][name] = reason
+    encoded = [_reads_frames(x, encoder) for x in corpus.trained_on]
+    reads_frames = encoded[0]
+    skipped = corpus.skipped()
     splits, noise = {}, copies_in_noise(hparams)
     for name, split in corpus.splits.items():
         options = {"reads_frames": reads_frames, "resample": hparams["resample"]}
         if name == "train":
             copies = _copies(split, hparams)
             # What is changed, or heard, is audio; then all of it is encoded.
-            kept = copies.is_plain and (keeps_heard or not hears)
-            options |= {"copies": copies, "hears": hears, "keeps_heard": keeps_heard}
-            options["reads_frames"] = reads_frames and kept
+            kept = copies.is_plain and (all(heard) or not hears)
+            options |= {"copies": copies, "hears": hears}
+            options["heard"] = _folders(corpus.trained_on, heard)
+            options["reads_frames"] = all(encoded) and kept
+            if not options["reads_frames"]:
+                _check_audio(corpus.trained_on, encoder)
         forced = hparams["segmenters"]["forced"]
-        reader = ShardReader(split, forced, hparams["encoder"], **options)
+        reader = ShardReader(split, forced, encoder, **options)
         make = _training_split if name == "train" else _held_split
         splits[name] = make(reader, skipped[name], keeps_heard, hparams, run_opts)
     if noise:
@@ -193,8 +239,29 @@ def make_shard_splits(hparams, run_opts, corpus):
         splits[NOISY_VALID] = _noisy_split(rows, alignments, hparams, run_opts)
     if noise or not (reads_frames and splits["train"].dataset.reader.reads_frames):
         # The encoder runs in each step, in this process.
-        hparams["encoder"].to(run_opts.get("device") or infer_device())
+        encoder.to(run_opts.get("device") or infer_device())
     return splits
+
+
+def _folders(sources, chosen):
+    return {x.folder for x, is_chosen in zip(sources, chosen, strict=True) if is_chosen}
+
+
+def _check_audio(sources, encoder):
+    """Refuses shards without audio among those whose audio is read."""
+    for source in sources:
+        if not source.made_of["audio"]:
+            raise ShardError(
+                f"the shards in {source.folder} keep no audio, and training reads "
+                f"audio of all data: others that are trained on keep no frames of "
+                f"{encoder.source}, or not what the segmenter's recogniser hears. Make "
+                f"them alike with 'ssr prepare'"
+            )
+
+
+def _parts(split):
+    """The splits of shards that a split of a run is made of."""
+    return split.parts if isinstance(split, JoinedShards) else [split]
 
 
 def _listens(hparams):

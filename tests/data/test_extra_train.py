@@ -43,3 +43,11 @@ def test_a_split_that_is_not_there_is_named(spoken):
     (extra,) = parse_extra_train([{"data_folder": spoken, "splits": ["c*"]}])
     with pytest.raises(ValueError, match="matches none of the splits.*a, b"):
         extra.select_splits()
+
+
+@pytest.mark.parametrize("from_shards", [True, False])
+def test_files_and_shards_are_not_mixed(spoken, tmp_path, from_shards):
+    if not from_shards:
+        (tmp_path / "shards.json").write_text("{}")
+    with pytest.raises(ValueError, match="extra_train: .*make shards of both"):
+        parse_extra_train([{"data_folder": spoken}], from_shards)

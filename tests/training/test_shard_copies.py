@@ -82,9 +82,9 @@ def make_reader(rows, tmp_path):
 
 
 def test_a_copy_at_another_speed_has_all_its_times_and_the_words_that_were_heard(
-    make_reader,
+    make_reader, tmp_path
 ):
-    reader = make_reader(1.0, 0.5, hears=True, keeps_heard=True)
+    reader = make_reader(1.0, 0.5, hears=True, heard={tmp_path})
     plain, noisy, slow, slow_noisy = map(reader.read, range(len(reader)))
     assert [x["id"] for x in (plain, slow_noisy)] == ["a", "sp0.5-noisy1-a"]
     assert (slow["duration"], slow["num_frames"], len(slow["input"])) == (
