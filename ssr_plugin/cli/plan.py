@@ -27,7 +27,8 @@ def _add_options(parser):
         "--hours",
         type=float,
         metavar="H",
-        help="of training speech (default: of the manifest in output_folder)",
+        help="of training speech, with extra_train, without copies (default: of the "
+        "manifest in output_folder, or of the shards in data_folder)",
     )
     parser.add_argument(
         "--gpus", type=int, default=1, metavar="N", help="0: a CPU (default 1)"
@@ -95,19 +96,27 @@ def _plan(options):
     job = parse_command_line(words, "ssr plan")
     settings = job.settings
     hours, utterance_seconds = options.hours, options.utterance_seconds
-    prepared = resource_plan.hours_of(settings)
+    prepared = resource_plan.prepared_data(settings)
+    if prepared is not None:
+        settings = settings | prepared.settings
     if hours is None:
         if prepared is None:
             raise ValueError(
                 "how much speech is there? Give --hours: no run has prepared the data"
             )
-        hours, mean = prepared
-        utterance_seconds = utterance_seconds or mean
+        hours = prepared.hours
+        utterance_seconds = utterance_seconds or prepared.utterance_seconds
     corpus = resource_plan.Corpus(
         hours, utterance_seconds or 12.0, options.tokens_per_second
     )
     hardware = resource_plan.Hardware(options.gpus, options.gpu_memory * 1e9)
     lines = [_title(job.path, corpus, hardware)]
+    times = resource_plan.times_heard(settings)
+    if times != 1:
+        lines.append(
+            f"With copies in noise and at other speeds, an epoch has {hours * times:g} "
+            f"h."
+        )
     if "stage1" in settings:
         settings = settings | resource_plan.stage1_of(settings)
         resource_plan.check_sources(settings)
@@ -117,7 +126,8 @@ def _plan(options):
         stage, encoder = resource_plan.plan_distill(settings, corpus, hardware)
         lines += _stage_lines("Stage 1, distillation", stage, hardware, "at most")
         of_stage1 = {key: settings[key] for key in resource_plan.OF_STAGE1}
-        shared = ("cache_features", "speed_perturbation", "precision")
+        shared = ("cache_features", "cache_dtype", "precision")
+        shared += ("speed_perturbation", "noisy_copies")
         settings = (
             make_job(options.finetune, {}).settings
             | of_stage1
@@ -130,7 +140,7 @@ def _plan(options):
         )
     stage = resource_plan.plan_finetune(settings, corpus, hardware)
     lines += _stage_lines("Stage 2, fine-tuning", stage, hardware, "at least")
-    return [*lines, *_encoder_lines(encoder, settings["cache_dtype"])]
+    return [*lines, *_encoder_lines(encoder, settings["cache_dtype"], prepared)]
 
 
 def _title(path, corpus, hardware):
@@ -189,14 +199,18 @@ def _exchanged(cost):
     return f"{'layers and ' if cost.gathered else ''}gradients on their way"
 
 
-def _encoder_lines(encoder, cache_dtype):
+def _encoder_lines(encoder, cache_dtype, prepared):
     lines = ["", "Encoder, frozen"]
     lines.append(
         f"  {'frames':<12}{encoder.width} numbers, {encoder.frame_rate:g} a second"
     )
     disk = f"{_gb(encoder.disk)} of frames in {cache_dtype}"
     if not encoder.cached:
-        disk = f"none; with cache_features: True {disk}"
+        of_shards = prepared is not None and "cache_features" in prepared.settings
+        kept = "kept in shards" if of_shards else "with cache_features: True"
+        disk = f"none; {kept} {disk}"
+    if encoder.noisy_disk:
+        disk += f"; {_gb(encoder.noisy_disk)} of audio in noise"
     lines.append(f"  {'disk':<12}{disk}")
     lines.append(f"  {'memory':<12}{_gb(encoder.memory)} at most, with its weights")
     if encoder.hours is not None:

@@ -628,18 +628,22 @@ def config_folders(tmp_path, tiny_encoder_folder, tiny_llm_folder):
 @pytest.mark.filterwarnings("ignore:.*has no feature extractor")
 def test_plan_tells_both_stages_of_configurations_alone(config_folders, capsys):
     words = ["plan", "mls_8b.yaml", "--hours", 1000, "--gpus", 2, *config_folders]
+    words += ["--noisy_copies.kinds", "[white]"]
     assert main([str(word) for word in words]) == 0
     printed = capsys.readouterr().out
     assert "1000 h of speech" in printed and "2 GPUs of 80 GB" in printed
+    assert "an epoch has 2000 h" in printed and "GB of audio in noise" in printed
     for title in ("Stage 1, distillation", "Stage 2, fine-tuning", "Encoder, frozen"):
         assert title in printed
-    # 1000 h of 50 frames a second, 32 numbers of 2 bytes each.
-    disk = f"{1000 * 3600 * 50 * 32 * 2 / 1e9:.3g} GB of frames"
+    # 2000 h of 50 frames a second, 32 numbers of 2 bytes each.
+    disk = f"{2000 * 3600 * 50 * 32 * 2 / 1e9:.3g} GB of frames"
     assert f"none; with cache_features: True {disk}" in printed
     pattern = r"batch +(\d+) s .*\n +steps +([\d,]+), (\d+) times through"
-    numbers = re.search(pattern, printed).groups()
-    batch, steps, epochs = (int(number.replace(",", "")) for number in numbers)
-    assert steps == -(-1000 * 3600 // (batch * 2)) * epochs
+    stages = re.findall(pattern, printed)
+    assert len(stages) == 2
+    for numbers in stages:
+        batch, steps, epochs = (int(number.replace(",", "")) for number in numbers)
+        assert steps == -(-2000 * 3600 // (batch * 2)) * epochs
 
 
 def test_plan_of_stage_2_goes_by_the_folder_of_stage_1(tiny_speech_lm_folder, capsys):
