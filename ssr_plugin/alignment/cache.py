@@ -286,8 +286,7 @@ def _fill(path, items, keys, aligner, num_workers):
     ):
         for batch, results in _results(batches, aligner, num_workers):
             for item, result in zip(batch, results, strict=True):
-                if aligner.needs_text:
-                    result = _check_rate(result)
+                result = refuse_unspeakable(result, aligner)
                 record = {"key": keys[item.id]}
                 if isinstance(result, AlignmentError):
                     record |= {"id": item.id, "error": result.reason}
@@ -301,10 +300,31 @@ def _fill(path, items, keys, aligner, num_workers):
             bar.set_postfix_str(f"{seconds / elapsed:.0f} x real time")
 
 
-def _check_rate(result):
-    """The alignment, or an error if nobody could speak so fast."""
+def refuse_unspeakable(result, aligner):
+    """The alignment, or an error if nobody could speak so fast.
+
+    Arguments
+    ---------
+    result : Alignment or AlignmentError
+        Of ``aligner.align``.
+    aligner : Aligner
+        Of one that writes the texts itself, nothing is refused.
+
+    Returns
+    -------
+    Alignment or AlignmentError
+
+    Example
+    -------
+    >>> from ssr_plugin.alignment.even import EvenAligner
+    >>> from ssr_plugin.alignment.record import Unit
+    >>> text = "good morning to you all"
+    >>> fast = Alignment("a", text, (Unit(text, 0.0, 0.4, 0),), "word", 1.0)
+    >>> refuse_unspeakable(fast, EvenAligner()).reason
+    '19 letters in 0.40 s are more than anybody can say: ...'
+    """
     try:
-        if not isinstance(result, AlignmentError):
+        if aligner.needs_text and not isinstance(result, AlignmentError):
             result.check_rate()
     except AlignmentError as error:
         return error

@@ -20,7 +20,7 @@ import tempfile
 from tqdm import tqdm
 
 from ssr_plugin.alignment.base import AlignmentItem
-from ssr_plugin.alignment.cache import parse_shard
+from ssr_plugin.alignment.cache import parse_shard, refuse_unspeakable
 from ssr_plugin.alignment.record import AlignmentError
 from ssr_plugin.data import shards
 from ssr_plugin.data.ffmpeg import FFMPEG_SUFFIXES, find_ffmpeg
@@ -43,7 +43,7 @@ SHARD_SIZE = 1000
 # What a process needs on disk while it works; a killed one leaves it.
 _LISTING, _FRAMES = ".listing-", ".frames-"
 # To be raised by 1 when the same input shall give other shards than before.
-_MADE_FORMAT = 1
+_MADE_FORMAT = 2
 # Of a corpus of one speaker: those whose lengths are held to hold some out.
 _MOST_OF_ONE_SPEAKER = 1_000_000
 
@@ -298,6 +298,7 @@ class ShardMaker:
         for first in range(0, len(items), aligner.batch_size):
             batch = items[first : first + aligner.batch_size]
             for item, result in zip(batch, aligner.align(batch), strict=True):
+                result = refuse_unspeakable(result, aligner)
                 if isinstance(result, AlignmentError):
                     problems.add(item.id, result.reason)
                 else:

@@ -1,6 +1,7 @@
 """Making shards: the same whoever makes them, bad utterances told, nothing twice."""
 
 import errno
+import re
 import sys
 
 import corpora
@@ -8,6 +9,8 @@ import deadly_aligner
 import numpy as np
 import pytest
 
+from ssr_plugin.alignment.base import AlignmentItem
+from ssr_plugin.alignment.cache import align
 from ssr_plugin.alignment.even import EvenAligner
 from ssr_plugin.cli import main as ssr
 from ssr_plugin.data import shards
@@ -24,7 +27,9 @@ SPLITS = (["train*"], ["dev*"], ["test*"])
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory, make_librispeech):
     folder = tmp_path_factory.mktemp("corpus")
-    return make_librispeech(folder, {"train-a": "12", "dev": "3"}, utterances=5)
+    return make_librispeech(
+        folder, {"train-a": "12", "dev": "3"}, utterances=5, seconds=1.0
+    )
 
 
 def make(corpus, folder, aligner=None, splits=SPLITS, **options):
@@ -120,15 +125,17 @@ def test_a_call_goes_on_where_the_one_before_was_stopped(corpus, tmp_path, monke
 def test_only_what_changed_is_made_again_and_what_is_too_much_goes(
     tmp_path, make_librispeech, write_audio, monkeypatch
 ):
-    root = make_librispeech(tmp_path, {"train-a": "12", "dev": "3"}, utterances=4)
+    root = make_librispeech(
+        tmp_path, {"train-a": "12", "dev": "3"}, utterances=4, seconds=1.0
+    )
     folder = tmp_path / "shards"
     make(root, folder)
-    write_audio(root / "train-a" / "2" / "100" / "2-100-0001.flac", 0.7)
+    write_audio(root / "train-a" / "2" / "100" / "2-100-0001.flac", 1.2)
     (folder / "valid" / "000000.tar").write_bytes(b"")
     written = count_shards(monkeypatch)
     made = make(root, folder)
     assert written == ["train/000001", "valid/000000"]
-    assert made["train"].durations.tolist() == [0.5] * 5 + [0.7] + [0.5] * 2
+    assert made["train"].durations.tolist() == [1.0] * 5 + [1.2] + [1.0] * 2
     # Larger shards are fewer.
     assert make(root, folder, shard_size=100)["train"].names == ["000000"]
 
@@ -136,7 +143,9 @@ def test_only_what_changed_is_made_again_and_what_is_too_much_goes(
 def test_bad_utterances_are_named_and_counted_over_all_shards(
     tmp_path, make_librispeech
 ):
-    root = make_librispeech(tmp_path, {"train-a": "12", "dev": "3"}, utterances=5)
+    root = make_librispeech(
+        tmp_path, {"train-a": "12", "dev": "3"}, utterances=5, seconds=1.0
+    )
     (root / "train-a" / "1" / "100" / "1-100-0001.flac").write_bytes(b"no audio")
     (root / "train-a" / "2" / "100" / "2-100-0003.flac").unlink()
     double = root / "train-a" / "2" / "101"
@@ -145,18 +154,31 @@ def test_bad_utterances_are_named_and_counted_over_all_shards(
         (root / "train-a" / "2" / "100" / "2-100-0000.flac").read_bytes()
     )
     (double / "2-101.trans.txt").write_text("2-100-0000 HELLO\n")
+    trans = root / "train-a" / "1" / "100" / "1-100.trans.txt"
+    (line,) = re.findall("1-100-0003 .*", trans.read_text())
+    trans.write_text(trans.read_text().replace(line, f"{line} {40 * 'A '}"))
     folder = tmp_path / "shards"
-    with pytest.raises(TooManyProblems, match="3 of 11 utterances are bad"):
+    with pytest.raises(TooManyProblems, match="4 of 11 utterances are bad"):
         make(root, folder)
     assert not shards.is_shard_folder(folder)
-    made = make(root, folder, max_skipped_share=0.3)
-    assert (len(made["train"]), made["train"].skipped) == (8, 3)
+    lax = {"max_skipped_share": 0.4}
+    made = make(root, folder, **lax)
+    assert (len(made["train"]), made["train"].skipped) == (7, 4)
     reasons = {(split, name): reason for split, name, reason in made.skipped()}
     assert reasons.keys() == {
         ("train", "1-100-0001"),
         ("train", "2-100-0000 (copy 2)"),
         ("train", "2-100-0003"),
+        ("train", "1-100-0003"),
     }
+    # As training from files tells it.
+    rows = read_manifest(
+        prepare(LibriSpeech(root), tmp_path / "m", *SPLITS, **lax).train
+    )
+    items = [AlignmentItem(name, row["wav"], row["wrd"]) for name, row in rows.items()]
+    _, problems = align(items, EvenAligner(), tmp_path / "cache", max_skipped_share=1)
+    assert problems.reasons == {"1-100-0003": reasons["train", "1-100-0003"]}
+    assert "are more than anybody can say" in problems.reasons["1-100-0003"]
     assert "cannot read" in reasons["train", "1-100-0001"]
     assert "duplicate id" in reasons["train", "2-100-0000 (copy 2)"]
     assert "missing audio" in reasons["train", "2-100-0003"]
