@@ -17,6 +17,7 @@ import torch
 
 from ssr_plugin.cli import main as ssr
 from ssr_plugin.data.manifest import read_manifest
+from ssr_plugin.data.shards import ShardSplit
 from ssr_plugin.metrics.curves import FIGURES
 from ssr_plugin.training.brain import StageBrain
 
@@ -373,8 +374,15 @@ def test_copies_made_of_shards_give_what_copies_of_their_corpus_give(
 
 @pytest.mark.slow
 def test_a_run_from_shards_killed_amid_an_epoch_ends_like_an_unbroken_one(
-    small_run, shards, killable, tmp_path
+    small_run, shards, killable, tmp_path, monkeypatch
 ):
+    read, record = [], ShardSplit.record
+
+    def note(split, row):
+        read.append((split.folder.name, row))
+        return record(split, row)
+
+    monkeypatch.setattr(ShardSplit, "record", note)
     # Several buffers of several shards each; audio, which is encoded in each step, at
     # another speed and in noise, too.
     options = {"data_folder": shards["audio"], "shuffle_buffer": 6, "batch_seconds": 2}
@@ -384,6 +392,9 @@ def test_a_run_from_shards_killed_amid_an_epoch_ends_like_an_unbroken_one(
     options["extra_train"] = [extra]
     argv = runs.arguments(**small_run(tmp_path / "whole", **options))
     runs.run("librispeech", argv)
+    # Validation data, and their copies in noise, are of records that are read once.
+    held = sorted(row for folder, row in read if folder == "valid")
+    assert held == [*range(10)]
     argv = runs.arguments(**small_run(tmp_path, ckpt_interval_steps=2, **options))
     step = "ssr_plugin.training.distill_brain:DistillBrain.fit_batch"
     assert killable.run("librispeech", argv, step, 17) == -9

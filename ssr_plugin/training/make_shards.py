@@ -131,34 +131,31 @@ class ShardMaker:
     aligner : ssr_plugin.alignment.base.Aligner
     keeps_audio : bool
     frames : Frames or None
+    hypotheses : Hypotheses or None
+
+    Attributes
+    ----------
     identity : dict or None
         Of the encoder.
-    hypotheses : Hypotheses or None
     recognizer : dict or None
         Settings of the recogniser.
     """
 
-    def __init__(
-        self,
-        folder,
-        listings,
-        aligner,
-        keeps_audio,
-        frames,
-        identity,
-        hypotheses=None,
-        recognizer=None,
-    ):
+    def __init__(self, folder, listings, aligner, keeps_audio, frames, hypotheses):
         self.folder = pathlib.Path(folder)
         self.listings = listings
         self.aligner = aligner
         self.keeps_audio = keeps_audio
         self.frames = frames
-        self.identity = identity
         self.hypotheses = hypotheses
-        self.recognizer = recognizer
-        self._encoder = None
-        self._listener = None
+        self._encoder = frames and frames.load()
+        self._listener = hypotheses and hypotheses.load()
+        self.identity = frames and self._encoder.identity()
+        self.recognizer = hypotheses and self._listener.settings()
+
+    def forget_models(self):
+        """Frees the encoder and the recogniser; who needs them loads them again."""
+        self._encoder = self._listener = None
 
     def __getstate__(self):
         return {**self.__dict__, "_encoder": None, "_listener": None}
@@ -463,29 +460,18 @@ def prepare_shards(
         listings = _list(
             dataset, groups, listing_folder, shard_size, seed, valid_share, valid_fold
         )
-        identity = None
-        if frames is not None:
-            identity = frames.load().identity()
-        recognizer = hypotheses and hypotheses.load().settings()
-        maker = ShardMaker(
-            folder,
-            listings,
-            aligner,
-            keeps_audio,
-            frames,
-            identity,
-            hypotheses,
-            recognizer,
-        )
+        if num_workers is None and ray_address is None:
+            models = frames is not None or hypotheses is not None
+            num_workers = 0 if models or not aligner.parallel else usable_cores()
+        maker = ShardMaker(folder, listings, aligner, keeps_audio, frames, hypotheses)
+        if ray_address is not None or num_workers:
+            # Those that make shards load models of their own.
+            maker.forget_models()
         _doubt(aligner, listings["train"])
         jobs = maker.jobs()[k - 1 :: n]
         if ray_address is not None:
             entries = make_by_ray(maker, jobs, ray_address, num_workers)
         else:
-            if num_workers is None:
-                models = frames is not None or hypotheses is not None
-                alone = models or not aligner.parallel
-                num_workers = 0 if alone else usable_cores()
             entries = _make_all(maker, jobs, num_workers)
         made = collections.defaultdict(list)
         for (split, _), entry in entries:

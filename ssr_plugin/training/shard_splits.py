@@ -231,12 +231,15 @@ def make_shard_splits(hparams, run_opts, corpus):
                 _check_audio(corpus.trained_on, encoder)
         forced = hparams["segmenters"]["forced"]
         reader = ShardReader(split, forced, encoder, **options)
-        make = _training_split if name == "train" else _held_split
-        splits[name] = make(reader, skipped[name], keeps_heard, hparams, run_opts)
+        if name == "train":
+            splits[name] = _training_split(reader, skipped[name], hparams)
+            continue
+        held = _Held.read(split, keeps_heard)
+        splits[name] = _held_split(reader, held, skipped[name], hparams, run_opts)
+        if name == "valid":
+            valid = held
     if noise:
-        rows = _rows(corpus.splits["valid"])
-        alignments = splits["valid"].alignments
-        splits[NOISY_VALID] = _noisy_split(rows, alignments, hparams, run_opts)
+        splits[NOISY_VALID] = _noisy_split(valid, hparams, run_opts)
     if noise or not (reads_frames and splits["train"].dataset.reader.reads_frames):
         # The encoder runs in each step, in this process.
         encoder.to(run_opts.get("device") or infer_device())
@@ -350,10 +353,10 @@ def _reads_frames(shards, encoder):
     return False
 
 
-def _rows(split, numbers=None):
+def _rows(split, numbers):
     """Utterances of a split by id, as rows of a manifest whose audio is in a shard."""
     rows = {}
-    for number in range(len(split)) if numbers is None else numbers:
+    for number in numbers:
         record = split.record(number)
         rows[record["id"]] = _row(split, number, record)
     return rows
@@ -369,25 +372,40 @@ def _row(split, number, record):
     }
 
 
-def _training_split(reader, skipped, keeps_heard, hparams, run_opts):
+def _training_split(reader, skipped, hparams):
     """Data that is read batch by batch."""
-    del keeps_heard, run_opts
     segments, problems = reader.survey(hparams["max_skipped_share"])
     return Split(ShardDataset(reader), segments, skipped | problems.reasons, {}, {})
 
 
-def _held_split(reader, skipped, keeps_heard, hparams, run_opts):
+@dataclasses.dataclass(frozen=True)
+class _Held:
+    """The utterances of a split, held: rows, alignments, and hypotheses that shards
+    keep (None if they keep none), by id."""
+
+    rows: dict
+    alignments: dict
+    hypotheses: dict | None
+
+    @classmethod
+    def read(cls, split, keeps_heard):
+        """Those of a split; each record is read once."""
+        rows, alignments, hypotheses = {}, {}, {}
+        for number in range(len(split)):
+            record = split.record(number)
+            name = record["id"]
+            rows[name] = _row(split, number, record)
+            alignments[name] = Alignment.from_json(record["alignment"])
+            if keeps_heard:
+                hypotheses[name] = Alignment.from_json(record["hypothesis"])
+        return cls(rows, alignments, hypotheses if keeps_heard else None)
+
+
+def _held_split(reader, held, skipped, hparams, run_opts):
     """Data that is held like a folder's; what is large of it stays in the shards."""
     split, share = reader.split, hparams["max_skipped_share"]
-    rows, alignments, hypotheses = {}, {}, {}
-    for number in range(len(split)):
-        record = split.record(number)
-        name = record["id"]
-        rows[name] = _row(split, number, record)
-        alignments[name] = Alignment.from_json(record["alignment"])
-        if keeps_heard:
-            hypotheses[name] = Alignment.from_json(record["hypothesis"])
-    if not keeps_heard and _listens(hparams):
+    rows, alignments, hypotheses = held.rows, held.alignments, held.hypotheses or {}
+    if held.hypotheses is None and _listens(hparams):
         hypotheses, problems = hear_rows(rows, hparams, run_opts)
         skipped = skipped | problems.reasons
     if not hparams["resample"] and not reader.reads_frames:
@@ -410,15 +428,15 @@ def _held_split(reader, skipped, keeps_heard, hparams, run_opts):
     return Split(dataset, segments, skipped | problems.reasons, alignments, hypotheses)
 
 
-def _noisy_split(rows, alignments, hparams, run_opts):
+def _noisy_split(held, hparams, run_opts):
     """Validation data in noise: files, as a folder's are."""
-    copies, alias, problems = make_noisy("valid", rows, hparams)
+    copies, alias, problems = make_noisy("valid", held.rows, hparams)
     skipped, hypotheses = problems.reasons, {}
     if _listens(hparams):
         hypotheses, problems = hear_rows(copies, hparams, run_opts)
         skipped = skipped | problems.reasons
     usable = {name: row for name, row in copies.items() if name not in skipped}
-    encoder, aligned = hparams["encoder"], alias(alignments)
+    encoder, aligned = hparams["encoder"], alias(held.alignments)
     count, share = frame_counter(usable, encoder, None), hparams["max_skipped_share"]
     forced = hparams["segmenters"]["forced"]
     segments, problems = segment_all(usable, aligned, forced, count, share)

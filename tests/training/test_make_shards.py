@@ -19,6 +19,7 @@ from ssr_plugin.data.kaldi import KaldiFolder
 from ssr_plugin.data.librispeech import LibriSpeech
 from ssr_plugin.data.prepare import prepare, read_manifest
 from ssr_plugin.problems import TooManyProblems
+from ssr_plugin.training import make_shards
 from ssr_plugin.training.make_shards import prepare_shards
 
 SPLITS = (["train*"], ["dev*"], ["test*"])
@@ -214,7 +215,16 @@ def test_without_ray_the_error_says_what_to_install(corpus, tmp_path, monkeypatc
         make(corpus, tmp_path, ray_address="local")
 
 
-def test_shards_keep_frames_in_8_bits(corpus, tmp_path, tiny_encoder_folder, capsys):
+def test_shards_keep_frames_in_8_bits(
+    corpus, tmp_path, tiny_encoder_folder, monkeypatch
+):
+    loads, load = [], make_shards.Frames.load
+
+    def count(frames):
+        loads.append(frames.cache_dtype)
+        return load(frames)
+
+    monkeypatch.setattr(make_shards.Frames, "load", count)
     words = ["prepare", str(corpus), str(tmp_path / "out"), "--aligner", "even"]
     words += ["--num-workers", "0", "--no-audio", "--frames", str(tiny_encoder_folder)]
     assert ssr(words) == 0
@@ -224,6 +234,8 @@ def test_shards_keep_frames_in_8_bits(corpus, tmp_path, tiny_encoder_folder, cap
     size = np.load(index)["frames_size"].sum()
     # They are made anew.
     assert ssr([*words, "--cache-dtype", "int8"]) == 0
+    # Once in each call, whatever there is to make.
+    assert loads == ["float16", "int8"]
     small = shards.Shards(tmp_path / "out")["train"]
     for number, expected in enumerate(frames):
         found = small.frames(number)
