@@ -10,12 +10,15 @@ two sizes: the bundled sample's models, and an encoder and an LLM of random weig
 are larger. Of the step that took most, the plan is made for the same utterances.
 
 On a CPU the peak is what torch's profiler counts of its allocator within a step, on top
-of weights and optimizer, which are summed. On a GPU it is
+of all tensors that are there before it. On a GPU it is
 ``torch.cuda.max_memory_allocated``.
 """
 
 import argparse
+import concurrent.futures
 import dataclasses
+import gc
+import multiprocessing
 import pathlib
 import tempfile
 from unittest import mock
@@ -59,13 +62,13 @@ class Measured:
     llm_dtype: str
 
 
-def measure(run):
+def measure(words):
     """The steps of a training, but for the first, which makes the optimizer's state.
 
     Arguments
     ---------
-    run : callable
-        Trains.
+    words : list of str
+        The command line behind ``train.py``.
 
     Returns
     -------
@@ -80,7 +83,7 @@ def measure(run):
             result.append(original(brain, batch, should_step))
 
         on_gpu = torch.device(brain.device).type == "cuda"
-        peak = (_peak_on_gpu if on_gpu else _peak_on_cpu)(step, brain, batch)
+        peak = _peak_on_gpu(step, brain.device) if on_gpu else _peak_on_cpu(step)
         tokens = sum(map(len, batch.segments))
         seconds = sum(batch.seconds)
         count = len(batch.ids)
@@ -91,17 +94,31 @@ def measure(run):
         return result[0]
 
     with mock.patch.object(StageBrain, "_take_step", take):
-        run()
+        train(argv=words)
     return steps[1:]
 
 
-def _peak_on_gpu(step, brain, batch):
-    torch.cuda.reset_peak_memory_stats(brain.device)
+def measure_alone(words):
+    """As :func:`measure`, in a process of its own: nothing is left of another
+    training."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(measure, words).result()
+
+
+def _peak_on_gpu(step, device):
+    torch.cuda.reset_peak_memory_stats(device)
     step()
-    return torch.cuda.max_memory_allocated(brain.device)
+    return torch.cuda.max_memory_allocated(device)
 
 
-def _peak_on_cpu(step, brain, batch):
+def _peak_on_cpu(step):
+    # Weights, the optimizer's state, the batch, and whatever else is kept, such as a
+    # frozen connector's keys of all tokens.
+    gc.collect()
+    before = count_bytes(
+        x for x in gc.get_objects() if issubclass(type(x), torch.Tensor)
+    )
     with torch.profiler.profile(profile_memory=True) as profile:
         step()
     alive = peak = 0
@@ -110,15 +127,7 @@ def _peak_on_cpu(step, brain, batch):
     for event in sorted(memory, key=lambda event: event.start_ns()):
         alive += event.nbytes()
         peak = max(peak, alive)
-    modules = [*brain.modules.values()]
-    if hasattr(brain, "lm"):
-        modules.append(brain.lm.embedder)
-    tensors = [batch.tensors.buffer]
-    for module in modules:
-        tensors += [*module.parameters(), *module.buffers()]
-    for state in brain.optimizer.state.values():
-        tensors += [x for x in state.values() if isinstance(x, torch.Tensor)]
-    return count_bytes(tensors) + peak
+    return before + peak
 
 
 def plan(stage, settings, measured):
@@ -167,7 +176,7 @@ def run_size(size, folder, stages, others):
             words += [f"--{key}", str(value)]
         # A few steps are enough.
         words += ["--debug", "--debug_batches", "4", "--debug_epochs", "1"]
-        steps = measure(lambda words=words: train(argv=words))
+        steps = measure_alone(words)
         if stage in stages:
             most = max(steps, key=lambda step: step.peak)
             yield stage, most, plan(stage, make_job(yaml, chosen).settings, most)

@@ -256,7 +256,7 @@ class VocabularyHead(nn.Module):
         # Whether a state is of no token at all, as where a segment was cut in two.
         self.null = nn.Linear(width, 1)
         self.scale = nn.Parameter(torch.tensor(1 / math.sqrt(size)))
-        # By the type that autocast computes in.
+        # By the type that autocast computes in; those that were made are of one.
         self._cached: dict[torch.dtype | bool, tuple[Tensor, Tensor]] = {}
 
     # Whatever may change the parameters forgets the keys made of them.
@@ -283,7 +283,9 @@ class VocabularyHead(nn.Module):
         if cast not in self._cached:
             chunks = [self.keys(self.keys.look_up(x)) for x in ids.split(16384)]
             every, bias = map(torch.cat, zip(*chunks, strict=True))
-            self._cached[cast] = every, bias
+            # Of one type alone: with an LLM's vocabulary they are large, and training
+            # asks for those of another only when it goes over to validation and back.
+            self._cached = {cast: (every, bias)}
         return self._cached[cast]
 
     def keep_keys(self, keys: Tensor, bias: Tensor) -> None:

@@ -87,3 +87,5 @@ def test_cached_keys_of_a_vocabulary_head_have_the_precision_asked_for(tiny_llm_
     assert torch.equal(head(states), exact)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(head(states), rough)
+    # Those of one alone are kept: of a large vocabulary they are large.
+    assert len(head._cached) == 1
