@@ -99,16 +99,18 @@ def test_training_on_a_recognisers_segments(overrides, tmp_path):
 
 @pytest.fixture(scope="module")
 def make_shards(corpus, whisper_folder, tmp_path_factory):
-    """Shards of the tones, with what the recogniser hears of them."""
+    """Shards of the tones, with what the recogniser hears of them if that is asked."""
 
-    def make(*words):
+    def make(*words, hears=True):
         folder = tmp_path_factory.mktemp("shards")
         line = ["prepare", str(corpus / "LibriSpeech"), str(folder), *words]
         line += ["--aligner", "files", "--num-workers", "0"]
         line += ["--aligner-option", f"source={corpus / 'words.jsonl'}"]
-        line += ["--recognizer", str(whisper_folder)]
+        if hears:
+            line += ["--recognizer", str(whisper_folder)]
+            line += ["--recognizer-option", "times=own"]
         with runs._restored():
-            assert not ssr([*line, "--recognizer-option", "times=own"])
+            assert not ssr(line)
         return folder
 
     return make
@@ -154,6 +156,9 @@ def test_stage_2_learns_from_what_shards_keep_and_from_what_is_heard_in_noise(
     given |= {"stage1": folder / "run", "predicted_share": 1.0, "text_ratio": 0.0}
     given |= {"data_folder": make_shards(), "number_of_epochs": 1}
     given["templates"] = {x: {"share": 0.0} for x in ("listening", "continuation")}
+    # Of others that are trained on, too, nothing is kept.
+    others = make_shards("--shard-size", "2", hears=False)
+    given["extra_train"] = [{"data_folder": str(others), "splits": ["test-a"]}]
     heard, recognize = [], WhisperRecognizer.recognize
     monkeypatch.setattr(
         WhisperRecognizer,
@@ -162,8 +167,9 @@ def test_stage_2_learns_from_what_shards_keep_and_from_what_is_heard_in_noise(
     )
     metrics = runs.run("librispeech", runs.arguments("finetune", **given))
     assert metrics["test-a predicted"]["utterances"] == 5
-    # The noisy copies of 5 training and of 5 validation utterances, and no others.
-    assert sum(map(len, heard)) == 5 + 5
+    # Five others, the noisy copies of ten training and of five validation utterances,
+    # and no more.
+    assert sum(map(len, heard)) == 5 + 10 + 5
 
 
 def test_a_command_listens_with_a_recogniser(
