@@ -1,6 +1,7 @@
 """How much audio goes into a batch, and the learning rate that suits it."""
 
 import logging
+import math
 
 import torch
 
@@ -21,6 +22,9 @@ _LEAST_STEPS = 1500
 STAGE1_MEMORY = 6e6
 # The share of a GPU's memory that a batch may take.
 _SHARE = 0.5
+#: How many times 40 s the learning rate of stage 2 goes by at most: that of adapters is
+#: large already.
+FINETUNE_GROWTH = 8.0
 # Of a second of audio: vectors, transcript, and as much text beside them.
 _TOKENS = 12.0
 # Numbers of two bytes that each layer of the LLM keeps of a token for its adapters, in
@@ -97,7 +101,7 @@ def choose_batch(audio_seconds, memory=None, num_processes=1, per_second=STAGE1_
     return batch
 
 
-def scale_learning_rate(lr, batch_seconds, num_processes=1):
+def scale_learning_rate(lr, batch_seconds, num_processes=1, most_growth=math.inf):
     """The learning rate for another batch than that of 40 s.
 
     With the square root of the batch, as AdamW's steps want it (Malladi et al., "On the
@@ -110,6 +114,8 @@ def scale_learning_rate(lr, batch_seconds, num_processes=1):
     batch_seconds : float
         Of one process.
     num_processes : int
+    most_growth : float
+        How many times 40 s the rate goes by at most.
 
     Returns
     -------
@@ -119,8 +125,11 @@ def scale_learning_rate(lr, batch_seconds, num_processes=1):
     -------
     >>> scale_learning_rate(0.001, 160.0)
     0.002
+    >>> scale_learning_rate(0.001, 1280.0, most_growth=4)
+    0.002
     """
-    return lr * (batch_seconds * num_processes / REFERENCE) ** 0.5
+    growth = batch_seconds * num_processes / REFERENCE
+    return lr * min(growth, most_growth) ** 0.5
 
 
 def check_batch_seconds(value):
@@ -144,7 +153,9 @@ def check_batch_seconds(value):
         )
 
 
-def resolve_batch(hparams, audio_seconds, device, per_second=STAGE1_MEMORY):
+def resolve_batch(
+    hparams, audio_seconds, device, per_second=STAGE1_MEMORY, most_growth=math.inf
+):
     """What ``batch_seconds`` and ``lr`` of a YAML come to.
 
     With a number for ``batch_seconds`` both are taken as they are.
@@ -158,6 +169,8 @@ def resolve_batch(hparams, audio_seconds, device, per_second=STAGE1_MEMORY):
     device : torch.device or str
     per_second : float
         Of :func:`choose_batch`.
+    most_growth : float
+        Of :func:`scale_learning_rate`.
 
     Returns
     -------
@@ -188,7 +201,7 @@ def resolve_batch(hparams, audio_seconds, device, per_second=STAGE1_MEMORY):
     total = audio_seconds * hparams["number_of_epochs"]
     batch_seconds = choose_batch(total, memory, num_processes, per_second)
     if memory is not None:
-        lr = scale_learning_rate(lr, batch_seconds, num_processes)
+        lr = scale_learning_rate(lr, batch_seconds, num_processes, most_growth)
         logger.info(
             "Batches of %g s of audio, lr %.3g (of 40 s: %.3g)",
             batch_seconds,

@@ -11,7 +11,11 @@ from ssr_plugin.connectors.base import VocabularyConnector
 from ssr_plugin.inference.pretrained import save_speech_lm
 from ssr_plugin.nnet.precision import resolve_precision
 from ssr_plugin.training import fsdp, run_report
-from ssr_plugin.training.batch_size import finetune_memory, resolve_batch
+from ssr_plugin.training.batch_size import (
+    FINETUNE_GROWTH,
+    finetune_memory,
+    resolve_batch,
+)
 from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.finetune_brain import FinetuneBrain
 from ssr_plugin.training.loop import make_loaders, train
@@ -61,7 +65,11 @@ def run(hparams, run_opts, manifests):
     splits = splits_of(hparams, run_opts, manifests)
     device = run_opts.get("device") or infer_device()
     hparams |= resolve_batch(
-        hparams, splits["train"].audio_seconds, device, finetune_memory(lm.llm.config)
+        hparams,
+        splits["train"].audio_seconds,
+        device,
+        finetune_memory(lm.llm.config),
+        FINETUNE_GROWTH,
     )
     text = make_text(hparams, lm.llm)
     pseudo_texts = _pseudo_texts(hparams, lm, templates, splits["train"])

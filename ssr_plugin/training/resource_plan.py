@@ -14,6 +14,7 @@ from ssr_plugin.nnet.precision import resolve_precision
 from ssr_plugin.problems import prefix_errors
 from ssr_plugin.training.batch_size import (
     AUTO,
+    FINETUNE_GROWTH,
     choose_batch,
     finetune_memory,
     scale_learning_rate,
@@ -50,6 +51,9 @@ _ENCODER_RATE = 2.03e13
 # A bare step of the stacked rival through an LLM of 8B, 64 utterances: 239 GFLOP a
 # second of audio, 1,758 of them a second.
 _LLM_RATE = 4.2e14
+# In stage 2 the host launches the layers' kernels one by one, however large the batch:
+# the 16 of a 1B, tuned and as they were, with the backward pass, in 178 ms.
+_LAYER_SECONDS = 0.178 / 16
 # Audio a second that one machine's processes (16 cores) read for the encoder; and that
 # the loader gave, of frames of 512 numbers.
 _READING, _LOADING, _LOADED_WIDTH = 19516.0, 29846.0, 512
@@ -285,12 +289,15 @@ def plan_finetune(settings, corpus, hardware):
         arguments = (hardware.memory, hardware.processes, per_second)
         batch_seconds = choose_batch(audio * epochs, *arguments)
         if hardware.gpus:
-            lr = scale_learning_rate(lr, batch_seconds, hardware.processes)
+            arguments = (batch_seconds, hardware.processes, FINETUNE_GROWTH)
+            lr = scale_learning_rate(lr, *arguments)
     utterances = _utterances(corpus, batch_seconds)
     cost = trace_finetune(settings, utterances, hardware.processes)
     hours = None
     if hardware.gpus:
-        rate = _LLM_RATE * utterances.audio_seconds / cost.flops
+        layers = load_config(settings["llm_source"]).get_text_config().num_hidden_layers
+        step = cost.flops / _LLM_RATE + layers * _LAYER_SECONDS
+        rate = utterances.audio_seconds / step
         hours = audio * epochs / rate / hardware.gpus / _SECONDS_AN_HOUR
     return _stage(cost, audio, batch_seconds, lr, settings, hardware, hours, cost.llm)
 

@@ -1,8 +1,13 @@
 """batch_seconds: auto, by data and memory, and the learning rate that goes with it."""
 
 import pytest
+from transformers import GPT2Config, LlamaConfig
 
-from ssr_plugin.training.batch_size import choose_batch, resolve_batch
+from ssr_plugin.training.batch_size import (
+    choose_batch,
+    finetune_memory,
+    resolve_batch,
+)
 
 HOUR, GPU = 3600.0, 80e9
 HPARAMS = {"batch_seconds": "auto", "lr": 0.001, "number_of_epochs": 10}
@@ -23,6 +28,16 @@ def test_a_training_on_a_gpu_has_steps_enough():
 
 def test_a_small_gpu_has_smaller_batches():
     assert choose_batch(1e5 * HOUR, 8e9) < choose_batch(1e5 * HOUR, 80e9)
+
+
+def test_stage_2_of_a_larger_llm_has_smaller_batches():
+    small, large = GPT2Config(), LlamaConfig()
+    assert finetune_memory(small) < finetune_memory(large)
+    batches = [
+        choose_batch(1e5 * HOUR, GPU, per_second=finetune_memory(config))
+        for config in (small, large)
+    ]
+    assert batches[0] > batches[1] >= 40.0
 
 
 def test_the_batches_of_all_processes_count():
