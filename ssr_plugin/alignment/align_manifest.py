@@ -15,6 +15,7 @@ import yaml
 
 from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.alignment.cache import align
+from ssr_plugin.alignment.number_aligner import with_number_words
 from ssr_plugin.build import check_required
 from ssr_plugin.data.manifest import read_manifest
 from ssr_plugin.problems import TooManyProblems
@@ -85,12 +86,16 @@ def main(argv=None):
         help="share of failed utterances beyond which it ends with an error",
     )
     parser.add_argument(
+        "--language", help="what is spoken, as in the training run; default English"
+    )
+    parser.add_argument(
         "--retry_failed", action="store_true", help="try again what failed before"
     )
     options, aligner_options = parser.parse_known_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         aligner = make_aligner(options.aligner, aligner_options)
+        aligner = with_number_words(aligner, options.language)
         items = [
             AlignmentItem(id, row["wav"], row["wrd"])
             for path in options.manifest

@@ -70,6 +70,10 @@ class Aligner(abc.ABC):
     #: Whether it needs transcripts. One that does not writes them itself.
     needs_text: ClassVar[bool] = True
 
+    #: Whether it matches letters with sounds, so that numbers are better given to it in
+    #: words (:mod:`ssr_plugin.alignment.number_aligner`).
+    wants_words: ClassVar[bool] = False
+
     #: What it does, for messages and bars.
     verb: ClassVar[str] = "aligning"
 

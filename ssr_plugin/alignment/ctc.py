@@ -58,6 +58,7 @@ class CTCAligner(Aligner):
     name = "ctc"
     batch_size = 32
     parallel = False
+    wants_words = True
 
     def __init__(
         self, source, start_offset=0.0, end_offset=0.0, batch_seconds=120.0, device=None

@@ -36,6 +36,7 @@ class EvenAligner(Aligner):
     """
 
     name = "even"
+    wants_words = True
 
     def settings(self):
         """How the first and the last sound are found."""

@@ -24,6 +24,11 @@ def add_arguments(parser):
     parser.add_argument("--text", help="the transcript, of one file")
     add_aligner(parser)
     parser.add_argument(
+        "--language",
+        metavar="CODE",
+        help="what is spoken, such as de: numbers are then found by its words",
+    )
+    parser.add_argument(
         "--format",
         choices=("text", "json", "ctm", "textgrid"),
         default="text",
@@ -46,6 +51,7 @@ def run(options):
     from ssr_plugin.alignment.align_manifest import make_aligner
     from ssr_plugin.alignment.base import AlignmentItem
     from ssr_plugin.alignment.cache import align
+    from ssr_plugin.alignment.number_aligner import with_number_words
     from ssr_plugin.alignment.record import AlignmentError
     from ssr_plugin.cli.recordings import STDIN, find_audio, read_transcript
     from ssr_plugin.problems import Problems
@@ -53,6 +59,7 @@ def run(options):
     paths = list(dict.fromkeys(find_audio(options.files)))
     _check(options, paths)
     aligner = make_aligner(options.aligner, aligner_arguments(options))
+    aligner = with_number_words(aligner, options.language)
     problems = Problems("aligning", max_share=1.0)
     items = []
     with tempfile.TemporaryDirectory() as cache:

@@ -170,6 +170,7 @@ def run(options):
     from ssr_plugin import build
     from ssr_plugin.alignment.align_manifest import make_aligner
     from ssr_plugin.alignment.cache import parse_shard
+    from ssr_plugin.alignment.number_aligner import with_number_words
     from ssr_plugin.data.prepare_cli import read_options
     from ssr_plugin.files import check_writable
     from ssr_plugin.folder_lock import locked
@@ -185,6 +186,7 @@ def run(options):
     dataset.language = first_language(options.language, dataset.language)
     check_aligner(options.aligner, dataset.language)
     aligner = make_aligner(options.aligner, aligner_arguments(options))
+    aligner = with_number_words(aligner, dataset.language)
     frames = None
     if options.frames is not None:
         frames = Frames(

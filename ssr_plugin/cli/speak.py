@@ -8,13 +8,15 @@ USAGE = """
   ssr speak copa /data/COPA --output speech/copa
   ssr speak mmlu /data/MMLU --output speech/mmlu --synthesizer flite --max-items 500
   ssr speak mine.txt --output speech/mine --voices en-gb en-us+f2
+  ssr speak meins.txt --output speech/meins --language de
   ssr speak copa /data/COPA --output speech/copa --synthesizer command \\
       --command "piper --model {voice} --output_file {wav}" --voices amy.onnx
 
 The folder gets recordings (16 kHz FLAC), manifest.csv (which recipes/template reads as
 a data set) and skipped.json: what is left out and why. Numbers, units, money, times and
-abbreviations are spoken, and transcribed, as words. Left out is what reads badly aloud,
-such as formulas, blanks to fill and long texts. A text's voice is chosen by its id.
+abbreviations are spoken, and transcribed, as words; of other languages than English
+numbers, and in some units. Left out is what reads badly aloud, such as formulas, blanks
+to fill and long texts. A text's voice is chosen by its id.
 What is there already is not spoken again, so a run that was stopped goes on."""
 
 # Options of speak that have a default of their own.
@@ -54,6 +56,13 @@ def add_arguments(parser):
         "is given on standard input",
     )
     voice.add_argument(
+        "--language",
+        default="en",
+        metavar="CODE",
+        help="of a text file, such as de or pt-BR (default %(default)s); espeak then "
+        "has a voice of it",
+    )
+    voice.add_argument(
         "--seed", type=int, metavar="N", help="another seed gives ids other voices"
     )
     content = parser.add_argument_group("what is spoken")
@@ -82,15 +91,17 @@ def run(options):
     from ssr_plugin import build
     from ssr_plugin.files import check_writable
     from ssr_plugin.folder_lock import locked
+    from ssr_plugin.languages import parse_language
     from ssr_plugin.registry import get_registry
     from ssr_plugin.tts.speak_texts import speak
 
     # What is wrong with a name or a set shows whatever programs there are.
     get_registry().synthesizers.get(options.synthesizer)
-    texts = read_texts(options.source, options.data, options.max_items)
+    language = parse_language(options.language)
+    texts = read_texts(options.source, options.data, options.max_items, language)
     synthesizer_options = {
         "command": options.synthesizer_command,
-        "voices": options.voices,
+        "voices": options.voices or _voices(options.synthesizer, language),
     }
     synthesizer_options = {
         key: value for key, value in synthesizer_options.items() if value
@@ -102,6 +113,7 @@ def run(options):
         )
     synthesizer = build.synthesizer(options.synthesizer, synthesizer_options)
     speak_options = {key: getattr(options, key) for key in _OPTIONS}
+    speak_options["language"] = language
     speak_options = {
         key: value for key, value in speak_options.items() if value is not None
     }
@@ -116,7 +128,20 @@ def run(options):
         print(f"  {count}: {reason}")
 
 
-def read_texts(source, data=None, max_items=None):
+def _voices(synthesizer, language):
+    """Voices of another language than English, where none are named."""
+    from ssr_plugin.languages import is_english, primary
+
+    if is_english(language) or synthesizer == "command":
+        return None
+    if synthesizer != "espeak":
+        raise ValueError(f"--language {language} needs --voices that speak it")
+    # espeak-ng's code of Mandarin.
+    code = {"zh": "cmn"}.get(primary(language), language.lower())
+    return [f"{code}{variant}" for variant in ("", "+f2", "+m3")]
+
+
+def read_texts(source, data=None, max_items=None, language="en"):
     """What is to be spoken: of a benchmark, or of a text file.
 
     Arguments
@@ -127,6 +152,8 @@ def read_texts(source, data=None, max_items=None):
         Where the benchmark's files are.
     max_items : int or None
         Only so many, drawn at random but always the same.
+    language : str
+        BCP-47 code. Benchmarks are English.
 
     Returns
     -------
@@ -136,16 +163,21 @@ def read_texts(source, data=None, max_items=None):
     Raises
     ------
     ValueError
-        If the benchmark has nothing that could be spoken.
+        If the benchmark has nothing that could be spoken, or not in that language.
     """
     from ssr_plugin import build
     from ssr_plugin.evaluation.harness.text_benchmark import TextBenchmark
+    from ssr_plugin.languages import is_english
     from ssr_plugin.registry import get_registry
     from ssr_plugin.tts.speak_texts import read_lines
 
     path = pathlib.Path(source)
     if path.suffix == ".txt" or path.is_file():
         return read_lines(path, max_items)
+    if not is_english(language):
+        raise ValueError(
+            f"--language {language} is for a text file: benchmarks are in English"
+        )
     benchmark_class = get_registry().benchmarks.get(source)
     if not issubclass(benchmark_class, TextBenchmark):
         raise ValueError(f"the benchmark '{source}' has speech of its own")

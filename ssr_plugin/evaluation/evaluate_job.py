@@ -14,6 +14,7 @@ from speechbrain.utils.run_opts import RunOptions
 
 from ssr_plugin import build
 from ssr_plugin.alignment.cache import align
+from ssr_plugin.alignment.number_aligner import with_number_words
 from ssr_plugin.data.datasets import DataSet
 from ssr_plugin.data.distorted_set import (
     DistortedSet,
@@ -334,6 +335,7 @@ def make_align(hparams: Mapping[str, Any]) -> Align:
         List of AlignmentItem -> mapping from id to Alignment.
     """
     aligner = build.aligner(hparams["aligner"], hparams["aligner_options"])
+    aligner = with_number_words(aligner, hparams.get("language"))
     folder = pathlib.Path(hparams["cache_folder"]) / "alignments"
     share = hparams["max_skipped_share"]
     return lambda items: align(items, aligner, folder, max_skipped_share=share)[0]

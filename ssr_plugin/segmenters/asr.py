@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ssr_plugin.alignment.number_aligner import with_number_words
 from ssr_plugin.alignment.record import Alignment
 from ssr_plugin.recognizers.aligned import AlignedRecognizer
 from ssr_plugin.recognizers.base import Recognizer
@@ -174,7 +175,9 @@ def load_timed(
     ssr_plugin.recognizers.base.Recognizer
     """
     recognizer = load_recognizer(source, language, num_beams)
-    return recognizer if aligner is None else AlignedRecognizer(recognizer, aligner())
+    if aligner is None:
+        return recognizer
+    return AlignedRecognizer(recognizer, with_number_words(aligner(), language))
 
 
 def without_marks(alignment: Alignment) -> Alignment:

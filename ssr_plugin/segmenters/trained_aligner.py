@@ -50,6 +50,7 @@ class TrainedAligner(Aligner):
 
     name = "trained"
     parallel = False
+    wants_words = True
 
     def __init__(
         self,

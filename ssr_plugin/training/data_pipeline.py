@@ -11,6 +11,7 @@ from speechbrain.utils.distributed import infer_device
 from ssr_plugin import build
 from ssr_plugin.alignment.base import AlignmentItem
 from ssr_plugin.alignment.cache import align
+from ssr_plugin.alignment.number_aligner import with_number_words
 from ssr_plugin.data.manifest import read_manifest
 from ssr_plugin.encoders.feature_cache import FeatureCache
 from ssr_plugin.problems import TooManyProblems, prefix_errors
@@ -161,6 +162,7 @@ def align_rows(rows, hparams):
     problems : ssr_plugin.problems.Problems
     """
     aligner = build.aligner(hparams["aligner"], hparams["aligner_options"])
+    aligner = with_number_words(aligner, hparams.get("language"))
     items = [AlignmentItem(name, row["wav"], row["wrd"]) for name, row in rows.items()]
     folder = pathlib.Path(hparams["cache_folder"]) / "alignments"
     in_shards(lambda shard, share: align(items, aligner, folder, shard, None, share))

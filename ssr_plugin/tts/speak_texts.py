@@ -15,6 +15,7 @@ from ssr_plugin.data.datasets import read_text
 from ssr_plugin.data.manifest import write_manifest
 from ssr_plugin.data.subsets import draw_names
 from ssr_plugin.files import atomic_path, digest
+from ssr_plugin.languages import ENGLISH
 from ssr_plugin.problems import Problems
 from ssr_plugin.tts.synthesizers import SynthesisError
 from ssr_plugin.tts.text_normalization import MAX_WORDS, reads_badly, spoken_form
@@ -32,6 +33,7 @@ def speak(
     max_words=MAX_WORDS,
     max_skipped_share=0.01,
     num_workers=None,
+    language=ENGLISH,
 ):
     """Speaks texts, each in a voice that its id chooses.
 
@@ -53,6 +55,8 @@ def speak(
         Of the other texts, that the synthesiser may fail at.
     num_workers : int or None
         How many are spoken at once; by default as many as there are cores.
+    language : str
+        BCP-47 code of the texts.
 
     Returns
     -------
@@ -77,9 +81,15 @@ def speak(
     ['audio', 'manifest.csv', 'skipped.json']
     """
     folder = pathlib.Path(folder)
-    reasons = {name: reads_badly(text, max_words) for name, text in texts.items()}
+    reasons = {
+        name: reads_badly(text, max_words, language) for name, text in texts.items()
+    }
     skipped = {name: reason for name, reason in reasons.items() if reason}
-    spoken = {n: verbalize(text) for n, text in texts.items() if n not in skipped}
+    spoken = {
+        name: verbalize(text, language)
+        for name, text in texts.items()
+        if name not in skipped
+    }
     settings = synthesizer.settings()
     problems = Problems(f"speaking with {synthesizer.name}", max_skipped_share)
 
@@ -101,7 +111,7 @@ def speak(
             info.frames / info.samplerate,
             wav,
             voice,
-            spoken_form(spoken[name]),
+            spoken_form(spoken[name], language),
         )
 
     rows = []

@@ -1,20 +1,24 @@
 """Texts as they are said aloud, and which of them had better not be."""
 
 import re
+import unicodedata
 
 from ssr_plugin.alignment.english import spoken_words
+from ssr_plugin.languages import ENGLISH, is_english, word_spans
 from ssr_plugin.tts.verbalizing import Unsayable, verbalize
 
 #: Longest text that is spoken, in words; about 40 s.
 MAX_WORDS = 100
 
 
-def spoken_form(text):
-    """The words that are said for an English text: what a transcript of it says.
+def spoken_form(text, language=ENGLISH):
+    """The words that are said for a text: what a transcript of it says.
 
     Arguments
     ---------
     text : str
+    language : str
+        BCP-47 code.
 
     Returns
     -------
@@ -28,9 +32,12 @@ def spoken_form(text):
     "mister o'neil paid five dollars twice"
     >>> spoken_form("x^2") is None
     True
+    >>> spoken_form("Öl für 5 €, aujourd’hui!", "de")
+    "öl für fünf euro aujourd'hui"
     """
     try:
-        return _words(verbalize(text))
+        said = verbalize(text, language)
+        return _words(said) if is_english(language) else _letters(said)
     except Unsayable:
         return None
 
@@ -61,13 +68,27 @@ def _words(text):
     return " ".join(word for span in spans for word in span.words)
 
 
-def reads_badly(text, max_words=MAX_WORDS):
+def _letters(text):
+    """The words of a text in any script, lower case; no mark but apostrophes inside."""
+    text = unicodedata.normalize("NFC", text).replace("’", "'").lower()
+    kept = "".join(c if c.isalpha() or c == "'" or _is_accent(c) else " " for c in text)
+    return " ".join(word.strip("'") for word in kept.split() if word.strip("'"))
+
+
+def _is_accent(character):
+    return unicodedata.category(character)[0] == "M"
+
+
+def reads_badly(text, max_words=MAX_WORDS, language=ENGLISH):
     """Why a text is not for reading aloud: formulas, symbols, blanks to fill, length.
 
     Arguments
     ---------
     text : str
     max_words : int
+        Letters count, where no blanks part words.
+    language : str
+        BCP-47 code.
 
     Returns
     -------
@@ -83,10 +104,10 @@ def reads_badly(text, max_words=MAX_WORDS):
     """
     if not re.search(r"[^\W\d_]", text):
         return "no words"
-    if len(text.split()) > max_words:
+    if len(word_spans(text)) > max_words:
         return f"longer than {max_words} words"
     try:
-        verbalize(text)
+        verbalize(text, language)
     except Unsayable as error:
         return str(error)
     return None

@@ -1,8 +1,9 @@
-"""English texts with everything in words: numbers, units, money, times, abbreviations.
+"""Texts with everything in words: numbers, units, money, times, abbreviations.
 
 Numbers are worded by ``num2words``, units named by the Unicode CLDR (``babel``). Only
 forms that can be read in one way are worded; the rest is an error, so that nothing is
-left out, or read wrongly, without being told.
+left out, or read wrongly, without being told. English has all of that here, other
+languages numbers alone (:mod:`ssr_plugin.alignment.number_words`).
 """
 
 import functools
@@ -10,29 +11,11 @@ import re
 import unicodedata
 
 from ssr_plugin.alignment.english import foreign_letters
+from ssr_plugin.alignment.number_words import UNITS, number_language, word_numbers
+from ssr_plugin.languages import ENGLISH, is_english, primary
 
 #: What may stand between words without being said.
 MARKS = ".,;:!?'\"()-\u2013\u2014\u2018\u2019\u201c\u201d\u2026"
-
-# CLDR's names of units whose symbols, after a number, mean nothing else. Of "in" (inch)
-# and "K" (kelvin, or thousand) that cannot be said.
-UNITS = (
-    "length-kilometer", "length-meter", "length-centimeter", "length-millimeter",
-    "length-mile", "length-yard", "length-foot", "mass-kilogram", "mass-gram",
-    "mass-milligram", "mass-microgram", "mass-pound", "mass-ounce",
-    "area-square-kilometer", "area-square-meter", "area-square-centimeter",
-    "volume-cubic-centimeter", "volume-milliliter", "volume-liter", "angle-degree",
-    "temperature-celsius", "temperature-fahrenheit", "speed-kilometer-per-hour",
-    "speed-mile-per-hour", "speed-meter-per-second",
-    "acceleration-meter-per-square-second", "frequency-hertz", "frequency-kilohertz",
-    "frequency-megahertz", "frequency-gigahertz", "power-watt", "power-kilowatt",
-    "power-megawatt", "energy-kilowatt-hour", "energy-joule", "energy-kilojoule",
-    "energy-kilocalorie", "electric-volt", "duration-hour", "duration-minute",
-    "duration-second", "duration-millisecond", "digital-kilobyte", "digital-megabyte",
-    "digital-gigabyte", "digital-terabyte", "pressure-millimeter-ofhg",
-    "pressure-kilopascal", "pressure-pascal", "force-newton",
-    "concentr-milligram-ofglucose-per-deciliter",
-)  # fmt: skip
 
 # Other ways to write CLDR's symbols.
 SPELLINGS = {
@@ -81,17 +64,20 @@ class Unsayable(ValueError):
 
 
 @functools.lru_cache(maxsize=100_000)
-def verbalize(text):
-    """An English text with everything in words, its case and marks kept.
+def verbalize(text, language=ENGLISH):
+    """A text with everything in words, its case and marks kept.
 
     Arguments
     ---------
     text : str
+    language : str
+        BCP-47 code.
 
     Returns
     -------
     str
-        Letters, blanks and :data:`MARKS`, nothing else.
+        Letters, blanks and :data:`MARKS` (in other languages than English: all
+        punctuation that is not said), nothing else.
 
     Raises
     ------
@@ -107,8 +93,14 @@ his twenty dollars and fifty cents, that is at fifty degrees Celsius.'
     Traceback (most recent call last):
         ...
     ssr_plugin.tts.verbalizing.Unsayable: numbers: x^2
+    >>> verbalize("Am 3. Mai kostete es 2,50 €.", "de")
+    'Am dritten Mai kostete es zwei Euro fünfzig.'
     """
     text = unicodedata.normalize("NFC", text)
+    if not is_english(language):
+        words = word_numbers(text, language)
+        _check_other(words, language)
+        return words
     if re.search(r"\d\"", text) and text.count('"') % 2:
         raise Unsayable('symbols: "')
     words = _pattern().sub(_in_words, text)
@@ -340,6 +332,34 @@ def _check(text):
     if found := ROMAN.search(text):
         raise Unsayable(f"Roman numbers: {found.group()}")
     if found := ABBREVIATED.search(text):
+        raise Unsayable(f"abbreviations: {found.group()}")
+
+
+# Punctuation that is said, as symbols are.
+SAID_MARKS = "%‰&@#*/\\_§†‡"
+# Languages of which no word that is written in full lacks a vowel.
+VOWELS_IN_ALL = ("de", "fr", "es", "it", "pt", "nl")
+NO_VOWEL = re.compile(r"\b[B-DF-HJ-NP-TV-XZb-df-hj-np-tv-xz]{2,}\.(?!$)")
+
+
+def _check_other(text, language):
+    """As :func:`_check`, of a text that is not English."""
+    if found := re.findall(r"\S*\d\S*", text):
+        reason = "" if number_language(language) else f" (no words for '{language}')"
+        raise Unsayable(f"numbers: {found[0]}{reason}")
+    symbols = {
+        c
+        for c in text
+        if c in SAID_MARKS
+        or not (c.isalpha() or c.isspace() or unicodedata.category(c)[0] in "PM")
+    }
+    if symbols:
+        raise Unsayable(f"symbols: {' '.join(sorted(symbols))}")
+    if found := re.search(r"\w\(\S*|\S*\)\w|[^\W\d_]\.[^\W\d_]\S*", text):
+        raise Unsayable(f"marks inside a word: {found.group()}")
+    if found := ROMAN.search(text):
+        raise Unsayable(f"Roman numbers: {found.group()}")
+    if primary(language) in VOWELS_IN_ALL and (found := NO_VOWEL.search(text)):
         raise Unsayable(f"abbreviations: {found.group()}")
 
 

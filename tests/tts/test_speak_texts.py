@@ -263,6 +263,43 @@ def test_what_is_spoken_is_the_users_to_say(tmp_path, parrot):
     assert "my-00031" not in rows and "my-00032" not in rows and len(rows) == 30
 
 
+def test_another_language_is_spoken_and_transcribed_in_its_words(tmp_path, parrot):
+    lines = ["Am 3. Mai – für 2,50 €!", "Dr. Groß", "um 12:30", "R&B", "Ludwig XIV"]
+    (tmp_path / "my.txt").write_text("\n".join(lines), encoding="utf-8")
+    folder = tmp_path / "out"
+    ssr_speak(tmp_path / "my.txt", folder, parrot, "--language", "de")
+    (row,) = read_manifest(folder / "manifest.csv").values()
+    assert row["wrd"] == "am dritten mai für zwei euro fünfzig"
+    assert "Am dritten Mai – für zwei Euro fünfzig!" in parrot.calls()[0]
+    assert list(json.loads((folder / "skipped.json").read_text()).values()) == [
+        "abbreviations: Dr.",
+        "numbers: 12:30",
+        "symbols: &",
+        "Roman numbers: XIV",
+    ]
+
+
+def test_a_language_without_number_words_is_spoken_but_for_its_digits():
+    assert reads_badly("\u6211\u6709 5 \u672c\u4e66", language="zh") == (
+        "numbers: 5 (no words for 'zh')"
+    )
+    assert reads_badly("\u6211" * 101, language="zh") == "longer than 100 words"
+    assert spoken_form("\u4f60\u597d\u3002", "zh") == "\u4f60\u597d"
+
+
+def test_espeak_has_a_voice_of_the_language_and_others_are_asked_for_one(tmp_path):
+    if shutil.which("espeak-ng") is None or shutil.which("flite") is None:
+        pytest.skip("espeak-ng and flite are not installed")
+    (tmp_path / "my.txt").write_text("Guten Tag.\n")
+    line = ["speak", str(tmp_path / "my.txt"), "--output", str(tmp_path / "out")]
+    line += ["--language", "de"]
+    assert main(line) == 0
+    (row,) = read_manifest(tmp_path / "out" / "manifest.csv").values()
+    assert row["spk_id"].startswith("de")
+    with pytest.raises(SystemExit, match="--language de needs --voices"):
+        main([*line, "--synthesizer", "flite"])
+
+
 def test_a_synthesiser_that_often_fails_ends_it(tmp_path, parrot):
     (tmp_path / "my.txt").write_text("fail\n")
     with pytest.raises(SystemExit, match="error: .*1 of 1"):
@@ -283,6 +320,7 @@ def test_a_benchmark_is_spoken_by_its_ids(tmp_path):
         (["continuation", "data"], "speech of its own"),
         (["copa"], "'copa' needs the option 'data'"),
         (["copa", "/no/such"], "no dev.jsonl"),
+        (["copa", "data", "--language", "de"], "benchmarks are in English"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, arguments, says):
