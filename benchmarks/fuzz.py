@@ -3,8 +3,9 @@
 Each target writes a good file and reads it. The file is then damaged, by bytes or,
 where it is JSON, by its values, and read again. A reader may take what is left, or
 refuse it with an error of the user's input that names the file. Anything else is a
-failure: another error, a message without the file, or more than ten seconds (of the
-processor's time: the machine may be busy; or two minutes in all).
+failure: another error, a message without the file, a gigabyte more of memory than any
+input before took, or more than ten seconds (of the processor's time: the machine may be
+busy; or two minutes in all).
 
 Targets take turns of a second, so that quick readers get more inputs.
 
@@ -67,12 +68,15 @@ from ssr_plugin.training.checkpoints import AtomicCheckpointer
 from ssr_plugin.training.fsdp import ShardedModel
 from ssr_plugin.training.history import History
 from ssr_plugin.training.run_folder import check_settings
+from ssr_plugin.training.shard_dataset import read_alignment
 from ssr_plugin.training.text_data import _kept_documents
 
 # What the commands end with in one line.
 ALLOWED = (ValueError, OSError, ImportError, TooManyProblems)
 #: Of the processor's time, and of all time, s.
 LONGEST, LONGEST_WAIT = 10.0, 120.0
+#: Of memory, MB.
+MOST_MEMORY = 1000.0
 # A turn of a target, s.
 _TURN = 1.0
 
@@ -261,7 +265,7 @@ def read_shards(path):
     for name in corpus.splits():
         split = corpus[name]
         for row in range(len(split)):
-            Alignment.from_json(split.record(row)["alignment"])
+            read_alignment(split, row, split.record(row))
             split.frames(row)
             split.audio_file(row)
 
@@ -637,7 +641,7 @@ def fuzz(name, folder, chance, count=sys.maxsize, seconds=math.inf):
         if content is None:
             content = damage_bytes(good, chance)
         path.write_bytes(content)
-        begin, working = time.monotonic(), time.process_time()
+        begin, working, memory = time.monotonic(), time.process_time(), peak_memory()
         try:
             read(path)
             counts["taken"] += 1
@@ -650,6 +654,8 @@ def fuzz(name, folder, chance, count=sys.maxsize, seconds=math.inf):
         waited, worked = time.monotonic() - begin, time.process_time() - working
         if worked > LONGEST or waited > LONGEST_WAIT:
             failures.append((content, f"took {waited:.0f} s, {worked:.0f} of work"))
+        if (more := peak_memory() - memory) > MOST_MEMORY:
+            failures.append((content, f"took {more:.0f} MB of memory"))
     path.write_bytes(good)
     return counts, failures
 
@@ -686,14 +692,17 @@ def main(argv=None):
     for name, reasons in failures.items():
         for reason, count in reasons.most_common(8):
             print(f"{name}: {count} x {reason}")
+    print(f"most memory: {peak_memory():.0f} MB")
+    return int(bool(failures))
+
+
+def peak_memory():
+    """Most memory that this process has taken, MB; 0 where that is not told."""
     try:
         import resource
-
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        print(f"most memory: {usage.ru_maxrss / 1000:.0f} MB")
     except ImportError:
-        pass
-    return int(bool(failures))
+        return 0.0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
 def quiet():

@@ -134,7 +134,7 @@ class CommonVoice(DataSet):
 
 
 def _votes(cell: str | None) -> int:
-    return int(cell) if cell and cell.strip().isdecimal() else 0
+    return int(cell) if cell and cell.isdecimal() else 0
 
 
 def without_marks(sentence: str) -> str:

@@ -146,6 +146,11 @@ class HuggingFaceDataSet(DataSet):
         """The column of each field."""
         from datasets import Audio
 
+        if split not in self._splits:
+            raise ValueError(
+                f"'{self.folder}' has no split '{split}'; it has: "
+                f"{', '.join(self.splits()) or 'none'}"
+            )
         features = self._splits[split].features
         names = {name.lower(): name for name in reversed(list(features))}
         sounds = [name for name, one in features.items() if isinstance(one, Audio)]

@@ -361,7 +361,12 @@ class ShardSplit:
         self.folder = folder
         for shard in entry["shards"]:
             kinds = [type(value) for value in shard]
-            if kinds != [str, int, int, str] or not 0 <= shard[1] < _MOST_UTTERANCES:
+            # A name is of a file in the split's folder.
+            if (
+                kinds != [str, int, int, str]
+                or not 0 <= shard[1] < _MOST_UTTERANCES
+                or pathlib.PurePath(shard[0]).name != shard[0]
+            ):
                 raise ShardError(
                     f"{folder.parent / LIST_FILE} is damaged, in '{folder.name}': "
                     f"{shard} is no shard: {_AGAIN}"
@@ -476,6 +481,10 @@ class ShardSplit:
             raise opened.damaged(error) from error
         record["alignment"] |= {key: record[key] for key in ("id", "text")}
         return dict(record)
+
+    def damaged(self, row: int, error: object) -> ShardError:
+        """What is wrong with an utterance, as an error that names its shard."""
+        return self._open(self.locate(row)[0]).damaged(error)
 
     def num_frames(self, row: int) -> int:
         """How many frames are kept of an utterance; 0 if none are."""

@@ -1,12 +1,13 @@
 """Training data that is read from shards, batch by batch: nothing of it is held."""
 
+import dataclasses
 import logging
 import os
 
 import numpy as np
 import torch
 
-from ssr_plugin.alignment.record import Alignment
+from ssr_plugin.alignment.record import Alignment, AlignmentError
 from ssr_plugin.data.audio import AudioError
 from ssr_plugin.problems import Problems
 from ssr_plugin.segmenters.base import SegmentationError
@@ -119,7 +120,7 @@ class ShardReader:
             )
         duration = record["duration"] / speed
         num_frames = self.num_frames(row, duration)
-        alignment = _at_speed(record["alignment"], name, speed)
+        alignment = self._alignment(number, record, "alignment", name, speed)
         example = {
             "id": name,
             "duration": duration,
@@ -131,9 +132,15 @@ class ShardReader:
             # In noise it hears other words.
             is_kept = self.split.part(number).folder.parent in self.heard
             if is_kept and self.copies.is_clean(copy):
-                heard = _at_speed(record["hypothesis"], name, speed)
+                heard = self._alignment(number, record, "hypothesis", name, speed)
                 example["hypothesis"] = heard
         return example, record
+
+    def _alignment(self, number, record, key, name, speed):
+        """An alignment of a record, of a copy of its utterance."""
+        alignment = read_alignment(self.split, number, record, key)
+        alignment = dataclasses.replace(alignment, id=name)
+        return alignment if speed == 1 else alignment.at_speed(speed)
 
     def read(self, row):
         """A row as an example for a batch.
@@ -239,10 +246,32 @@ def sample_rows(total, limit=SURVEY):
     return [row for first in begins for row in range(first, first + _RUN)]
 
 
-def _at_speed(fields, name, speed):
-    """The alignment of a record, of a copy of its utterance."""
-    alignment = Alignment.from_json({**fields, "id": name})
-    return alignment if speed == 1 else alignment.at_speed(speed)
+def read_alignment(split, row, record, key="alignment"):
+    """The alignment of a record in a shard.
+
+    Arguments
+    ---------
+    split : ssr_plugin.data.shards.ShardSplit
+    row : int
+        Of the split.
+    record : dict
+        The record there.
+    key : str
+        "alignment", or "hypothesis".
+
+    Returns
+    -------
+    ssr_plugin.alignment.record.Alignment
+
+    Raises
+    ------
+    ssr_plugin.data.shards.ShardError
+        If it is none; the message names the shard.
+    """
+    try:
+        return Alignment.from_json(record[key])
+    except (AlignmentError, KeyError) as error:
+        raise split.damaged(row, error) from error
 
 
 class ShardDataset(torch.utils.data.Dataset):

@@ -12,7 +12,6 @@ import logging
 import torch
 from speechbrain.utils.distributed import infer_device
 
-from ssr_plugin.alignment.record import Alignment
 from ssr_plugin.data.datasets import Utterance
 from ssr_plugin.data.extra_train import parse_extra_train
 from ssr_plugin.data.joined_shards import JoinedShards, check_disjoint
@@ -32,7 +31,12 @@ from ssr_plugin.training.data_pipeline import (
     make_splits,
 )
 from ssr_plugin.training.shard_copies import ShardCopies
-from ssr_plugin.training.shard_dataset import ShardDataset, ShardReader, sample_rows
+from ssr_plugin.training.shard_dataset import (
+    ShardDataset,
+    ShardReader,
+    read_alignment,
+    sample_rows,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -395,9 +399,9 @@ class _Held:
             record = split.record(number)
             name = record["id"]
             rows[name] = _row(split, number, record)
-            alignments[name] = Alignment.from_json(record["alignment"])
+            alignments[name] = read_alignment(split, number, record)
             if keeps_heard:
-                hypotheses[name] = Alignment.from_json(record["hypothesis"])
+                hypotheses[name] = read_alignment(split, number, record, "hypothesis")
         return cls(rows, alignments, hypotheses if keeps_heard else None)
 
 

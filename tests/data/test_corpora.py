@@ -142,6 +142,11 @@ def test_common_voice_may_be_chosen_by_its_votes(tmp_path):
     none = CommonVoice(root, max_down_votes=0)
     assert "common_voice_de_3" not in texts(none, "validated")
     assert texts(CommonVoice(root, min_up_votes=1), "other") == {}
+    # A cell of anything else counts as no vote.
+    cells = "client_id\tpath\tsentence\tup_votes\tdown_votes\nanna\ta.mp3\tthe cat\t"
+    (root / "test.tsv").write_text(f"{cells}\x1c2\t0\n")
+    assert list(texts(CommonVoice(root), "test")) == ["a"]
+    assert texts(CommonVoice(root, min_up_votes=1), "test") == {}
 
 
 def test_common_voice_of_an_early_release_names_files_without_ending(tmp_path):
@@ -248,6 +253,10 @@ def test_gigaspeech_names_a_missing_or_damaged_file(tmp_path):
     path = folder / "GigaSpeech.json"
     path.write_text(path.read_text()[:-40])
     with pytest.raises(ValueError, match=r"GigaSpeech\.json is damaged"):
+        list(GigaSpeech(folder).utterances("test"))
+    # ijson would take 6 GB.
+    path.write_text('{"audios": [' + "[" * 50_000 + "]" * 50_000 + "]}")
+    with pytest.raises(ValueError, match=r"GigaSpeech\.json is damaged .*too deep"):
         list(GigaSpeech(folder).utterances("test"))
 
 

@@ -73,6 +73,8 @@ def test_a_folder_of_save_to_disk_and_files_beside_it_are_read(tmp_path):
     assert [one.id for one in found] == [f"train-{n:08d}" for n in range(3)]
     assert all(len(read_audio(one.wav, corpora.RATE)) > 4000 for one in found)
     assert len(list(dataset.utterances("test"))) == 1
+    with pytest.raises(ValueError, match="saved' has no split 'dev'; it has: test, tr"):
+        next(dataset.utterances("dev"))
     # Places in a damaged file may be anywhere in memory.
     (path,) = (tmp_path / "saved" / "train").glob("*.arrow")
     content = bytearray(path.read_bytes())

@@ -95,6 +95,11 @@ def list_twice(folder):
     double(folder)
 
 
+def list_elsewhere(folder):
+    path = folder.parent / "shards.json"
+    path.write_text(path.read_text().replace("000001", str(folder / "000001")))
+
+
 def lose_durations(folder):
     np.save(folder / "durations.npy", np.zeros(2))
 
@@ -111,6 +116,7 @@ def lose_durations(folder):
             lambda folder: (folder.parent / "shards.json").write_text("{"),
             "shards.json is missing or damaged",
         ),
+        (list_elsewhere, r"shards\.json is damaged, in 'train': .*/000001'.* no shard"),
     ],
 )
 def test_what_is_wrong_with_shards_is_named_when_they_are_opened(corpus, spoil, told):
