@@ -117,6 +117,8 @@ def model_card(
     llm, encoder = settings["llm"]["source"], settings["encoder"]["source"]
     own = settings["segmenter"]
     segments = f"`{own['name']}`, from audio alone" if own else "forced only"
+    recognizer = (own or {}).get("options", {}).get("source")
+    segments += f", by {recognizer}" if recognizer else ""
     splits = _splits(metrics)
     data = ModelCardData(
         base_model=_hub_ids(llm, encoder) or None,

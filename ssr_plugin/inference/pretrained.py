@@ -34,6 +34,7 @@ from ssr_plugin.llm.compact_weights import is_gguf
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.base import (
+    HearingSegmenter,
     Segmenter,
     TrainableSegmenter,
     TranscriptSegmenter,
@@ -70,6 +71,13 @@ _WANTED = {
 }
 # More passes of LM fusion than this change nothing, and take for ever.
 _MOST_STEPS = 100
+# What each model is called in messages.
+_WORDS = {
+    "encoder": "encoder",
+    "llm": "llm",
+    "recognizer": "recogniser",
+    "aligner": "aligner",
+}
 # Keys that are found out from the model itself when it is saved.
 _OF_MODELS = ("format", "version", "encoder", "llm")
 
@@ -114,6 +122,7 @@ def save_speech_lm(
     encoder_source: str | None = None,
     llm_source: str | None = None,
     name: str | None = None,
+    recognizer_source: str | None = None,
 ) -> None:
     """Writes a model, each file whole or not at all.
 
@@ -128,6 +137,8 @@ def save_speech_lm(
         Name them so in what is written: a hub id in place of this machine's folder.
     name : str or None
         The model's in its card; that of the folder by default.
+    recognizer_source : str or None
+        As ``encoder_source``, of the segmenter ``asr`` with a recogniser of its own.
     """
     folder = pathlib.Path(folder)
     metrics = lm.metrics if metrics is None else metrics
@@ -163,6 +174,10 @@ def save_speech_lm(
         )
         # What it was made with is in its own folder.
         settings["segmenter"] = {**named, "options": {}}
+    elif named is not None:
+        predicted = lm.segmenters["predicted"]
+        if isinstance(predicted, HearingSegmenter):
+            settings["segmenter"] = _pinned(named, predicted, recognizer_source)
     if lm.tuned is not None:
         lm.tuned.save(folder / TUNED)
     if metrics is not None:
@@ -201,15 +216,28 @@ def push_speech_lm(
     Raises
     ------
     ValueError
-        If encoder or LLM is named by a folder of this machine.
+        If encoder, LLM or recogniser is named by a folder of this machine.
     """
-    for kind in ("encoder", "llm"):
-        source = options.get(f"{kind}_source") or getattr(lm, kind).source
-        if pathlib.Path(source).exists() or pathlib.Path(source).is_absolute():
+    named = lm.settings["segmenter"]
+    own = {} if named is None or _is_trained(named) else named["options"]
+    sources = {
+        "encoder": lm.encoder.source,
+        "llm": lm.llm.source,
+        "recognizer": own.get("source"),
+    }
+    for kind, own_source in sources.items():
+        source = options.get(f"{kind}_source") or own_source
+        if source is not None and _is_local(source):
             raise ValueError(
-                f"the {kind} is '{source}', a folder of this machine that nobody else "
-                f"has: give {kind}_source, its id on the hub"
+                f"the {_WORDS[kind]} is '{source}', a folder of this machine that "
+                f"nobody else has: give {kind}_source, its id on the hub"
             )
+    if _is_local(str(own.get("times", ""))):
+        raise ValueError(
+            f"the segmenter '{named['name']}' takes its times from '{own['times']}', a "
+            f"folder of this machine that nobody else has: load the model with "
+            f"segmenter='{named['name']}' and other times in segmenter_options"
+        )
     with tempfile.TemporaryDirectory() as folder:
         save_speech_lm(folder, lm, **{"name": repo_id, **options})
         hub_api = huggingface_hub.HfApi(token=token)
@@ -219,6 +247,38 @@ def push_speech_lm(
             folder_path=folder,
             commit_message=commit_message or "A speech LM made with ssr_plugin",
         )
+
+
+def _is_local(source: str) -> bool:
+    """Whether a source is a folder of this machine, there or not."""
+    path = pathlib.Path(source)
+    return bool(source) and (path.exists() or path.is_absolute())
+
+
+def _pinned(
+    named: dict[str, Any], segmenter: HearingSegmenter, source: str | None
+) -> dict[str, Any]:
+    """A segmenter that listens, with what it hears by: source and marks of weights."""
+    options = dict(named["options"])
+    if options.get("source") is not None:
+        options["source"] = source or _name(options["source"])
+    times = options.get("times")
+    if times is not None and pathlib.Path(times).is_dir():
+        options["times"] = str(pathlib.Path(times).absolute())
+    return {**named, "options": options, "weights": _heard_by(segmenter)}
+
+
+def _heard_by(segmenter: HearingSegmenter) -> dict[str, Any]:
+    """What tells the weights of a recogniser, and of a trained aligner, from others.
+
+    Not the version of an aligner's package, which another machine may not have.
+    """
+    settings = segmenter.recognizer.settings()
+    aligner = settings.get("aligner") or {}
+    return {
+        "recognizer": settings.get("weights"),
+        "aligner": aligner.get("segmenter"),
+    }
 
 
 def load_components(
@@ -464,7 +524,28 @@ def _load_segmenters(
     else:
         name = kept["name"]
         predicted = build.segmenter(name, encoder, llm, {name: kept.get("options")})
+        # Models of earlier versions do not say.
+        if isinstance(predicted, HearingSegmenter) and "weights" in kept:
+            _check_heard_by(kept, predicted, folder)
     return {**segmenters, "predicted": predicted}
+
+
+def _check_heard_by(
+    kept: dict[str, Any], segmenter: HearingSegmenter, folder: pathlib.Path
+) -> None:
+    """Refuses another recogniser, or aligner of its words, than was saved."""
+    found = _heard_by(segmenter)
+    kinds = {"recognizer": "source", "aligner": "times"}
+    saved = kept["weights"] if isinstance(kept["weights"], dict) else {}
+    for kind, option in kinds.items():
+        if saved.get(kind) != found[kind]:
+            name, named = kept["name"], (kept.get("options") or {}).get(option)
+            raise ValueError(
+                f"'{folder}' was saved with another {_WORDS[kind]} than "
+                f"'{named or 'that of the encoder'}' is now: put it back as it was, or "
+                f"name one by segmenter='{name}' and "
+                f"segmenter_options={{'{name}': {{'{option}': ...}}}}"
+            )
 
 
 def _named(segmenter: str, options: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -117,12 +117,14 @@ class ASRSegmenter(HearingSegmenter):
     def cut(self, hypothesis: Alignment, num_frames: int) -> Segmentation:
         """See :meth:`HearingSegmenter.cut`."""
         said = hypothesis if self.marks else without_marks(hypothesis)
+        tokenized = self._cutter.tokenize(said.text)
         try:
-            segments = self._cutter.segment(said, num_frames)
+            segments = self._cutter.segment(said, num_frames, tokenized)
         except SegmentationError:
             return Segmentation(Segments.none(), "")
         text = apply_case(said.text, self._cutter.text_case)
-        return Segmentation(segments, text, token_posteriors(self._cutter, said))
+        posteriors = token_posteriors(self._cutter, said, tokenized)
+        return Segmentation(segments, text, posteriors)
 
 
 def aligner_of(times: str) -> Callable[[], Aligner] | None:

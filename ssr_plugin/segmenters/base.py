@@ -13,7 +13,7 @@ import abc
 import dataclasses
 import enum
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,10 @@ class Needs(enum.Flag):
     FRAMES = enum.auto()
     TRANSCRIPT = enum.auto()
     AUDIO = enum.auto()
+
+
+#: Tokens of a text, and the half-open range of characters of each.
+Tokenized: TypeAlias = tuple[list[int], list[tuple[int, int]]]
 
 
 class SegmentationError(ValueError):
@@ -286,7 +290,7 @@ class TranscriptSegmenter(Segmenter):
     needs = Needs.TRANSCRIPT
 
     @abc.abstractmethod
-    def tokenize(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    def tokenize(self, text: str) -> Tokenized:
         """The tokens of a transcript and the characters each of them covers.
 
         Arguments

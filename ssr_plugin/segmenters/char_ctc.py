@@ -118,9 +118,10 @@ class CharCTCSegmenter(CharacterSegmenter, FrameNetworkSegmenter):
         )
         try:
             alignment = Alignment("", text, units, "char", duration)
-            segments = self._cut.segment(alignment, num_frames)
+            tokenized = self._cut.tokenize(text)
+            segments = self._cut.segment(alignment, num_frames, tokenized)
         except SegmentationError:
             # Silence, or more tokens than frames: there is nothing to read.
             return Segmentation(Segments.none(), text.strip())
-        posteriors = token_posteriors(self._cut, alignment)
+        posteriors = token_posteriors(self._cut, alignment, tokenized)
         return Segmentation(segments, text.strip(), posteriors)

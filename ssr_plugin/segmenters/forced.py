@@ -10,6 +10,7 @@ from ssr_plugin.languages import is_undivided
 from ssr_plugin.segmenters.base import (
     SegmentationError,
     Segments,
+    Tokenized,
     TranscriptSegmenter,
 )
 from ssr_plugin.segmenters.boundaries import (
@@ -126,7 +127,7 @@ class ForcedSegmenter(TranscriptSegmenter):
         )
         return spaced != alone and inside[-len(spaced) :] == spaced
 
-    def tokenize(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    def tokenize(self, text: str) -> Tokenized:
         """See :meth:`TranscriptSegmenter.tokenize`."""
         prefix = "" if is_undivided(text[:1]) else self.prefix
         text = prefix + apply_case(text, self.text_case)
@@ -140,8 +141,24 @@ class ForcedSegmenter(TranscriptSegmenter):
         ]
         return encoded.input_ids, spans
 
-    def segment(self, alignment: Alignment, num_frames: int) -> Segments:
+    def segment(
+        self,
+        alignment: Alignment,
+        num_frames: int,
+        tokenized: Tokenized | None = None,
+    ) -> Segments:
         """See :meth:`TranscriptSegmenter.segment`.
+
+        Arguments
+        ---------
+        alignment, num_frames
+            Of :meth:`TranscriptSegmenter.segment`.
+        tokenized : tuple or None
+            What :meth:`tokenize` gives for the alignment's text, if that is known.
+
+        Returns
+        -------
+        Segments
 
         Raises
         ------
@@ -151,7 +168,7 @@ class ForcedSegmenter(TranscriptSegmenter):
         """
         if not alignment.units:
             raise SegmentationError(f"{alignment.id}: the alignment has no unit")
-        tokens, spans = self.tokenize(alignment.text)
+        tokens, spans = tokenized or self.tokenize(alignment.text)
         if not tokens:
             raise SegmentationError(f"{alignment.id}: the transcript has no token")
         starts, ends = token_times(

@@ -7,14 +7,16 @@ import math
 import numpy as np
 
 from ssr_plugin.alignment.record import Alignment
-from ssr_plugin.segmenters.base import TokenPosteriors
+from ssr_plugin.segmenters.base import Tokenized, TokenPosteriors
 from ssr_plugin.segmenters.forced import ForcedSegmenter
 
 # Probabilities are kept off 0 and 1, whose logarithms say too much.
 _LEAST = 1e-4
 
 
-def token_posteriors(cutter: ForcedSegmenter, said: Alignment) -> TokenPosteriors:
+def token_posteriors(
+    cutter: ForcedSegmenter, said: Alignment, tokenized: Tokenized | None = None
+) -> TokenPosteriors:
     """How probable each token of a hypothesis is, and what may stand in its place.
 
     A token is as sure as all units together of which it has a letter. Alternatives are
@@ -26,6 +28,8 @@ def token_posteriors(cutter: ForcedSegmenter, said: Alignment) -> TokenPosterior
         That cuts the hypothesis into tokens.
     said : ssr_plugin.alignment.record.Alignment
         The hypothesis; its units have confidences, and may have alternatives.
+    tokenized : tuple or None
+        What the cutter's ``tokenize`` gives for its text, if that is known.
 
     Returns
     -------
@@ -44,7 +48,7 @@ def token_posteriors(cutter: ForcedSegmenter, said: Alignment) -> TokenPosterior
     >>> np.exp(found.log_probs).round(2).tolist()
     [[0.5, 0.25], [1.0, 0.0]]
     """
-    tokens, spans = cutter.tokenize(said.text)
+    tokens, spans = tokenized or cutter.tokenize(said.text)
     scored: list[dict[int, float]] = [{} for _ in tokens]
     sure = [1.0 for _ in tokens]
     for unit in said.units:

@@ -1,12 +1,15 @@
 """The segmenter asr: a recogniser's words as the LLM's tokens, with probabilities."""
 
 import dataclasses
+import json
 import math
+import shutil
 
 import numpy as np
 import pytest
 import tones
 import torch
+from safetensors.torch import load_file, save_file
 
 from ssr_plugin import SpeechLM, build
 from ssr_plugin.alignment.record import Alignment, Unit
@@ -176,6 +179,69 @@ def test_any_model_listens_with_a_recogniser_that_is_named(
     wav, _ = tones.speak(["green", "white"])
     assert lm.embed((wav, tones.SAMPLE_RATE)).hypothesis == "green white"
     assert lm.settings["segmenter"] == {"name": "asr", "options": options["asr"]}
+
+
+@pytest.fixture
+def named_folder(tiny_speech_lm_folder, whisper_folder, tmp_path):
+    """A saved model that listens with a recogniser of its own, and that recogniser."""
+    own = shutil.copytree(whisper_folder, tmp_path / "own")
+    lm = SpeechLM.from_pretrained(
+        tiny_speech_lm_folder,
+        segmenter="asr",
+        segmenter_options={"asr": {"source": str(own), "language": "en"}},
+    )
+    lm.save_pretrained(tmp_path / "saved")
+    return tmp_path / "saved", own
+
+
+def test_a_recogniser_that_is_named_is_known_again_by_its_weights(named_folder):
+    folder, own = named_folder
+    lm = SpeechLM.from_pretrained(folder)
+    assert lm.settings["segmenter"]["options"]["source"] == str(own)
+    assert str(own) in (folder / "README.md").read_text()
+    lm.save_pretrained(folder, recognizer_source="us/recognizer")
+    kept = json.loads((folder / "speech_lm.json").read_text())["segmenter"]
+    assert kept["options"]["source"] == "us/recognizer"
+    with pytest.raises(ValueError, match="recogniser is .*give recognizer_source"):
+        lm.push_to_hub("us/model", encoder_source="us/e", llm_source="us/l")
+    lm.settings["segmenter"]["options"] |= {"source": None, "times": "/my/aligner"}
+    with pytest.raises(ValueError, match="takes its times from '/my/aligner', a fold"):
+        lm.push_to_hub("us/model", encoder_source="us/e", llm_source="us/l")
+    lm.settings["segmenter"]["options"] |= {"source": str(own), "times": "own"}
+    # Others in the same folder hear other words.
+    lm.save_pretrained(folder)
+    weights = load_file(own / "model.safetensors")
+    save_file(
+        {name: x + 1 for name, x in weights.items()},
+        own / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    message = f"saved with another recogniser than '{own}' is now.*segmenter='asr'"
+    with pytest.raises(ValueError, match=message):
+        SpeechLM.from_pretrained(folder)
+
+
+def test_a_model_that_an_earlier_version_saved_does_not_say_by_what_it_hears(
+    named_folder,
+):
+    path = named_folder[0] / "speech_lm.json"
+    settings = json.loads(path.read_text())
+    del settings["segmenter"]["weights"]
+    path.write_text(json.dumps(settings))
+    assert SpeechLM.from_pretrained(path.parent).segmenters["predicted"] is not None
+
+
+def test_a_hypothesis_is_tokenized_once(encoder, llm, monkeypatch):
+    segmenter, texts = make(encoder, llm), []
+    tokenize = segmenter._cutter.tokenize
+
+    def note(text):
+        texts.append(text)
+        return tokenize(text)
+
+    monkeypatch.setattr(segmenter._cutter, "tokenize", note)
+    found = segmenter.cut(alignment("the", "cat"), 50)
+    assert texts == ["the cat"] and len(found.posteriors.token_ids) > 1
 
 
 def test_a_recogniser_of_another_rate_hears_resampled_audio(lm, monkeypatch):
