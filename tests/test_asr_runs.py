@@ -71,6 +71,7 @@ def test_a_recognisers_segments_are_scored_without_a_training(run):
     # The recogniser makes no error here: its text is the transcript.
     assert predicted["nll"]["cascade"] == pytest.approx(predicted["nll"]["text"])
     assert predicted["vectors_per_token"] == pytest.approx(1, abs=0.2)
+    assert predicted["looped"] == 0 and "looped" not in metrics["test-a"]
 
 
 def test_copies_in_noise_are_trained_on_and_held_out_ones_scored_apart(run):

@@ -18,6 +18,7 @@ import json
 import logging
 import pathlib
 import uuid
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -34,9 +35,23 @@ DOUBT_SAMPLE_SIZE = 2000
 # A line of a cache; what is deeper in it is looked at when it is used.
 _LINE = {
     "key": str,
-    "alignment?": {"id": str, "text": str, "kind": str, "duration": float},
+    "alignment?": {
+        "id": str,
+        "text": str,
+        "kind": str,
+        "duration": float,
+        "cut_loops?": int,
+    },
     "error?": str,
 }
+
+
+class CacheLine(NamedTuple):
+    """Where an alignment stands, and how many loops were cut in it."""
+
+    path: str
+    offset: int
+    cut_loops: int = 0
 
 
 class Alignments(collections.abc.Mapping):
@@ -47,14 +62,18 @@ class Alignments(collections.abc.Mapping):
     Arguments
     ---------
     index : dict
-        Utterance id -> (path, byte offset of its line).
+        Utterance id -> :class:`CacheLine`.
     """
 
     def __init__(self, index):
         self._index = index
 
+    def looped(self):
+        """Ids of those of a recogniser in which a loop was cut."""
+        return [id for id, line in self._index.items() if line.cut_loops]
+
     def __getitem__(self, id):
-        path, offset = self._index[id]
+        path, offset, _ = self._index[id]
         with open(path, "rb") as file:
             file.seek(offset)
             line = file.readline()
@@ -217,7 +236,7 @@ def index_cache(folder):
     Returns
     -------
     line_index : dict
-        Key -> (path, byte offset of the line).
+        Key -> :class:`CacheLine`.
     errors : dict
         Key -> reason, of those without an alignment.
     """
@@ -229,7 +248,9 @@ def index_cache(folder):
                 try:
                     record = parse_json(line, _LINE)
                     if "alignment" in record:
-                        line_index[record["key"]] = (str(path), offset)
+                        loops = record["alignment"].get("cut_loops", 0)
+                        place = CacheLine(str(path), offset, loops)
+                        line_index[record["key"]] = place
                     else:
                         errors[record["key"]] = record["error"]
                 except (ValueError, KeyError):

@@ -6,6 +6,7 @@ transcript are character offsets.
 
 import dataclasses
 import math
+import operator
 import unicodedata
 
 KINDS = ("word", "char")
@@ -91,6 +92,9 @@ class Alignment:
         "word" or "char".
     duration : float
         Seconds of audio.
+    cut_loops : int
+        How often a recogniser, whose text it is, had said the same without end: of such
+        a loop the text says but once.
 
     Raises
     ------
@@ -116,6 +120,7 @@ transcript, at character 0, says 'Hi'
     units: tuple[Unit, ...]
     kind: str
     duration: float
+    cut_loops: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, "units", tuple(self.units))
@@ -169,13 +174,14 @@ transcript, at character 0, says 'Hi'
             + ([] if u.confidence is None else [u.confidence, u.alternatives])
             for u in self.units
         ]
-        return {
+        fields = {
             "id": self.id,
             "text": self.text,
             "kind": self.kind,
             "duration": self.duration,
             "units": units,
         }
+        return {**fields, "cut_loops": self.cut_loops} if self.cut_loops else fields
 
     def check_rate(self):
         """Refuses what nobody could speak: a transcript squeezed into a piece of it.
@@ -246,7 +252,12 @@ than anybody can say: the audio is cut short, or has another transcript
         try:
             units = tuple(_unit(*unit) for unit in fields["units"])
             return cls(
-                fields["id"], fields["text"], units, fields["kind"], fields["duration"]
+                fields["id"],
+                fields["text"],
+                units,
+                fields["kind"],
+                fields["duration"],
+                operator.index(fields.get("cut_loops", 0)),
             )
         except (KeyError, TypeError) as error:
             id = fields.get("id", "?") if isinstance(fields, dict) else "?"

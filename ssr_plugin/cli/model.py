@@ -1,6 +1,7 @@
 """The model that a command uses, and the recordings that go through it."""
 
 import itertools
+import logging
 import pathlib
 import time
 
@@ -11,6 +12,9 @@ from ssr_plugin.cli.arguments import DEFAULT_MODEL, asr_options
 from ssr_plugin.cli.recordings import STDIN, read_stdin
 from ssr_plugin.data.audio import AudioError
 from ssr_plugin.inference.speech_lm import SpeechLM
+from ssr_plugin.segmenters.base import HearingSegmenter
+
+logger = logging.getLogger(__name__)
 
 # Prompts in a batch of the LLM.
 _PROMPTS = 16
@@ -108,6 +112,19 @@ def read_speech(lm, paths, batch_seconds, problems, lm_fusion=False):
                 bar.set_postfix_str(f"{rate:.0f} x real time", refresh=False)
             yield path, speech
             bar.update()
+    if "predicted" in lm.segmenters:
+        _tell_loops(lm.segmenters["predicted"], len(paths))
+
+
+def _tell_loops(segmenter, count):
+    """Warns of recordings whose hypothesis is not all that a recogniser said."""
+    if isinstance(segmenter, HearingSegmenter) and segmenter.recognizer.num_looped:
+        logger.warning(
+            "in %d of %d recordings the recogniser said the same over and over, which "
+            "is cut to once",
+            segmenter.recognizer.num_looped,
+            count,
+        )
 
 
 def in_batches(items, size=_PROMPTS):

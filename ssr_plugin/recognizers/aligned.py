@@ -56,6 +56,7 @@ class AlignedRecognizer(Recognizer):
     ) -> list[Alignment]:
         """See :meth:`Recognizer.recognize`."""
         found = self.recognizer.recognize(wavs, windows)
+        self.num_looped = self.recognizer.num_looped
         rows = [i for i, hypothesis in enumerate(found) if hypothesis.units]
         items = [
             AlignmentItem(

@@ -7,7 +7,9 @@ recogniser wrote itself, each unit with a confidence.
 from __future__ import annotations
 
 import abc
+import logging
 from collections.abc import Sequence
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
     from ssr_plugin.encoders.encoder import SpeechEncoder
 
 
+logger = logging.getLogger(__name__)
+
+# Letters of a text in the log.
+_MOST_SHOWN = 80
+
+
 class Recognizer(nn.Module, abc.ABC):
     """Writes what is said in audio. It is frozen.
 
@@ -26,9 +34,31 @@ class Recognizer(nn.Module, abc.ABC):
     ----------
     sample_rate : int
         Of the audio it takes, Hz.
+    num_looped : int
+        Recordings so far in which a loop was cut.
     """
 
     sample_rate: int
+    num_looped: int = 0
+
+    def note_loops(self, found: Sequence[Alignment]) -> None:
+        """Counts recordings in which a loop was cut; the log has the first.
+
+        Arguments
+        ---------
+        found : list of ssr_plugin.alignment.record.Alignment
+            What :meth:`recognize` found in some recordings.
+        """
+        for hypothesis in found:
+            if hypothesis.cut_loops:
+                self.num_looped += 1
+                logger.log(
+                    logging.WARNING if self.num_looped == 1 else logging.DEBUG,
+                    "the recogniser said the same over and over, which is cut to once; "
+                    "what is left of %.1f s of audio: '%s'",
+                    hypothesis.duration,
+                    shorten(hypothesis.text, _MOST_SHOWN, placeholder=" ..."),
+                )
 
     def train(self, mode: bool = True) -> Self:
         """Stays in eval mode: it is frozen."""

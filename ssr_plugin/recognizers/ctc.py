@@ -73,10 +73,12 @@ class CTCRecognizer(Recognizer):
             emissions = self._ctc.emissions([inputs[i] for i in batch])
             for i, emission in zip(batch, emissions, strict=True):
                 pieces[i] = self._pieces(emission, len(wavs[i]) / self.sample_rate)
-        return [
+        hypotheses = [
             to_hypothesis(pieces.get(i, []), len(wav) / self.sample_rate)
             for i, wav in enumerate(wavs)
         ]
+        self.note_loops(hypotheses)
+        return hypotheses
 
     def _pieces(self, log_probs: Tensor, duration: float) -> list[Piece]:
         """The labels of an utterance, [T, C]."""

@@ -1,6 +1,7 @@
 """What a recogniser hears of a corpus, kept on disk like alignments."""
 
 import dataclasses
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,11 @@ from ssr_plugin.alignment.cache import align
 from ssr_plugin.alignment.record import Alignment, AlignmentError
 from ssr_plugin.problems import Problems
 from ssr_plugin.recognizers.base import Recognizer
+
+logger = logging.getLogger(__name__)
+
+# Utterances that a message names.
+_MOST_SHOWN = 10
 
 
 class RecognizerAligner(Aligner):
@@ -72,13 +78,23 @@ def recognize_all(
     hypotheses : collections.abc.Mapping
         ssr_plugin.alignment.record.Alignment by id.
     problems : ssr_plugin.problems.Problems
-        The utterances that cannot be read.
+        The utterances that cannot be read. The log tells in how many of the others a
+        loop of the recogniser's was cut.
     """
-    hypotheses: tuple[Mapping[str, Alignment], Problems] = align(
+    hypotheses, problems = align(
         items,
         RecognizerAligner(recognizer),
         cache_folder,
         shard,
         max_skipped_share=max_skipped_share,
     )
-    return hypotheses
+    if looped := hypotheses.looped():
+        logger.warning(
+            "in %d of %d utterances the recogniser said the same over and over, which "
+            "is cut to once: %s%s",
+            len(looped),
+            len(hypotheses),
+            ", ".join(looped[:_MOST_SHOWN]),
+            ", ..." if looped[_MOST_SHOWN:] else "",
+        )
+    return hypotheses, problems

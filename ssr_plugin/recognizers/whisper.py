@@ -181,15 +181,16 @@ class WhisperRecognizer(Recognizer):
             parts = [
                 wavs[i][first:last] for i, first, last in map(cuts.__getitem__, group)
             ]
-            whole = [known[cuts[j][0]] for j in group]
-            states = self._encode(parts, whole)
+            states = self._encode(parts, [known[cuts[j][0]] for j in group])
             heard |= zip(group, self._hear(parts, states), strict=True)
         found: list[list[tuple[float, Alignment]]] = [[] for _ in wavs]
         for j, (i, first, _) in enumerate(cuts):
             found[i].append((first / rate, heard[j]))
-        return [
+        hypotheses = [
             join(parts, len(wav) / rate) for parts, wav in zip(found, wavs, strict=True)
         ]
+        self.note_loops(hypotheses)
+        return hypotheses
 
     def _encode(self, wavs: Sequence[Tensor], known: Sequence[Tensor | None]) -> Tensor:
         """What the encoder makes of parts of recordings, [B, T, D]."""

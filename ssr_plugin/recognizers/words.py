@@ -1,6 +1,7 @@
 """From a recogniser's tokens to units of a text with times and confidences."""
 
 import dataclasses
+import itertools
 import math
 import re
 import unicodedata
@@ -76,7 +77,8 @@ def to_hypothesis(pieces: Sequence[Piece], duration: float) -> Alignment:
     gaps: list[str] = []
     masses: list[dict[str, float]] = []
     gap = ""
-    for piece in _without_repeats(pieces):
+    said_once, num_loops = _without_repeats(pieces)
+    for piece in said_once:
         said = piece.text.strip()
         gap += piece.text[: len(piece.text) - len(piece.text.lstrip())]
         if not said:
@@ -117,17 +119,22 @@ def to_hypothesis(pieces: Sequence[Piece], duration: float) -> Alignment:
         ranked = tuple(sorted(mass.items(), key=lambda item: -item[1]))
         units[i] = dataclasses.replace(units[i], confidence=sure, alternatives=ranked)
     kept = without_loops(units)
+    # Each leaves a gap behind what is said once.
+    num_loops += sum(b - a > 1 for a, b in itertools.pairwise([*kept, len(units)]))
     text = ""
     placed: list[Unit] = []
     for i in kept:
         text += gaps[i] if placed else ""
         placed.append(dataclasses.replace(units[i], offset=len(text)))
         text += units[i].text
-    return Alignment("", text, tuple(placed), "word", duration)
+    return Alignment("", text, tuple(placed), "word", duration, num_loops)
 
 
-def _without_repeats(pieces: Sequence[Piece]) -> list[Piece]:
-    """Pieces whose text says but once what it repeats without end inside a word."""
+def _without_repeats(pieces: Sequence[Piece]) -> tuple[list[Piece], int]:
+    """Pieces whose text says but once what it repeats without end inside a word.
+
+    How many such loops there were comes with them.
+    """
     text = "".join(piece.text for piece in pieces)
     loops = [
         (match.end(1), match.end())
@@ -135,7 +142,7 @@ def _without_repeats(pieces: Sequence[Piece]) -> list[Piece]:
         if match.end() - match.start() >= _LOOP_LETTERS
     ]
     if not loops:
-        return list(pieces)
+        return list(pieces), 0
     kept: list[Piece] = []
     end = 0
     for piece in pieces:
@@ -147,7 +154,7 @@ def _without_repeats(pieces: Sequence[Piece]) -> list[Piece]:
         )
         if left:
             kept.append(dataclasses.replace(piece, text=left))
-    return kept
+    return kept, len(loops)
 
 
 def _is_mark(character: str) -> bool:
@@ -230,7 +237,8 @@ def join(parts: Sequence[tuple[float, Alignment]], duration: float) -> Alignment
             offset = unit.offset + len(text)
             units.append(dataclasses.replace(unit, start=start, end=end, offset=offset))
         text += part.text
-    return Alignment("", text, tuple(units), "word", duration)
+    num_loops = sum(part.cut_loops for _, part in parts)
+    return Alignment("", text, tuple(units), "word", duration, num_loops)
 
 
 def bare(text: str) -> str:

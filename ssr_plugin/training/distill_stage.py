@@ -12,7 +12,7 @@ from ssr_plugin.connectors.check import check_connector
 from ssr_plugin.inference.posterior_gate import settings_of
 from ssr_plugin.inference.pretrained import save_speech_lm
 from ssr_plugin.inference.speech_lm import SpeechLM
-from ssr_plugin.segmenters.base import TrainableSegmenter
+from ssr_plugin.segmenters.base import HearingSegmenter, TrainableSegmenter
 from ssr_plugin.segmenters.trained import read_settings
 from ssr_plugin.training import run_report
 from ssr_plugin.training.batch_size import resolve_batch
@@ -77,12 +77,14 @@ def run(hparams, run_opts, manifests):
     held_out = [loaders[name] for name in ("valid", NOISY_VALID) if name in loaders]
     brain.gate = fit_gate(brain, held_out)
     metrics = {}
+    listens = isinstance(predicted, HearingSegmenter)
     segmentations = ("forced",) if predicted is None else ("predicted", "forced")
     for name, loader in loaders.items():
         for segmentation in segmentations:
             key = name if segmentation == "forced" else f"{name} {segmentation}"
             metrics[key] = score(brain, name, loader, segmentation, hparams)
-            metrics[key]["skipped"] = len(splits[name].skipped)
+            listened = segmentation == "predicted" and listens
+            metrics[key] |= run_report.split_counts(splits[name], listened)
     metrics["train"] = run_report.train_metrics(brain, splits["train"], epochs, started)
     run_report.check_finite(metrics)
     if if_main_process():

@@ -10,6 +10,7 @@ from speechbrain.utils.distributed import if_main_process, infer_device
 from ssr_plugin.connectors.base import VocabularyConnector
 from ssr_plugin.inference.pretrained import save_speech_lm
 from ssr_plugin.nnet.precision import resolve_precision
+from ssr_plugin.segmenters.base import HearingSegmenter
 from ssr_plugin.training import fsdp, run_report
 from ssr_plugin.training.batch_size import (
     FINETUNE_GROWTH,
@@ -99,6 +100,7 @@ def run(hparams, run_opts, manifests):
     # Kept here: scoring loads the best checkpoint, whose history ends at its epoch.
     epochs = hparams["history"].epochs
 
+    listens = isinstance(brain.segmenter, HearingSegmenter)
     metrics = {}
     for name, loader in loaders.items():
         for segmentation in ("predicted", "forced") if brain.segmenter else ("forced",):
@@ -110,7 +112,7 @@ def run(hparams, run_opts, manifests):
             metrics[key] = {
                 "segments": segmentation,
                 **summary,
-                "skipped": len(splits[name].skipped),
+                **run_report.split_counts(splits[name], options.predicted and listens),
             }
     with tuned.base_model() as llm:
         before = brain.perplexity(llm)

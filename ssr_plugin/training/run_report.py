@@ -111,6 +111,29 @@ def train_metrics(brain, split, epochs, started):
     }
 
 
+def split_counts(split, listened):
+    """How much of a split was set aside, as in ``metrics.json``.
+
+    Arguments
+    ---------
+    split : ssr_plugin.training.data_pipeline.Split
+        One that is scored.
+    listened : bool
+        Whether its segments come of what a recogniser hears.
+
+    Returns
+    -------
+    dict
+        "skipped": utterances that were left out; "looped": those in whose hypothesis a
+        loop of the recogniser's was cut.
+    """
+    counts = {"skipped": len(split.skipped)}
+    if listened:
+        heard = split.hypotheses.values()
+        counts["looped"] = sum(hypothesis.cut_loops > 0 for hypothesis in heard)
+    return counts
+
+
 def show_readings(split, readings, count):
     """Logs transcripts beside the readings of their vectors.
 

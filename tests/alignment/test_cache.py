@@ -20,7 +20,7 @@ from whole_aligner import WholeAligner, align_alone
 from ssr_plugin.alignment import cache as cache_module
 from ssr_plugin.alignment.align_manifest import main, make_aligner
 from ssr_plugin.alignment.base import AlignmentItem
-from ssr_plugin.alignment.cache import Alignments, align, take_shard
+from ssr_plugin.alignment.cache import Alignments, CacheLine, align, take_shard
 from ssr_plugin.alignment.even import EvenAligner
 from ssr_plugin.data.manifest import write_manifest
 from ssr_plugin.problems import TooManyProblems
@@ -233,7 +233,7 @@ def test_each_alignment_module_has_a_help(monkeypatch, capsys):
 
 
 def test_alignments_know_their_ids_without_reading_files():
-    alignments = Alignments({"a": ("no such file", 0)})
+    alignments = Alignments({"a": CacheLine("no such file", 0)})
     assert "a" in alignments and "b" not in alignments
     with pytest.raises(FileNotFoundError):
         alignments["a"]

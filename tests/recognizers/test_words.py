@@ -46,7 +46,7 @@ def test_no_word_ends_after_the_audio_nor_before_it_starts():
 
 def test_a_loop_is_said_once_and_the_text_fits():
     hypothesis = to_hypothesis(pieces(" so", *[" I", " see"] * 20, " you"), 9.0)
-    assert hypothesis.text == "so I see you"
+    assert hypothesis.text == "so I see you" and hypothesis.cut_loops == 1
     assert [unit.offset for unit in hypothesis.units] == [0, 3, 5, 9]
 
 
@@ -63,14 +63,26 @@ def test_a_loop_is_said_once_and_the_text_fits():
 )
 def test_a_loop_inside_a_word_is_said_once(tokens, text):
     hypothesis = to_hypothesis(pieces(*tokens), 99.0)
-    assert hypothesis.text == text
+    assert hypothesis.text == text and hypothesis.cut_loops == 1
     for unit in hypothesis.units:
         assert hypothesis.text[unit.offset :].startswith(unit.text)
 
 
 @pytest.mark.parametrize("word", ["hahahahahaha", "1000000000", "Aaaaaah", "11,111.11"])
 def test_a_word_that_repeats_itself_a_little_is_left(word):
-    assert to_hypothesis(pieces(" ", *word), 9.0).text == word
+    hypothesis = to_hypothesis(pieces(" ", *word), 9.0)
+    assert hypothesis.text == word and hypothesis.cut_loops == 0
+
+
+def test_all_loops_of_a_recording_are_counted():
+    end = to_hypothesis(pieces(*[" no"] * 9, " so", *[" yes"] * 9), 9.0)
+    both = to_hypothesis(pieces(" he", " ", *["ha"] * 99, *[" no"] * 9), 9.0)
+    assert (end.text, end.cut_loops) == ("no so yes", 2)
+    assert (both.text, both.cut_loops) == ("he ha no", 2)
+    whole = join([(0.0, end), (9.0, both), (18.0, to_hypothesis([], 1.0))], 19.0)
+    assert whole.cut_loops == 4
+    assert Alignment.from_json(whole.to_json()) == whole
+    assert "cut_loops" not in to_hypothesis(pieces(" no"), 1.0).to_json()
 
 
 def test_alternatives_do_not_grow_with_the_square_of_a_words_length():

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import pathlib
 import shutil
 
 import numpy as np
@@ -13,9 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from ssr_plugin import SpeechLM, build
 from ssr_plugin.alignment.record import Alignment, Unit
+from ssr_plugin.cli.model import read_speech
 from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.inference.speech_stream import SpeechStream, StreamSettings
 from ssr_plugin.llm.text_llm import TextLLM
+from ssr_plugin.problems import Problems
 from ssr_plugin.segmenters.asr import without_marks
 from ssr_plugin.segmenters.base import HearingSegmenter
 
@@ -258,6 +261,18 @@ def test_a_recogniser_of_another_rate_hears_resampled_audio(lm, monkeypatch):
     monkeypatch.setitem(segmenter._modules, "_recognizer", Recognizer())
     lm.embed((torch.rand(16000), 16000))
     assert heard == [8000]
+
+
+def test_a_command_tells_in_how_many_recordings_a_loop_was_cut(lm, monkeypatch, caplog):
+    def read():
+        problems = Problems("reading", max_share=1.0)
+        list(read_speech(lm, [pathlib.Path("no.wav")], None, problems))
+        return [text for text in caplog.messages if "over and over" in text]
+
+    assert read() == []
+    monkeypatch.setattr(lm.segmenters["predicted"].recognizer, "num_looped", 1)
+    (told,) = read()
+    assert told.startswith("in 1 of 1 recordings the recogniser said")
 
 
 def test_confidence_is_none_where_the_text_was_given():
