@@ -7,6 +7,8 @@ these two stay whole in each process.
 """
 
 import contextlib
+import pathlib
+import pickletools
 import warnings
 
 import torch
@@ -232,6 +234,40 @@ def _own_errors():
         raise cause from error
 
 
+def check_pickle(path):
+    """Refuses a damaged pickle that would take gigabytes.
+
+    A pickle may number what it keeps, and Python makes room for the highest number.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        One that is trusted; a missing file is left to whoever reads it.
+
+    Raises
+    ------
+    ValueError
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.pickle"
+    >>> _ = path.write_bytes(b"]r\\xff\\xff\\xff\\xff.")
+    >>> check_pickle(path)
+    Traceback (most recent call last):
+        ...
+    ValueError: .../a.pickle is damaged: it numbers 4294967295 things
+    """
+    if not path.is_file():
+        return
+    content = path.read_bytes()
+    try:
+        for operation, argument, _ in pickletools.genops(content):
+            if operation.name.endswith("PUT") and argument > len(content):
+                raise ValueError(f"it numbers {argument} things")
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
 class _Sharded:
     """Part of a checkpoint that all processes write and read together.
 
@@ -251,6 +287,7 @@ class _Sharded:
     def load(self, path, end_of_epoch):
         """Reads what :meth:`save` wrote."""
         del end_of_epoch
+        check_pickle(pathlib.Path(path) / ".metadata")
         with _quiet(), _own_errors():
             state = self._state()
             dcp.load(state, checkpoint_id=path, no_dist=_alone())
