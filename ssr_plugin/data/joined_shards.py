@@ -99,6 +99,11 @@ class JoinedShards:
         part, row = self._find(row)
         return part.record(row)
 
+    def damaged(self, row: int, error: object) -> ShardError:
+        """See :meth:`ssr_plugin.data.shards.ShardSplit.damaged`."""
+        part, row = self._find(row)
+        return part.damaged(row, error)
+
     def num_frames(self, row: int) -> int:
         """See :meth:`ssr_plugin.data.shards.ShardSplit.num_frames`."""
         part, row = self._find(row)

@@ -50,6 +50,7 @@ def test_each_utterance_is_that_of_its_split(make_split):
         assert joined.audio_file(row) == part.audio_file(number)
         assert joined.audio(row, record) == part.audio(number, record)
         assert joined.num_frames(row) == part.num_frames(number)
+        assert str(joined.damaged(row, "x")) == str(part.damaged(number, "x"))
         assert joined.frames(row).tolist() == part.frames(number).tolist()
     assert joined.starts.tolist() == [0, 3, 5, 6, 10]
     durations = np.concatenate([part.durations for part in splits])
