@@ -48,8 +48,10 @@ class ShardCorpus:
     Arguments
     ---------
     shards : ssr_plugin.data.shards.Shards
-    train, valid : str
-        Names of splits.
+    train : tuple of str
+        Names of splits, which are mixed.
+    valid : str
+        That of one.
     tests : dict
         Names of splits, each to itself.
     extra : tuple of ssr_plugin.data.extra_train.ExtraTrain
@@ -57,31 +59,37 @@ class ShardCorpus:
     """
 
     shards: Shards
-    train: str
+    train: tuple
     valid: str
     tests: dict
     extra: tuple = ()
 
     @property
     def _names(self):
-        return {"train": self.train, "valid": self.valid, **self.tests}
+        held = {"valid": self.valid, **self.tests}
+        return {"train": self.train, **{name: (split,) for name, split in held.items()}}
 
     @property
     def splits(self):
         """The run's name of each split -> the split."""
-        splits = {name: self.shards[split] for name, split in self._names.items()}
+        splits = {
+            name: [self.shards[each] for each in names]
+            for name, names in self._names.items()
+        }
         if self.extra:
-            chosen = [
-                (source.dataset, split)
-                for source in self.extra
-                for split in source.select_splits()
-            ]
             with prefix_errors("extra_train"):
-                more = [shards[split] for shards, split in chosen]
-                for split in splits.values():
-                    check_disjoint([split, *more])
-                splits["train"] = JoinedShards([splits["train"], *more])
-        return splits
+                more = [
+                    source.dataset[split]
+                    for source in self.extra
+                    for split in source.select_splits()
+                ]
+                for parts in splits.values():
+                    check_disjoint([*parts, *more])
+                splits["train"] += more
+        return {
+            name: parts[0] if len(parts) == 1 else JoinedShards(parts)
+            for name, parts in splits.items()
+        }
 
     @property
     def trained_on(self):
@@ -93,8 +101,8 @@ class ShardCorpus:
         the run the reasons by id."""
         skipped = {name: {} for name in self._names}
         for split, name, reason in self.shards.skipped():
-            for group, source in self._names.items():
-                if source == split:
+            for group, names in self._names.items():
+                if split in names:
                     skipped[group][name] = reason
         for source in self.extra:
             splits = source.select_splits()
@@ -138,17 +146,16 @@ class ShardCorpus:
                 f"'{shards.folder}': {', '.join(shards.splits())}. 'ssr prepare' holds "
                 f"one out of training"
             )
-        for key in ("train", "valid"):
-            if len(groups[key]) > 1:
-                raise ValueError(
-                    f"{key}_splits: {', '.join(groups[key])} are {len(groups[key])} "
-                    f"splits of shards, and one is read: name it, or make them one "
-                    f"with 'ssr prepare'"
-                )
+        valid = groups["valid"]
+        if len(valid) > 1:
+            raise ValueError(
+                f"valid_splits: {', '.join(valid)} are {len(valid)} splits of shards, "
+                f"and one is read: name it, or make them one with 'ssr prepare'"
+            )
         corpus = cls(
             shards,
-            groups["train"][0],
-            groups["valid"][0],
+            tuple(groups["train"]),
+            valid[0],
             {x: x for x in tests},
             tuple(parse_extra_train(settings["extra_train"], from_shards=True)),
         )
