@@ -31,6 +31,7 @@ from ssr_plugin.files import atomic_path, digest, file_identity
 from ssr_plugin.hub import safetensors_header
 from ssr_plugin.json_files import check_form, parse_json
 from ssr_plugin.nnet.groups import split_groups
+from ssr_plugin.nnet.lengths import send_padded
 from ssr_plugin.problems import Problems
 from ssr_plugin.processes import num_readers
 
@@ -246,13 +247,8 @@ class FeatureCache:
         device = self._device
         on_cuda = device.type == "cuda"
         samples = [len(wav) for wav in wavs.values()]
-        # Only from memory that is pinned does a GPU copy while the host goes on.
-        batch = torch.zeros(len(wavs), max(samples), pin_memory=on_cuda)
-        for row, wav in zip(batch, wavs.values(), strict=True):
-            row[: len(wav)] = wav
-        features, lengths = self.encoder(
-            batch.to(device, non_blocking=True), torch.tensor(samples)
-        )
+        batch = send_padded(list(wavs.values()), device)
+        features, lengths = self.encoder(batch, torch.tensor(samples))
         stored = features.to(self._read_dtype)
         keys = [self._keys[name] for name in wavs]
         if not on_cuda:

@@ -31,7 +31,9 @@ from ssr_plugin.inference.speech import (
 from ssr_plugin.llm.lm_fusion import LMFusion
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.nnet.groups import split_groups
+from ssr_plugin.nnet.lengths import send_padded
 from ssr_plugin.nnet.nearest import nearest_tokens, squared_norms
+from ssr_plugin.nnet.segment_lists import true_indices
 from ssr_plugin.nnet.segments import pad_segments
 from ssr_plugin.nnet.stopwatch import Stopwatch
 from ssr_plugin.processes import num_readers
@@ -472,7 +474,7 @@ class Embedder(nn.Module):
             if listens and shares:
                 windows = stack.enter_context(self.encoder.keep_windows())
             features, lengths = self.encoder(
-                self._on_device(waveforms),
+                send_padded(waveforms, self.device),
                 torch.tensor([len(x) for x in waveforms]),
             )
         results: list[list[Any]] = [[None] * len(cuts) for cuts in alignments]
@@ -558,16 +560,6 @@ class Embedder(nn.Module):
         hypotheses = segmenter.recognizer.recognize(waveforms, windows)
         return segmenter.cut_all(hypotheses, num_frames)
 
-    def _on_device(self, waveforms: list[torch.Tensor]) -> torch.Tensor:
-        """Samples, padded, on their way to the device: a GPU fetches them by itself."""
-        longest = max(map(len, waveforms))
-        # Pinned memory is used again: what is new must first be found, page by page.
-        on_gpu = self.device.type == "cuda"
-        batch = torch.zeros(len(waveforms), longest, pin_memory=on_gpu)
-        for row, wav in zip(batch, waveforms, strict=True):
-            row[: len(wav)] = wav
-        return batch.to(self.device, non_blocking=True)
-
     def _read_all(
         self,
         features: torch.Tensor,
@@ -587,7 +579,7 @@ class Embedder(nn.Module):
             posteriors=None if forced else known_posteriors(segmentations),
         )
         said, counts = kept.numpy(), kept.sum(1).tolist()
-        index = kept.flatten().nonzero()[:, 0].to(padded.device)
+        index = true_indices(kept, padded.device)
         vectors = padded.flatten(0, 1).index_select(0, index)
         tokens = torch.tensor(self.nearest_tokens(vectors)).split(counts)
         rate = self.encoder.frame_rate

@@ -8,6 +8,7 @@ from ssr_plugin.connectors.base import Connector, VocabularyConnector
 from ssr_plugin.inference.posterior_gate import ROWS, Evidence, PosteriorGate
 from ssr_plugin.llm.lm_fusion import LMFusion, fuse_with_lm
 from ssr_plugin.llm.text_llm import TextLLM
+from ssr_plugin.nnet.segment_lists import true_indices
 from ssr_plugin.segmenters.base import TokenPosteriors
 
 #: Power of the probabilities that vectors are made with: LLMs read vectors better that
@@ -99,7 +100,7 @@ def read_segments(
     else:
         vectors = connector.expected_embeddings(states, SHARPNESS)
     placed = vectors.new_zeros(kept.numel(), vectors.shape[-1])
-    placed = placed.index_copy(0, _indices(kept, device), vectors)
+    placed = placed.index_copy(0, true_indices(kept, device), vectors)
     return placed.unflatten(0, kept.shape), kept.to(place)
 
 
@@ -179,7 +180,7 @@ def _hear(
     boundaries, starts = boundaries.cpu(), starts.cpu()
     kept, device = boundaries >= 0, features.device
     states = connector.encode_planned(features, boundaries, starts).flatten(0, 1)
-    states = states.index_select(0, _indices(kept, device))
+    states = states.index_select(0, true_indices(kept, device))
     logits: Callable[[torch.Tensor], torch.Tensor] = connector.token_logits
     gated = predicted and gate is not None and posteriors is not None
     if gated:
@@ -198,11 +199,6 @@ def _hear(
     if predicted:
         # All that the device is asked.
         is_token = is_token.cpu()
-        states = states.index_select(0, _indices(is_token, device))
+        states = states.index_select(0, true_indices(is_token, device))
         kept = kept.masked_scatter(kept, is_token)
     return kept, states, logits
-
-
-def _indices(chosen: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Where a mask on the CPU is true, counted through, [M] int on the device."""
-    return chosen.flatten().nonzero()[:, 0].to(device, non_blocking=True)

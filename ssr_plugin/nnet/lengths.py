@@ -1,8 +1,39 @@
-"""Lengths as SpeechBrain's users and as this package's give them."""
+"""Lengths as SpeechBrain's users and this package's give them, and padding to one."""
 
 from collections.abc import Sequence
 
 import torch
+
+
+def send_padded(
+    waveforms: Sequence[torch.Tensor], device: torch.device
+) -> torch.Tensor:
+    """Waveforms as a batch on its way to a device: a GPU fetches it by itself.
+
+    Only from memory that is pinned does it copy while the host goes on; and such memory
+    is used again, while what is new must first be found, page by page.
+
+    Arguments
+    ---------
+    waveforms : sequence of torch.Tensor
+        [S] each, on the CPU; at least one.
+    device : torch.device
+
+    Returns
+    -------
+    torch.Tensor
+        [B, S], zeros beyond a waveform's length.
+
+    Example
+    -------
+    >>> send_padded([torch.ones(1), torch.ones(2)], torch.device("cpu")).tolist()
+    [[1.0, 0.0], [1.0, 1.0]]
+    """
+    size = len(waveforms), max(map(len, waveforms))
+    batch = torch.zeros(size, pin_memory=device.type == "cuda")
+    for row, wav in zip(batch, waveforms, strict=True):
+        row[: len(wav)] = wav
+    return batch.to(device, non_blocking=True)
 
 
 def absolute_lengths(

@@ -76,6 +76,30 @@ def list_frames(
     return features[row, frame], before[row] + index[row, frame]
 
 
+def true_indices(mask: Tensor, device: torch.device) -> Tensor:
+    """Where a mask on the CPU is true, counted through; the device is asked nothing.
+
+    Arguments
+    ---------
+    mask : torch.Tensor
+        [...] bool, on the CPU.
+    device : torch.device
+        Where the result shall be.
+
+    Returns
+    -------
+    torch.Tensor
+        [M] int
+
+    Example
+    -------
+    >>> mask = torch.tensor([[True, False], [False, True]])
+    >>> true_indices(mask, torch.device("cpu")).tolist()
+    [0, 3]
+    """
+    return mask.flatten().nonzero()[:, 0].to(device, non_blocking=True)
+
+
 def place_vectors(vectors: Tensor, boundaries: Tensor) -> Tensor:
     """Puts listed vectors where their segments are in the batch.
 

@@ -15,6 +15,7 @@ from ssr_plugin.problems import prefix_errors
 from ssr_plugin.training.batch_size import (
     AUTO,
     FINETUNE_GROWTH,
+    STAGE1_MEMORY,
     choose_batch,
     finetune_memory,
     scale_learning_rate,
@@ -233,12 +234,7 @@ def plan_distill(settings, corpus, hardware):
     settings = settings | {"precision": _precision(settings, hardware)}
     epochs = settings["number_of_epochs"]
     audio = corpus.seconds * times_heard(settings)
-    batch_seconds, lr = settings["batch_seconds"], settings["lr"]
-    if batch_seconds == AUTO:
-        arguments = (hardware.memory, hardware.processes)
-        batch_seconds = choose_batch(audio * epochs, *arguments)
-        if hardware.gpus:
-            lr = scale_learning_rate(lr, batch_seconds, hardware.processes)
+    batch_seconds, lr = _batch(settings, audio, hardware)
     encoder = plan_encoder(settings, corpus, hardware)
     utterances = _utterances(corpus, batch_seconds)
     cost = trace_distill(settings, utterances)
@@ -282,24 +278,30 @@ def plan_finetune(settings, corpus, hardware):
     if settings["quantization"] is not None:
         check_quantized_tuning(settings)
     audio = corpus.seconds * times_heard(settings)
-    epochs, lr = settings["number_of_epochs"], settings["lr"]
-    batch_seconds = settings["batch_seconds"]
-    if batch_seconds == AUTO:
-        per_second = finetune_memory(load_config(settings["llm_source"]))
-        arguments = (hardware.memory, hardware.processes, per_second)
-        batch_seconds = choose_batch(audio * epochs, *arguments)
-        if hardware.gpus:
-            arguments = (batch_seconds, hardware.processes, FINETUNE_GROWTH)
-            lr = scale_learning_rate(lr, *arguments)
+    epochs, config = settings["number_of_epochs"], load_config(settings["llm_source"])
+    memory = finetune_memory(config)
+    batch_seconds, lr = _batch(settings, audio, hardware, memory, FINETUNE_GROWTH)
     utterances = _utterances(corpus, batch_seconds)
     cost = trace_finetune(settings, utterances, hardware.processes)
     hours = None
     if hardware.gpus:
-        layers = load_config(settings["llm_source"]).get_text_config().num_hidden_layers
+        layers = config.get_text_config().num_hidden_layers
         step = cost.flops / _LLM_RATE + layers * _LAYER_SECONDS
         rate = utterances.audio_seconds / step
         hours = audio * epochs / rate / hardware.gpus / _SECONDS_AN_HOUR
     return _stage(cost, audio, batch_seconds, lr, settings, hardware, hours, cost.llm)
+
+
+def _batch(settings, audio, hardware, per_second=STAGE1_MEMORY, most_growth=math.inf):
+    """``batch_seconds`` and ``lr``, as :func:`resolve_batch` has them in a run."""
+    batch_seconds, lr = settings["batch_seconds"], settings["lr"]
+    if batch_seconds != AUTO:
+        return batch_seconds, lr
+    total, count = audio * settings["number_of_epochs"], hardware.processes
+    batch_seconds = choose_batch(total, hardware.memory, count, per_second)
+    if hardware.gpus:
+        lr = scale_learning_rate(lr, batch_seconds, count, most_growth)
+    return batch_seconds, lr
 
 
 def plan_encoder(settings, corpus, hardware):
