@@ -4,6 +4,7 @@ import speechbrain as sb
 import torch
 
 from ssr_plugin.processes import num_readers
+from ssr_plugin.training.batch_slots import batch_slots
 from ssr_plugin.training.batches import (
     collate,
     evaluation_batches,
@@ -99,10 +100,14 @@ def train(brain, dataset, valid_loader, hparams):
     ValueError
         If only a test is asked for and there is no checkpoint.
     """
+    num_workers = loader_workers(hparams["num_workers"], brain.device)
+    pin_memory = torch.device(brain.device).type == "cuda"
+    slots = batch_slots(num_workers, hparams["batch_seconds"], pin_memory)
     options = {
         "collate_fn": brain.collate,
-        "num_workers": loader_workers(hparams["num_workers"], brain.device),
-        "pin_memory": torch.device(brain.device).type == "cuda",
+        "num_workers": num_workers,
+        "pin_memory": pin_memory,
+        "worker_init_fn": slots and slots.start_worker,
     }
     make = _shard_loader if isinstance(dataset, ShardDataset) else _loader
     loader = make(brain, dataset, hparams, options)

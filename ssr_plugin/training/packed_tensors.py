@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
+
+from ssr_plugin.training.batch_slots import Slot, empty_slot, take_slot
 
 # Where a tensor may begin, in bytes: at a whole number of every type.
 _ALIGNMENT = 64
@@ -15,8 +17,8 @@ _ALIGNMENT = 64
 class PackedTensors(Mapping[str, Tensor]):
     """Named tensors that are views of one buffer.
 
-    A worker of a data loader hands over one piece of shared memory for all of them, and
-    one copy, from pinned memory and without waiting, takes them to a device.
+    A worker of a data loader hands over one piece of memory for all of them, and one
+    copy, from pinned memory and without waiting, takes them to a device.
 
     Arguments
     ---------
@@ -24,6 +26,8 @@ class PackedTensors(Mapping[str, Tensor]):
         [bytes] uint8
     layout : dict
         Name -> (type, shape, first byte).
+    slot : ssr_plugin.training.batch_slots.Slot or None
+        Where a worker's buffer lies, if it is to be handed over there: once.
 
     Example
     -------
@@ -38,9 +42,17 @@ class PackedTensors(Mapping[str, Tensor]):
         self,
         buffer: Tensor,
         layout: Mapping[str, tuple[torch.dtype, tuple[int, ...], int]],
+        slot: Slot | None = None,
     ) -> None:
         self.buffer = buffer
         self._layout = layout
+        self._slot = slot
+
+    def __reduce__(self) -> tuple[Callable[..., PackedTensors], tuple[object, ...]]:
+        # A pickle is how a worker hands over.
+        if self._slot is None:
+            return PackedTensors, (self.buffer, self._layout)
+        return _copy_of, (self._slot, self._layout)
 
     @classmethod
     def empty(
@@ -62,6 +74,9 @@ class PackedTensors(Mapping[str, Tensor]):
             layout[name] = (dtype, tuple(shape), size)
             num_bytes = math.prod(shape) * dtype.itemsize
             size += -(-num_bytes // _ALIGNMENT) * _ALIGNMENT
+        taken = take_slot(size)
+        if taken is not None:
+            return cls(taken[0], layout, taken[1])
         buffer = torch.empty(0, dtype=torch.uint8)
         if torch.utils.data.get_worker_info() is None:
             buffer.resize_(size)
@@ -102,3 +117,10 @@ class PackedTensors(Mapping[str, Tensor]):
     def pin_memory(self) -> PackedTensors:
         """The same in memory that a GPU can read by itself."""
         return PackedTensors(self.buffer.pin_memory(), self._layout)
+
+
+def _copy_of(
+    slot: Slot, layout: Mapping[str, tuple[torch.dtype, tuple[int, ...], int]]
+) -> PackedTensors:
+    """Of what a worker left in a slot, which is free then."""
+    return PackedTensors(empty_slot(slot), layout)
