@@ -10,7 +10,7 @@ from torch import Tensor
 from ssr_plugin.alignment.base import Aligner, AlignmentItem
 from ssr_plugin.alignment.record import Alignment, AlignmentError, Unit
 from ssr_plugin.encoders.encoder import SpeechEncoder
-from ssr_plugin.recognizers.base import Recognizer
+from ssr_plugin.recognizers.base import Recognizer, Rescorer
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,10 @@ class AlignedRecognizer(Recognizer):
     def use_encoder(self, encoder: SpeechEncoder) -> bool:
         """See :meth:`Recognizer.use_encoder`."""
         return self.recognizer.use_encoder(encoder)
+
+    def use_rescorer(self, rescorer: Rescorer) -> None:
+        """See :meth:`Recognizer.use_rescorer`."""
+        self.recognizer.use_rescorer(rescorer)
 
     def recognize(
         self,

@@ -20,11 +20,33 @@ if TYPE_CHECKING:
     from ssr_plugin.alignment.record import Alignment
     from ssr_plugin.encoders.encoder import SpeechEncoder
 
-
 logger = logging.getLogger(__name__)
 
 # Letters of a text in the log.
 _MOST_SHOWN = 80
+
+
+class Rescorer(abc.ABC):
+    """Tells how likely hypotheses are by something else than what was heard."""
+
+    @abc.abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """All that changes its scores, as a JSON-able dict."""
+
+    @abc.abstractmethod
+    def score(self, hypotheses: Sequence[Alignment]) -> list[float]:
+        """What is added to the recogniser's log-probabilities.
+
+        Arguments
+        ---------
+        hypotheses : list of ssr_plugin.alignment.record.Alignment
+            Of one recording; none is empty.
+
+        Returns
+        -------
+        list of float
+            Nats, for each.
+        """
 
 
 class Recognizer(nn.Module, abc.ABC):
@@ -106,3 +128,21 @@ class Recognizer(nn.Module, abc.ABC):
             but once; by default it is not.
         """
         return False
+
+    def use_rescorer(self, rescorer: Rescorer) -> None:
+        """Lets something else choose among several hypotheses, too.
+
+        Arguments
+        ---------
+        rescorer : Rescorer
+
+        Raises
+        ------
+        ValueError
+            If the recogniser finds one hypothesis alone.
+        """
+        raise ValueError(
+            "llm_weight: the recogniser finds one hypothesis alone, and there is "
+            "nothing to choose from: take a Whisper model and more num_beams, or leave "
+            "it 0"
+        )

@@ -19,7 +19,7 @@ from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.languages import whisper_code
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.monotonic import runs_of_path, search
-from ssr_plugin.recognizers.base import Recognizer
+from ssr_plugin.recognizers.base import Recognizer, Rescorer
 from ssr_plugin.recognizers.pauses import cut_at_pauses, is_silent
 from ssr_plugin.recognizers.words import (
     Piece,
@@ -82,6 +82,7 @@ class WhisperRecognizer(Recognizer):
         self.language = language
         self.num_beams = num_beams
         self.batch_size = batch_size
+        self.rescorer: Rescorer | None = None
         hub.check_weights(self.source)
         options: dict[str, Any] = {**address(source), "trust_remote_code": False}
         self.extractor = AutoFeatureExtractor.from_pretrained(**options)
@@ -131,11 +132,19 @@ class WhisperRecognizer(Recognizer):
 
     def settings(self) -> dict[str, Any]:
         """See :meth:`Recognizer.settings`."""
+        rescored = self.rescorer is not None and {"rescorer": self.rescorer.settings()}
         return {
             "weights": self.fingerprint,
             "language": self.language,
             "num_beams": self.num_beams,
+            **(rescored or {}),
         }
+
+    def use_rescorer(self, rescorer: Rescorer) -> None:
+        """See :meth:`Recognizer.use_rescorer`."""
+        if self.num_beams == 1:
+            super().use_rescorer(rescorer)
+        self.rescorer = rescorer
 
     def use_encoder(self, encoder: SpeechEncoder) -> bool:
         """See :meth:`Recognizer.use_encoder`: if weights and spectrum are the same."""
@@ -289,6 +298,13 @@ class WhisperRecognizer(Recognizer):
             for i in range(len(ids))
         ]
         hypotheses = [to_hypothesis(pieces, seconds) for pieces in texts]
+        if self.rescorer is not None and hypotheses[best].units:
+            # Silence is the recogniser's to hear: nothing is unlikely about no words.
+            told_of = [i for i, each in enumerate(hypotheses) if each.units]
+            hypotheses = [hypotheses[i] for i in told_of]
+            more = self.rescorer.score(hypotheses)
+            scores = [scores[i] + x for i, x in zip(told_of, more, strict=True)]
+            best = max(range(len(scores)), key=scores.__getitem__)
         posteriors = torch.tensor(scores).softmax(0).tolist()
         first = hypotheses.pop(best)
         del posteriors[best]

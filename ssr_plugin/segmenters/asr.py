@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import pathlib
-import unicodedata
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ssr_plugin.alignment.number_aligner import with_number_words
 from ssr_plugin.alignment.record import Alignment
 from ssr_plugin.recognizers.aligned import AlignedRecognizer
-from ssr_plugin.recognizers.base import Recognizer
+from ssr_plugin.recognizers.base import Recognizer, Rescorer
 from ssr_plugin.recognizers.load import load_recognizer
 from ssr_plugin.registry import get_registry
 from ssr_plugin.segmenters.base import (
@@ -23,6 +21,8 @@ from ssr_plugin.segmenters.base import (
     StreamWindows,
 )
 from ssr_plugin.segmenters.forced import ForcedSegmenter, apply_case
+from ssr_plugin.segmenters.llm_rescorer import LLMRescorer
+from ssr_plugin.segmenters.marks import as_read
 from ssr_plugin.segmenters.posteriors import token_posteriors
 from ssr_plugin.segmenters.trained import read_settings
 
@@ -56,6 +56,9 @@ class ASRSegmenter(HearingSegmenter):
         Name of the aligner that finds the recogniser's words in the audio, as
         "pocketsphinx", or folder of a trained one; "own" for the recogniser's own
         times, which are rougher.
+    llm_weight : float
+        Weight of the LLM's log-probability of a text, in the choice among ``num_beams``
+        hypotheses; 0: the recogniser chooses alone. The LLM is asked without adapters.
     marks : bool
         Whether the LLM reads the recogniser's punctuation. Without, "Well-known, it's"
         is "Well known it's".
@@ -71,6 +74,7 @@ class ASRSegmenter(HearingSegmenter):
         source: str | None = None,
         language: str | None = None,
         num_beams: int = 1,
+        llm_weight: float = 0.0,
         times: str = OWN,
         marks: bool = False,
         silence: str = "previous",
@@ -85,6 +89,9 @@ class ASRSegmenter(HearingSegmenter):
         self.source = source
         self._options: dict[str, Any] = {"language": language, "num_beams": num_beams}
         self._aligner = aligner_of(times)
+        self._rescorer: Rescorer | None = None
+        if llm_weight:
+            self._rescorer = LLMRescorer(llm, llm_weight, self._cutter, marks)
         self._recognizer: Recognizer | None = None
         self._shares_encoder = False
 
@@ -104,6 +111,8 @@ class ASRSegmenter(HearingSegmenter):
         """See :meth:`Segmenter.use_encoder`; loads the recogniser."""
         source = self.source or encoder.source
         recognizer = load_timed(source, self._aligner, **self._options)
+        if self._rescorer is not None:
+            recognizer.use_rescorer(self._rescorer)
         self._shares_encoder = recognizer.use_encoder(encoder)
         self._recognizer = recognizer
 
@@ -116,7 +125,7 @@ class ASRSegmenter(HearingSegmenter):
 
     def cut(self, hypothesis: Alignment, num_frames: int) -> Segmentation:
         """See :meth:`HearingSegmenter.cut`."""
-        said = hypothesis if self.marks else without_marks(hypothesis)
+        said = as_read(hypothesis, self.marks)
         tokenized = self._cutter.tokenize(said.text)
         try:
             segments = self._cutter.segment(said, num_frames, tokenized)
@@ -180,65 +189,3 @@ def load_timed(
     if aligner is None:
         return recognizer
     return AlignedRecognizer(recognizer, with_number_words(aligner(), language))
-
-
-def without_marks(alignment: Alignment) -> Alignment:
-    """An alignment's words without punctuation; a hyphen parts two words.
-
-    Apostrophes inside a word stay. A unit of marks alone is left out.
-
-    Arguments
-    ---------
-    alignment : ssr_plugin.alignment.record.Alignment
-
-    Returns
-    -------
-    ssr_plugin.alignment.record.Alignment
-
-    Example
-    -------
-    >>> from ssr_plugin.alignment.record import Unit
-    >>> units = Unit("Well-known,", 0.0, 0.6, 0), Unit("it\u2019s", 0.6, 0.9, 12)
-    >>> said = Alignment("", "Well-known, it\u2019s", units, "word", 1.0)
-    >>> [(unit.text, unit.offset) for unit in without_marks(said).units]
-    [('Well known', 0), ("it's", 11)]
-    """
-    text, units, end = "", [], 0
-    for unit in alignment.units:
-        words = words_of(unit.text)
-        gap = alignment.text[end : unit.offset]
-        end = unit.offset + len(unit.text)
-        if not words:
-            continue
-        text += " " if text and gap else ""
-        units.append(
-            dataclasses.replace(
-                unit,
-                text=words,
-                offset=len(text),
-                alternatives=tuple(
-                    (words_of(other), probability)
-                    for other, probability in unit.alternatives
-                ),
-            )
-        )
-        text += words
-    return dataclasses.replace(alignment, text=text, units=tuple(units))
-
-
-def words_of(text: str) -> str:
-    """The words of a text, with one blank between two.
-
-    Example
-    -------
-    >>> words_of("Well-known: 'it\u2019s' here!")
-    "Well known it's here"
-    """
-    text = text.replace("\u2019", "'")
-    kept = "".join(x if _is_letter(x) or x == "'" else " " for x in text)
-    return " ".join(word.strip("'") for word in kept.split() if word.strip("'"))
-
-
-def _is_letter(character: str) -> bool:
-    """Whether it is a letter, a digit, or part of one, as an accent is."""
-    return unicodedata.category(character)[0] in "LNM"

@@ -52,8 +52,10 @@ def run(hparams, run_opts, manifests):
     check_connector(
         hparams["modules"]["connector"], hparams["encoder"].width, hparams["llm"]
     )
-    splits = splits_of(hparams, run_opts, manifests)
     device = run_opts.get("device") or infer_device()
+    # It may be asked already while a recogniser listens.
+    hparams["llm"].to(device)
+    splits = splits_of(hparams, run_opts, manifests)
     hparams |= resolve_batch(hparams, splits["train"].audio_seconds, device)
 
     seen_tokens = torch.zeros(hparams["llm"].vocab_size, dtype=torch.bool)

@@ -21,6 +21,7 @@ from ssr_plugin.training.brain import ReadOptions
 from ssr_plugin.training.finetune_brain import FinetuneBrain
 from ssr_plugin.training.loop import make_loaders, train
 from ssr_plugin.training.pseudo_speech import read_texts
+from ssr_plugin.training.shard_dataset import ShardDataset
 from ssr_plugin.training.shard_splits import ShardCorpus, splits_of
 from ssr_plugin.training.stage1_model import (
     compare_data,
@@ -75,6 +76,7 @@ def run(hparams, run_opts, manifests):
     text = make_text(hparams, lm.llm)
     pseudo_texts = _pseudo_texts(hparams, lm, templates, splits["train"])
     if hparams["parallel"] == "fsdp":
+        _check_listening(lm, splits["train"].dataset, hparams)
         # Layer by layer it comes back to the device, in parts.
         lm.llm.to("cpu")
     tuned = tune(lm.llm, hparams)
@@ -140,6 +142,22 @@ def run(hparams, run_opts, manifests):
         show_before_and_after(metrics)
         logger.info("The model, metrics, log and pictures are in %s", folder)
     return metrics
+
+
+def _check_listening(lm, dataset, hparams):
+    """Refuses to ask an LLM in parts what only one process wants to know."""
+    segmenter = dict(lm.segmenters.items()).get("predicted")
+    if (
+        isinstance(segmenter, HearingSegmenter)
+        and "rescorer" in segmenter.recognizer.settings()
+        and isinstance(dataset, ShardDataset)
+        and hparams["predicted_share"]
+    ):
+        raise ValueError(
+            "parallel: the segmenter asks the LLM (llm_weight) while it listens to "
+            "shards, each process when it must, and under fsdp all would have to at "
+            "once: set predicted_share: 0, or parallel: ddp"
+        )
 
 
 def _pseudo_texts(hparams, lm, templates, train):

@@ -21,7 +21,7 @@ from ssr_plugin.data.text_files import read_documents
 from ssr_plugin.inference.posterior_gate import known_posteriors
 from ssr_plugin.inference.reading import likeliest_tokens
 from ssr_plugin.nnet.segments import pad_segments
-from ssr_plugin.segmenters.asr import words_of
+from ssr_plugin.segmenters.marks import words_of
 from ssr_plugin.training.batch_hypotheses import hypotheses_of
 
 # Tokens that are kept of what is heard in a segment.

@@ -333,9 +333,11 @@ def _keeps_hypotheses(shards, hparams):
         others = [key for key in wanted if kept["recognizer"].get(key) != wanted[key]]
         message += f" keep what {kept['source']} hears: other {', '.join(others)}"
     if not shards.made_of["audio"]:
+        # No LLM is there when shards are made.
+        alone = "" if "rescorer" in wanted else "with --recognizer, or "
         raise ShardError(
             f"{message}. There is no audio to be heard: name another, or make shards "
-            f"with --recognizer, or without --no-audio"
+            f"{alone}without --no-audio"
         )
     if kept is not None:
         logger.warning("%s. It listens to their audio", message)

@@ -8,6 +8,7 @@ import tones
 import torch
 
 from ssr_plugin.encoders.encoder import SpeechEncoder
+from ssr_plugin.recognizers.base import Rescorer
 from ssr_plugin.recognizers.load import load_recognizer
 from ssr_plugin.recognizers.whisper import WhisperRecognizer, token_times
 
@@ -130,6 +131,52 @@ def test_beams_give_the_n_best_as_alternatives(whisper_folder, encoder, wavs):
     assert texts(heard) == [" ".join(words) for words in SAID]
     masses = [sum(dict(u.alternatives).values()) for x in heard for u in x.units]
     assert any(masses) and max(masses) < 1
+
+
+class Wish(Rescorer):
+    """Much likes hypotheses that have a word."""
+
+    def __init__(self, word):
+        self.word = word
+        self.asked = []
+
+    def settings(self):
+        return {"word": self.word}
+
+    def score(self, hypotheses):
+        self.asked.append(texts(hypotheses))
+        return [1000.0 * (self.word in text.split()) for text in texts(hypotheses)]
+
+
+def test_a_rescorer_helps_to_choose_among_the_beams(whisper_folder, encoder, wavs):
+    beams = load(whisper_folder, encoder, num_beams=4)
+    (before,) = beams.recognize(wavs[:1])
+    others = [x for unit in before.units for x, _ in unit.alternatives if x]
+    assert others
+    beams.use_rescorer(Wish(others[0]))
+    (after,) = beams.recognize(wavs[:1])
+    assert others[0] in after.text.split() and after.text in beams.rescorer.asked[0]
+    assert after.text != before.text
+    assert beams.settings()["rescorer"] == {"word": others[0]}
+    # What was likeliest before is none of its alternatives: nobody would choose it.
+    assert all(p < 1e-6 for unit in after.units for _, p in unit.alternatives)
+
+
+def test_a_rescorer_is_not_asked_about_no_words(whisper_folder, encoder, wavs):
+    beams = load(whisper_folder, encoder, num_beams=2)
+    beams.use_rescorer(Wish("nothing"))
+    (states,) = beams._encode(wavs[2:], [None])
+    (blue,) = beams.tokenizer(" blue", add_special_tokens=False).input_ids
+    found = beams._choose([[], [blue]], states, "en", 1.0)
+    assert found.text == "blue" and beams.rescorer.asked == [["blue"]]
+    # The recogniser's own choice, where it hears nothing.
+    assert beams._choose([[], []], states, "en", 1.0).text == ""
+    assert len(beams.rescorer.asked) == 1
+
+
+def test_a_rescorer_of_one_hypothesis_is_refused(whisper_folder, encoder):
+    with pytest.raises(ValueError, match="finds one hypothesis alone"):
+        load(whisper_folder, encoder).use_rescorer(Wish("red"))
 
 
 def test_the_language_is_found_out_where_it_is_not_named(whisper_folder, encoder, wavs):

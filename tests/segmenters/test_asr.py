@@ -19,8 +19,8 @@ from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.inference.speech_stream import SpeechStream, StreamSettings
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.problems import Problems
-from ssr_plugin.segmenters.asr import without_marks
 from ssr_plugin.segmenters.base import HearingSegmenter
+from ssr_plugin.segmenters.marks import without_marks
 
 
 @pytest.fixture(scope="module")
