@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor, AutoTokenizer, GenerationMixin
 from transformers import WhisperForConditionalGeneration as Whisper
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from ssr_plugin import hub
 from ssr_plugin.alignment.record import Alignment
 from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.languages import whisper_code
+from ssr_plugin.llm.scoring import cache_argument
 from ssr_plugin.nnet.groups import split_groups
 from ssr_plugin.nnet.monotonic import runs_of_path, search
 from ssr_plugin.recognizers.base import Recognizer, Rescorer
@@ -231,6 +233,10 @@ class WhisperRecognizer(Recognizer):
         prefix = torch.tensor([self._prefix(language) for language in languages])
         room = self.model.config.max_target_positions - prefix.shape[1]
         # Not Whisper's own generate, which gives no n best of what is encoded already.
+        caches: dict[str, Any] = {}
+        if self.num_beams > 1:
+            cache = EncoderDecoderCache(DynamicCache(), _BeamsCache())
+            caches[cache_argument(self.model)] = cache
         found = GenerationMixin.generate(
             self.model,
             encoder_outputs=encoded,
@@ -241,6 +247,7 @@ class WhisperRecognizer(Recognizer):
             num_beams=self.num_beams,
             num_return_sequences=self.num_beams,
             do_sample=False,
+            **caches,
         )[:, prefix.shape[1] :]
         return [
             self._choose(best.tolist(), states[row], languages[row], seconds[row])
@@ -362,6 +369,17 @@ class WhisperRecognizer(Recognizer):
             for other, score in zip(tokens.tolist(), best.tolist(), strict=True)
             if other != token and other < end and score > _UNLIKELY
         )
+
+
+class _BeamsCache(DynamicCache):
+    """What a decoder remembers of its encoder, which is one for all beams of a text.
+
+    Beams change places within their text alone, so that there is nothing to reorder:
+    hundreds of megabytes at each token.
+    """
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        pass
 
 
 def token_times(attention: Tensor, smooth: int = 7) -> np.ndarray:
