@@ -78,6 +78,8 @@ _WORDS = {
     "recognizer": "recogniser",
     "aligner": "aligner",
 }
+# Options of a recogniser by which it chooses among its hypotheses.
+_OF_CHOICE = ("num_beams", "llm_weight")
 # Keys that are found out from the model itself when it is saved.
 _OF_MODELS = ("format", "version", "encoder", "llm")
 
@@ -366,11 +368,14 @@ def load_components(
         segmenters = _load_segmenters(folder, settings, encoder, llm)
     else:
         options = {**(segmenter_options or {}), "forced": settings["forced"]}
+        kept = settings["segmenter"]
+        options = _with_own_options(kept, segmenter, options)
         pair = build.segmenters(segmenter, encoder, llm, options)
         segmenters = {"forced": pair["forced"], "predicted": pair["predicted"]}
         settings["segmenter"] = _named(segmenter, options)
-        # It was fitted to another's hypotheses.
-        settings["gate"] = None
+        if not _hears_alike(kept, settings["segmenter"], pair["predicted"]):
+            # It was fitted to another's hypotheses.
+            settings["gate"] = None
     return ModelComponents(
         encoder=encoder,
         llm=llm,
@@ -556,6 +561,36 @@ def _named(segmenter: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
     if get_registry().segmenters.makes(segmenter, TranscriptSegmenter):
         return None
     return {"name": segmenter, "options": dict(options.get(segmenter) or {})}
+
+
+def _with_own_options(
+    kept: dict[str, Any] | None, segmenter: str, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Options where what is not told of a segmenter is as the model's own has it."""
+    if kept is None or kept["name"] != segmenter:
+        return options
+    own, given = dict(kept.get("options") or {}), dict(options.get(segmenter) or {})
+    if given.get("language", own.get("language")) != own.get("language"):
+        # An aligner is of a language.
+        own.pop("times", None)
+    return {**options, segmenter: own | given}
+
+
+def _hears_alike(
+    kept: dict[str, Any] | None, named: dict[str, Any] | None, segmenter: Any
+) -> bool:
+    """Whether two recognisers differ but in how one of their hypotheses is chosen."""
+    if kept is None or named is None or not isinstance(segmenter, HearingSegmenter):
+        return False
+    weights = kept.get("weights")
+    if weights is not None and weights != _heard_by(segmenter):
+        return False
+
+    def heard(settings: dict[str, Any]) -> dict[str, Any]:
+        options = settings.get("options") or {}
+        return {key: x for key, x in options.items() if key not in _OF_CHOICE}
+
+    return kept["name"] == named["name"] and heard(kept) == heard(named)
 
 
 def _is_trained(segmenter: dict[str, Any]) -> bool:

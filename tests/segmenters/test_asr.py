@@ -16,6 +16,7 @@ from ssr_plugin import SpeechLM, build
 from ssr_plugin.alignment.record import Alignment, Unit
 from ssr_plugin.cli.model import read_speech
 from ssr_plugin.encoders.encoder import SpeechEncoder
+from ssr_plugin.inference.posterior_gate import PosteriorGate, settings_of
 from ssr_plugin.inference.speech_stream import SpeechStream, StreamSettings
 from ssr_plugin.llm.text_llm import TextLLM
 from ssr_plugin.problems import Problems
@@ -222,6 +223,32 @@ def test_a_recogniser_that_is_named_is_known_again_by_its_weights(named_folder):
     message = f"saved with another recogniser than '{own}' is now.*segmenter='asr'"
     with pytest.raises(ValueError, match=message):
         SpeechLM.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "keeps_gate"),
+    [
+        ({}, True),
+        ({"num_beams": 3, "llm_weight": 0.5}, True),
+        # Its times and its errors are others.
+        ({"language": "de"}, False),
+        ({"marks": True}, False),
+    ],
+)
+def test_what_is_not_told_of_the_models_own_recogniser_stays(
+    named_folder, options, keeps_gate
+):
+    folder, own = named_folder
+    path = folder / "speech_lm.json"
+    settings = json.loads(path.read_text())
+    settings["gate"] = settings_of(PosteriorGate())
+    path.write_text(json.dumps(settings))
+    lm = SpeechLM.from_pretrained(
+        folder, segmenter="asr", segmenter_options={"asr": options}
+    )
+    expected = {"source": str(own), "language": "en"} | options
+    assert lm.settings["segmenter"]["options"] == expected
+    assert (lm.settings["gate"] is not None) == keeps_gate
 
 
 def test_a_model_that_an_earlier_version_saved_does_not_say_by_what_it_hears(
