@@ -1,5 +1,7 @@
 """Whisper and what is made like it: audio to text by a decoder, word by word."""
 
+from __future__ import annotations
+
 import functools
 import math
 from collections.abc import Sequence
@@ -232,11 +234,9 @@ class WhisperRecognizer(Recognizer):
         tokens = _LEAST_TOKENS + round(_TOKENS_PER_SECOND * max(seconds))
         prefix = torch.tensor([self._prefix(language) for language in languages])
         room = self.model.config.max_target_positions - prefix.shape[1]
+        keys = _EncoderKeys.of(self.model, states)
+        rows = torch.arange(len(wavs)).repeat_interleave(self.num_beams)
         # Not Whisper's own generate, which gives no n best of what is encoded already.
-        caches: dict[str, Any] = {}
-        if self.num_beams > 1:
-            cache = EncoderDecoderCache(DynamicCache(), _BeamsCache())
-            caches[cache_argument(self.model)] = cache
         found = GenerationMixin.generate(
             self.model,
             encoder_outputs=encoded,
@@ -247,10 +247,13 @@ class WhisperRecognizer(Recognizer):
             num_beams=self.num_beams,
             num_return_sequences=self.num_beams,
             do_sample=False,
-            **caches,
+            **keys.argument(self.model, rows),
         )[:, prefix.shape[1] :]
         return [
-            self._choose(best.tolist(), states[row], languages[row], seconds[row])
+            self._choose(
+                *(best.tolist(), states[row : row + 1], keys.pick([row])),
+                *(languages[row], seconds[row]),
+            )
             for row, best in enumerate(found.cpu().view(len(wavs), self.num_beams, -1))
         ]
 
@@ -258,6 +261,7 @@ class WhisperRecognizer(Recognizer):
         self,
         sequences: list[list[int]],
         states: Tensor,
+        keys: _EncoderKeys,
         language: str | None,
         seconds: float,
     ) -> Alignment:
@@ -283,6 +287,7 @@ class WhisperRecognizer(Recognizer):
             ),
             decoder_input_ids=inputs.to(states.device),
             output_attentions=True,
+            **keys.argument(self.model, [0] * len(ids)),
         )
         log_probs = output.logits.float().log_softmax(-1)
         silence = 0.0
@@ -371,15 +376,49 @@ class WhisperRecognizer(Recognizer):
         )
 
 
-class _BeamsCache(DynamicCache):
-    """What a decoder remembers of its encoder, which is one for all beams of a text.
+class _EncoderKeys(DynamicCache):
+    """Keys and values of an encoder's states: made once, for all texts and beams.
 
-    Beams change places within their text alone, so that there is nothing to reorder:
-    hundreds of megabytes at each token.
+    Without it, a decoder makes them of each beam's copy of the states, and copies them
+    with each beam that changes its place: a third of a gigabyte at each token.
     """
 
+    @classmethod
+    def of(cls, model: Whisper, states: Tensor) -> _EncoderKeys:
+        """What a model's decoder makes of states [B, T, D]."""
+        keys = cls()
+        model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=states),
+            decoder_input_ids=torch.zeros_like(states[:, :1, 0], dtype=torch.long),
+            **{_cache_argument(model): EncoderDecoderCache(DynamicCache(), keys)},
+        )
+        return keys
+
+    def pick(self, rows: Sequence[int] | Tensor) -> _EncoderKeys:
+        """Those of some rows, in that order, each as often as it is named."""
+        picked = _EncoderKeys()
+        index = torch.as_tensor(rows)
+        layer: Any
+        for number, layer in enumerate(self.layers):
+            there = index.to(layer.keys.device)
+            picked.update(layer.keys[there], layer.values[there], number)
+        return picked
+
+    def argument(
+        self, model: Whisper, rows: Sequence[int] | Tensor
+    ) -> dict[str, EncoderDecoderCache]:
+        """Of a call of the model: its memory, with the keys of some rows."""
+        memory = EncoderDecoderCache(DynamicCache(), self.pick(rows))
+        return {_cache_argument(model): memory}
+
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        pass
+        """Beams change places within their text alone, whose keys are the same."""
+
+
+def _cache_argument(model: Whisper) -> str:
+    name: str | None = cache_argument(model)
+    assert name is not None
+    return name
 
 
 def token_times(attention: Tensor, smooth: int = 7) -> np.ndarray:

@@ -10,7 +10,11 @@ import torch
 from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.recognizers.base import Rescorer
 from ssr_plugin.recognizers.load import load_recognizer
-from ssr_plugin.recognizers.whisper import WhisperRecognizer, token_times
+from ssr_plugin.recognizers.whisper import (
+    WhisperRecognizer,
+    _EncoderKeys,
+    token_times,
+)
 
 SAID = [["red", "blue"], ["white", "green", "green"], ["blue"]]
 
@@ -165,12 +169,13 @@ def test_a_rescorer_helps_to_choose_among_the_beams(whisper_folder, encoder, wav
 def test_a_rescorer_is_not_asked_about_no_words(whisper_folder, encoder, wavs):
     beams = load(whisper_folder, encoder, num_beams=2)
     beams.use_rescorer(Wish("nothing"))
-    (states,) = beams._encode(wavs[2:], [None])
+    states = beams._encode(wavs[2:], [None])
+    heard = states, _EncoderKeys.of(beams.model, states)
     (blue,) = beams.tokenizer(" blue", add_special_tokens=False).input_ids
-    found = beams._choose([[], [blue]], states, "en", 1.0)
+    found = beams._choose([[], [blue]], *heard, "en", 1.0)
     assert found.text == "blue" and beams.rescorer.asked == [["blue"]]
     # The recogniser's own choice, where it hears nothing.
-    assert beams._choose([[], []], states, "en", 1.0).text == ""
+    assert beams._choose([[], []], *heard, "en", 1.0).text == ""
     assert len(beams.rescorer.asked) == 1
 
 
