@@ -15,7 +15,12 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from ssr_plugin import shipped
 from ssr_plugin.files import atomic_path
-from ssr_plugin.hparams_checks import check_components, check_overrides
+from ssr_plugin.hparams_checks import (
+    check_components,
+    check_names,
+    check_overrides,
+    unknown_key,
+)
 from ssr_plugin.hparams_help import show_usage, show_yaml
 from ssr_plugin.problems import did_you_mean
 from ssr_plugin.registry import get_registry
@@ -217,8 +222,7 @@ def parse_command_line(argv, program):
         else:
             speechbrain_options = _run_options()
             if key not in speechbrain_options:
-                hint = did_you_mean(key, [*defaults, *speechbrain_options], "--")
-                raise ValueError(f"--{key}: {path} has no such key{hint}")
+                raise unknown_key(key, [*defaults, *speechbrain_options], path)
             run_words += [f"--{key}", *values]
     # First what needs no SpeechBrain, whose import takes seconds.
     check_overrides(overrides, defaults, path)
@@ -401,7 +405,8 @@ def read_yaml(path):
     Raises
     ------
     ValueError
-        If it is no YAML with keys, or changes a key that the other does not have.
+        If it is no YAML with keys, has a key by a name of an earlier version, or
+        changes a key that the other does not have.
 
     Example
     -------
@@ -413,6 +418,7 @@ def read_yaml(path):
     """
     text = _read(path)
     if BASE not in _tree(text):
+        check_names(_tree(text), path)
         return text
     changes = copy.deepcopy(_tree(text))
     name = changes.pop(BASE)

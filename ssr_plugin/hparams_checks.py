@@ -79,7 +79,7 @@ _RANGES = {
     "num_workers": _NOT_NEGATIVE,
     "num_shown": _NOT_NEGATIVE,
     "mean_swap": _NOT_NEGATIVE,
-    "noise": _NOT_NEGATIVE,
+    "frame_noise": _NOT_NEGATIVE,
     "time_masks": _NOT_NEGATIVE,
     "boundary_jitter": _NOT_NEGATIVE,
     "mse_weight": _NOT_NEGATIVE,
@@ -98,6 +98,9 @@ _RANGES = {
 }
 # Dicts in which a user may add names.
 _OPEN = {"templates"}
+# Numbers of trainings that have another name now. The `noise` of evaluate.yaml has
+# keys of its own.
+_RENAMED = {"noise": "frame_noise"}
 # Overrides of another YAML; they are checked when that is read.
 _OTHERS = {"segmenter_training", "aligner_training"}
 
@@ -188,6 +191,88 @@ def _yaml(value):
     return json.dumps(value, default=str)
 
 
+def unknown_key(key, known, source):
+    """What to raise for a key that a YAML does not have.
+
+    Arguments
+    ---------
+    key : str
+    known : iterable of str
+        Keys that are known there.
+    source : path-like
+        The YAML.
+
+    Returns
+    -------
+    ValueError
+
+    Example
+    -------
+    >>> unknown_key("noise", ["frame_noise", "seed"], "my.yaml")
+    ValueError("--noise: my.yaml has no such key: it is called '--frame_noise' now")
+    """
+    new = _RENAMED.get(key)
+    hint = did_you_mean(key, known, "--")
+    if new in known:
+        hint = f": it is called '--{new}' now"
+    return ValueError(f"--{key}: {source} has no such key{hint}")
+
+
+def renamed(settings):
+    """A YAML's keys by the names that they have now.
+
+    Arguments
+    ---------
+    settings : dict
+        Perhaps of an earlier version.
+
+    Returns
+    -------
+    dict
+
+    Example
+    -------
+    >>> renamed({"noise": 0.2, "seed": 1}), renamed({"noise": {"kinds": []}})
+    ({'frame_noise': 0.2, 'seed': 1}, {'noise': {'kinds': []}})
+    """
+    return {
+        _RENAMED[key] if _is_old(key, value) else key: value
+        for key, value in settings.items()
+    }
+
+
+def check_names(settings, source):
+    """Refuses keys by names that they have no more: nothing would read them.
+
+    Arguments
+    ---------
+    settings : dict
+        A YAML's keys.
+    source : path-like
+        The YAML, for the message.
+
+    Raises
+    ------
+    ValueError
+
+    Example
+    -------
+    >>> check_names({"noise": 0.2}, "my.yaml")
+    Traceback (most recent call last):
+        ...
+    ValueError: my.yaml: the key 'noise' is called 'frame_noise' now
+    """
+    for key, value in settings.items():
+        if _is_old(key, value):
+            raise ValueError(
+                f"{source}: the key '{key}' is called '{_RENAMED[key]}' now"
+            )
+
+
+def _is_old(key, value):
+    return key in _RENAMED and not isinstance(value, dict | None)
+
+
 def check_overrides(overrides, defaults, source):
     """Refuses overrides of keys that a YAML does not have, or of another kind.
 
@@ -215,8 +300,7 @@ def check_overrides(overrides, defaults, source):
     component_keys = {f"{table.kind.replace(' ', '')}_options" for table in _tables()}
     for key, value in overrides.items():
         if key not in defaults:
-            hint = did_you_mean(key, defaults, "--")
-            raise ValueError(f"--{key}: {source} has no such key{hint}")
+            raise unknown_key(key, defaults, source)
         check_value(f"--{key}", value, defaults[key])
         if key in _OTHERS:
             continue

@@ -288,6 +288,8 @@ def test_a_number_out_of_range_is_refused_with_the_range(key, value, message):
         ),
         (["--connector", "srs"], "unknown connector 'srs'; .*mean 'ssr'"),
         (["--aligner", "file"], "unknown aligner 'file'; .*mean 'files'"),
+        # A name of an earlier version.
+        (["--noise", 0.1], "--noise: .* no such key: it is called '--frame_noise' now"),
     ],
 )
 def test_an_unknown_name_is_refused_with_a_similar_one(words, message):
@@ -465,6 +467,8 @@ def test_a_yaml_of_a_base_of_a_base_follows_both(tmp_path):
         ("base: distill.yaml\nlr: fast\n", "mine.yaml: --lr: expected a number"),
         ("base: mine.yaml\nseed: 7\n", "it is its own base"),
         ("base: distil.yaml\n", "no YAML 'distil.yaml'; .*mean 'distill.yaml'"),
+        ("base: distill.yaml\nnoise: 0.1\n", "mine.yaml: --noise: .*'--frame_noise'"),
+        ("seed: 7\nnoise: 0.1\n", "mine.yaml: the key 'noise' is .*'frame_noise' now"),
     ],
 )
 def test_a_base_and_its_changes_are_checked(tmp_path, monkeypatch, text, message):

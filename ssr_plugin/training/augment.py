@@ -24,8 +24,8 @@ class Strengths:
     mean_swap : float
         How far at most an utterance's mean frame goes to that of another; 1 is all the
         way.
-    noise : float
-        Standard deviation of the noise, as a multiple of the features' own.
+    frame_noise : float
+        Standard deviation of Gaussian noise, as a multiple of the features' own.
     frame_dropout : float
         Share of the frames that are set to zero.
     time_masks : float
@@ -37,12 +37,12 @@ class Strengths:
 
     Example
     -------
-    >>> Strengths.of({"mean_swap": 1.5, "noise": 0.2, "lr": 0.001})
-    Strengths(mean_swap=1.5, noise=0.2, frame_dropout=0.0, time_masks=0.0, ...)
+    >>> Strengths.of({"mean_swap": 1.5, "frame_noise": 0.2, "lr": 0.001})
+    Strengths(mean_swap=1.5, frame_noise=0.2, frame_dropout=0.0, time_masks=0.0, ...)
     """
 
     mean_swap: float = 0.0
-    noise: float = 0.0
+    frame_noise: float = 0.0
     frame_dropout: float = 0.0
     time_masks: float = 0.0
     time_mask_frames: int = 20
@@ -140,7 +140,7 @@ def draw_time_masks(lengths, num_frames, count, longest, generator):
 
 
 def change_frames(
-    features: Tensor, mix: Tensor, masked: Tensor, noise: float = 0.0
+    features: Tensor, mix: Tensor, masked: Tensor, frame_noise: float = 0.0
 ) -> Tensor:
     """Makes the changes that :func:`draw_changes` drew, and adds noise.
 
@@ -154,7 +154,7 @@ def change_frames(
         [B, T, D] float32, zeros at padding.
     mix, masked : torch.Tensor
         Of :func:`draw_changes`, on the features' device.
-    noise : float
+    frame_noise : float
         Standard deviation of Gaussian noise, as a multiple of the features' own (over
         the batch). It is drawn on the device.
 
@@ -174,14 +174,14 @@ def change_frames(
     with without_autocast(features.device):
         mixed = mix @ features.sum(1)
     changed = features + mixed[:-1].unsqueeze(1)
-    if noise:
+    if frame_noise:
         width = features.shape[2]
         mean = mixed[-1].mean()
         squares = torch.linalg.vector_norm(features).square() * mix[-1, 0]
         # D times the variance: the mean |frame|^2, less D times the square of the mean.
         variance = torch.addcmul(squares, mean, mean, value=-width).clamp_min_(0)
         drawn, std = torch.randn_like(features), variance.sqrt_()
-        changed.addcmul_(drawn, std, value=noise / math.sqrt(width))
+        changed.addcmul_(drawn, std, value=frame_noise / math.sqrt(width))
     return changed.masked_fill_(masked.unsqueeze(-1), 0.0)
 
 

@@ -157,7 +157,8 @@ class StageBrain(sb.Brain, abc.ABC):
     def augment(self, features, batch):
         """The frames [B, T, D] of a training batch on the device, changed."""
         mix, masked = batch.tensors["mix"], batch.tensors["masked"]
-        return change_frames(features, mix, masked, self.collate.strengths.noise)
+        frame_noise = self.collate.strengths.frame_noise
+        return change_frames(features, mix, masked, frame_noise)
 
     @functools.cached_property
     def collate(self):

@@ -14,6 +14,7 @@ from speechbrain.utils.distributed import if_main_process
 from ssr_plugin.data.manifest import read_manifest
 from ssr_plugin.files import atomic_path, digest
 from ssr_plugin.hparams import plain_keys
+from ssr_plugin.hparams_checks import renamed
 from ssr_plugin.json_files import read_json
 
 SETTINGS = "hyperparams.yaml"
@@ -69,7 +70,7 @@ def check_settings(folder, settings):
     if not (has_checkpoint(folder) and path.is_file()):
         return
     try:
-        saved = plain_keys(path.read_text(encoding="utf-8"))
+        saved = renamed(plain_keys(path.read_text(encoding="utf-8")))
     # ruamel has errors of many classes.
     except Exception as error:
         raise ValueError(f"{path} is damaged: {error}") from error

@@ -226,7 +226,7 @@ def trace_finetune(settings, utterances, processes=1):
                 batch.inputs.float(),
                 batch.tensors["mix"],
                 batch.tensors["masked"],
-                strengths.noise,
+                strengths.frame_noise,
             )
             places = batch.boundaries.numel(), llm.hidden_size
             vectors = _read(connector, frames, batch, plan, utterances, places)

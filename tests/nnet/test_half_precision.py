@@ -144,7 +144,7 @@ def changed_frames(lengths=LENGTHS, **strengths):
     def read(x):
         x = x.float() * valid[:, : x.shape[1]].unsqueeze(-1)
         changes = draw_changes(lengths, x.shape[1], strengths, generator.manual_seed(0))
-        return change_frames(x, **changes, noise=strengths.noise)
+        return change_frames(x, **changes, frame_noise=strengths.frame_noise)
 
     return None, read
 
@@ -218,9 +218,9 @@ OPERATIONS = {
     "next_token_loss": (learn_text, [(2, H), (2, H)]),
     "integrate-and-fire": (fire_vectors, [(3, T, D), (3, T)]),
     "swapped means": (lambda: changed_frames(mean_swap=1.5), [(3, T, D)]),
-    "noise": (lambda: changed_frames(noise=0.2), [(3, T, D)]),
+    "noise": (lambda: changed_frames(frame_noise=0.2), [(3, T, D)]),
     "noise on one frame": (
-        lambda: changed_frames(torch.tensor([1]), noise=0.2),
+        lambda: changed_frames(torch.tensor([1]), frame_noise=0.2),
         [(1, 1, D)],
     ),
     "dropped frames": (lambda: changed_frames(frame_dropout=0.5), [(3, T, D)]),

@@ -12,7 +12,7 @@ def change(features, lengths, seed=0, **strengths):
     strengths = augment.Strengths(**strengths)
     generator = torch.Generator().manual_seed(seed)
     changes = augment.draw_changes(lengths, features.shape[1], strengths, generator)
-    return augment.change_frames(features, **changes, noise=strengths.noise)
+    return augment.change_frames(features, **changes, frame_noise=strengths.frame_noise)
 
 
 def test_a_swap_exchanges_means_and_changes_nothing_else():
@@ -43,7 +43,9 @@ def test_changes_are_those_of_the_plain_formula_whatever_autocast_says(half):
     features = (3 * torch.randn(3, 8, 4) + 5) * valid.unsqueeze(-1)
     torch.manual_seed(1)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        changed = change(features, lengths, mean_swap=1.5, noise=0.2, frame_dropout=0.3)
+        changed = change(
+            features, lengths, mean_swap=1.5, frame_noise=0.2, frame_dropout=0.3
+        )
 
     torch.manual_seed(1)
     generator = torch.Generator().manual_seed(0)
@@ -66,12 +68,13 @@ def test_noise_is_a_multiple_of_the_deviation_of_frames_that_are_no_padding():
     torch.manual_seed(0)
     features = 3.0 + 2.0 * torch.randn(8, 400, 16)
     features[:, 200:] = 0.0
-    noise = change(features, torch.full((8,), 200), noise=0.1) - features
+    noise = change(features, torch.full((8,), 200), frame_noise=0.1) - features
     assert noise.std().item() == pytest.approx(0.2, rel=0.02)
 
 
 def test_noise_of_a_single_number_is_finite():
-    assert change(torch.ones(1, 1, 1), torch.tensor([1]), noise=0.5).isfinite().all()
+    changed = change(torch.ones(1, 1, 1), torch.tensor([1]), frame_noise=0.5)
+    assert changed.isfinite().all()
 
 
 def test_masked_and_dropped_frames_are_zero():

@@ -24,7 +24,7 @@ TRANSCRIPTION = {"format": "{speech} b{text}", "share": 1}
 CONTINUATION = {"format": "{speech}{text}", "share": 1, "halves": True}
 PLAIN = {
     "mean_swap": 0.0,
-    "noise": 0.0,
+    "frame_noise": 0.0,
     "frame_dropout": 0.0,
     "time_masks": 0.0,
     "time_mask_frames": 1,

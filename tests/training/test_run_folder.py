@@ -87,6 +87,16 @@ def test_a_run_that_ended_cannot_have_fewer_epochs(folder):
         check(folder, number_of_epochs=3)
 
 
+def test_settings_under_names_of_an_earlier_version_are_compared_too(folder):
+    path = folder / "hyperparams.yaml"
+    saved = path.read_text()
+    assert saved.count("\nframe_noise:") == 1
+    path.write_text(saved.replace("\nframe_noise:", "\nnoise:"))
+    check(folder)
+    with pytest.raises(ValueError, match="frame_noise is 0.2 there, and 0.0 here"):
+        check(folder, frame_noise=0.0)
+
+
 def test_the_segmenter_that_is_trained_cannot_change(tmp_path):
     (tmp_path / "checkpoints" / "CKPT+1").mkdir(parents=True)
     make_job("segmenter.yaml", {}).save(tmp_path)
