@@ -305,6 +305,48 @@ class SpeechEncoder(nn.Module):
             wav_lengths.device, non_blocking=True
         )
 
+    def split_audio(
+        self, num_samples: int, seconds: float
+    ) -> list[tuple[slice, slice]]:
+        """Runs of a long recording that give, each encoded alone, the frames of all.
+
+        They are made of whole windows, with the context of these. Only where samples
+        are normalised over a recording (wav2vec 2.0 and its like), it is over the run.
+
+        Arguments
+        ---------
+        num_samples : int
+            Of the recording.
+        seconds : float
+            How long a run may be, s, but two windows at least.
+
+        Returns
+        -------
+        list of (slice, slice)
+            The samples of each run, and which of its frames are to be kept. These tile
+            the frames of the recording.
+
+        Example
+        -------
+        >>> encoder = SpeechEncoder(getfixture("tiny_encoder_folder"))
+        >>> for samples, kept in encoder.split_audio(100 * 16000, seconds=80.0):
+        ...     print(samples.start, samples.stop, kept.start, kept.stop)
+        0 1216080 0 3700
+        1152000 1600000 100 1399
+        """
+        num_frames, context = self.num_frames(num_samples), self._context
+        step = self._window_frames - 2 * context
+        most = int(seconds * self.frame_rate) - self._window_frames
+        size = self._window_frames + max(most // step, 1) * step
+        runs = []
+        for window in split_windows(num_frames, size, context):
+            stop = window.stop * self.stride + self._reach
+            if window.stop == num_frames:
+                stop = num_samples
+            kept = window.keep_start - window.start, window.keep_stop - window.start
+            runs.append((slice(window.start * self.stride, stop), slice(*kept)))
+        return runs
+
     @contextlib.contextmanager
     def timed(self) -> Iterator[Stopwatch]:
         """Times front end and network, apart, of what is encoded in the block.

@@ -15,6 +15,8 @@ from ssr_plugin.data.resampling import resample
 from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.inference.long_audio import (
     JoinedSpeech,
+    SegmentRuns,
+    encode_parts,
     group_seconds,
     may_be_long,
     read_parts,
@@ -25,6 +27,7 @@ from ssr_plugin.inference.speech import (
     Recording,
     Speech,
     are_many,
+    is_file,
     read_groups,
     read_waveform,
 )
@@ -55,6 +58,10 @@ _BATCH_SECONDS = {"cpu": 60.0}
 _BATCH_SECONDS_ELSEWHERE = 960.0
 # Batches whose recordings are read before they are sorted by length, at most.
 _AHEAD = 8
+# Segments of a long recording that are read together, and those on either side of them
+# that are read for their sake only. They are made of whole windows of the connector ssr
+# (256, of which 64 on either side are context): its vectors are those of the whole.
+_RUN, _CONTEXT = 256 + 6 * 128, 64
 
 
 class Embedder(nn.Module):
@@ -195,10 +202,10 @@ class Embedder(nn.Module):
 
         Audio goes through encoder, segmenter and connector in windows with context.
         Audio longer than five minutes is cut where it is quiet, and read part by part,
-        in memory that does not grow with it, unless it has an alignment. Audio without
-        speech gives no vectors. Of a list, files are read
-        a few batches ahead, by processes of their own if they are many, so that it may
-        be of any length, too.
+        in memory that does not grow with it; its text, where there is an alignment, is
+        not cut, and a file is then read twice. Audio without speech gives no vectors.
+        Of a list, files are read a few batches ahead, by processes of their own if they
+        are many, so that it may be of any length, too.
 
         Arguments
         ---------
@@ -298,6 +305,9 @@ class Embedder(nn.Module):
     ) -> list[list[Speech]]:
         """Speech read in several ways, each recording encoded once.
 
+        Only what is longer than five minutes is encoded once for forced and once for
+        predicted segments.
+
         Arguments
         ---------
         wavs : list of speech
@@ -388,27 +398,98 @@ class Embedder(nn.Module):
         lm_fusion: bool | Sequence[bool],
     ) -> list[Speech] | AudioError:
         """The cuts of a recording that is read, and embedded, part by part."""
-        encoder = self.encoder
-        rate, stride = encoder.sample_rate, encoder.stride
-        forced = any(alignment is not None for alignment in alignments)
-        joins = [JoinedSpeech(stride / rate, self.spell) for _ in alignments]
+        fusions = [_of_way(lm_fusion, way) for way in range(len(alignments))]
+        forced = {way: x for way, x in enumerate(alignments) if x is not None}
+        found = [way for way in range(len(alignments)) if way not in forced]
+        step = self.encoder.stride / self.encoder.sample_rate
+        joins = [JoinedSpeech(step, self.spell) for _ in alignments]
         try:
-            # The text of forced segments is one: it is not cut.
-            parts = (
-                iter([read_waveform(wav, rate)])
-                if forced
-                else read_parts(wav, rate, stride)
-            )
-            for group in group_seconds(parts, rate, batch_seconds):
-                embedded = self._embed_waveforms(
-                    group, [alignments] * len(group), batch_seconds, lm_fusion
+            if not is_file(wav):
+                # It is made floats at that rate but once.
+                rate = self.encoder.sample_rate
+                wav = (read_waveform(wav, rate), rate)
+            if found:
+                self._embed_parts(
+                    wav,
+                    batch_seconds,
+                    [fusions[way] for way in found],
+                    [joins[way] for way in found],
                 )
-                for row in embedded:
-                    for joined, speech in zip(joins, row, strict=True):
-                        joined.add(speech)
+            if forced:
+                self._embed_aligned_parts(
+                    wav,
+                    list(forced.values()),
+                    [fusions[way] for way in forced],
+                    [joins[way] for way in forced],
+                )
         except AudioError as error:
             return error
         return [joined.speech() for joined in joins]
+
+    def _embed_parts(
+        self,
+        wav: Recording,
+        batch_seconds: float,
+        lm_fusion: list[bool],
+        joins: list[JoinedSpeech],
+    ) -> None:
+        """Predicted segments of a long recording: each part is one of its own."""
+        rate = self.encoder.sample_rate
+        ways: list[Alignment | None] = [None] * len(joins)
+        parts = read_parts(wav, rate, self.encoder.stride)
+        for group in group_seconds(parts, rate, batch_seconds):
+            embedded = self._embed_waveforms(
+                group, [ways] * len(group), batch_seconds, lm_fusion
+            )
+            for row in embedded:
+                for joined, speech in zip(joins, row, strict=True):
+                    joined.add(speech)
+
+    def _embed_aligned_parts(
+        self,
+        wav: Recording,
+        alignments: list[Alignment],
+        lm_fusion: list[bool],
+        joins: list[JoinedSpeech],
+    ) -> None:
+        """Forced segments of a long recording, whose text is one and is not cut.
+
+        So only its frames come part by part, and a run of segments waits for its last.
+        """
+        encoder = self.encoder
+        rate, stride = encoder.sample_rate, encoder.stride
+        segmenter: Any = self.segmenters["forced"]
+        # Where segments lie depends on how many frames there are.
+        samples = sum(map(len, read_parts(wav, rate, stride)))
+        num_frames = encoder.num_frames(samples)
+        with self._part("segmenter"):
+            cuts = [
+                segmenter.segment(each, num_frames) if num_frames else Segments.none()
+                for each in alignments
+            ]
+        waiting = [SegmentRuns(cut, _RUN, _CONTEXT) for cut in cuts]
+        frames = torch.zeros(0, encoder.width, device=self.device)
+        begin = 0
+        for features in encode_parts(encoder, read_parts(wav, rate, stride), samples):
+            frames = torch.cat([frames, features])
+            for runs, fusion, joined in zip(waiting, lm_fusion, joins, strict=True):
+                first = runs.first
+                while run := runs.take(begin + len(frames)):
+                    with self._part("lm_fusion" if fusion else "connector"):
+                        (speech,) = self._read_all(
+                            frames[None, first - begin :],
+                            [Segmentation(run[0])],
+                            forced=True,
+                            lm_fusion=fusion,
+                            rows=run[1],
+                        )
+                    joined.add(speech, first * stride / rate)
+                    first = runs.first
+            needed = min(runs.first for runs in waiting)
+            # A copy: else frames that are needed no more would be held.
+            frames, begin = frames[needed - begin :].clone(), needed
+        for joined in joins:
+            joined.seconds = samples / rate
 
     def _embed_waveforms(
         self,
@@ -566,8 +647,9 @@ class Embedder(nn.Module):
         segmentations: list[Segmentation],
         forced: bool,
         lm_fusion: bool,
+        rows: slice = slice(None),
     ) -> list[Speech]:
-        """Speech of each utterance's segments."""
+        """Speech of each utterance's segments, of those in ``rows``."""
         segments = [each.segments for each in segmentations]
         boundaries, starts, _ = pad_segments(segments)
         padded, kept = self.read(
@@ -578,6 +660,9 @@ class Embedder(nn.Module):
             lm_fusion=lm_fusion,
             posteriors=None if forced else known_posteriors(segmentations),
         )
+        chosen = torch.zeros_like(kept)
+        chosen[:, rows] = True
+        kept = kept & chosen
         said, counts = kept.numpy(), kept.sum(1).tolist()
         index = true_indices(kept, padded.device)
         vectors = padded.flatten(0, 1).index_select(0, index)
@@ -601,7 +686,7 @@ class Embedder(nn.Module):
                     hypothesis=each.hypothesis if len(cut) else None,
                     seconds=0.0,
                     lm_fusion=lm_fusion and self.can_fuse,
-                    segments=cut,
+                    segments=cut[rows],
                 )
             )
         return speeches

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,7 @@ import torch
 
 from ssr_plugin.data.resampling import resample
 from ssr_plugin.data.samples import mono_blocks, open_audio
+from ssr_plugin.encoders.encoder import SpeechEncoder
 from ssr_plugin.inference.speech import (
     Recording,
     Speech,
@@ -20,6 +22,8 @@ from ssr_plugin.inference.speech import (
     read_waveform,
     recording_seconds,
 )
+from ssr_plugin.nnet.lengths import send_padded
+from ssr_plugin.nnet.windows import Window, split_windows
 from ssr_plugin.recognizers.pauses import cut_at_pauses
 from ssr_plugin.segmenters.base import Segments
 
@@ -134,6 +138,110 @@ def group_seconds(
         yield group
 
 
+def encode_parts(
+    encoder: SpeechEncoder, parts: Iterator[torch.Tensor], num_samples: int
+) -> Iterator[torch.Tensor]:
+    """The frames of a long recording, minutes of them at a time.
+
+    Arguments
+    ---------
+    encoder : ssr_plugin.encoders.encoder.SpeechEncoder
+    parts : iterator of torch.Tensor
+        [S] each, the recording.
+    num_samples : int
+        Of all parts.
+
+    Yields
+    ------
+    torch.Tensor
+        [T, D], on the encoder's device. One after another, they are what the encoder
+        gives for the whole (:meth:`SpeechEncoder.split_audio`).
+
+    Example
+    -------
+    >>> encoder = SpeechEncoder(getfixture("tiny_encoder_folder"))
+    >>> parts = iter([torch.rand(3200), torch.rand(6400)])
+    >>> [len(frames) for frames in encode_parts(encoder, parts, 9600)]
+    [29]
+    """
+    device = next(encoder.parameters()).device
+    waiting, begin = torch.zeros(0), 0
+    runs = encoder.split_audio(num_samples, PART_SECONDS)
+    if not runs:
+        yield torch.zeros(0, encoder.width, device=device)
+    for samples, kept in runs:
+        while begin + len(waiting) < samples.stop:
+            waiting = torch.cat([waiting, next(parts)])
+        # A copy: else all that was read would be held.
+        waiting, begin = waiting[samples.start - begin :].clone(), samples.start
+        wav = waiting[: samples.stop - begin]
+        features, _ = encoder(send_padded([wav], device), torch.tensor([len(wav)]))
+        yield features[0, kept]
+
+
+class SegmentRuns:
+    """The segments of a long recording, run by run, as its frames come.
+
+    Arguments
+    ---------
+    segments : ssr_plugin.segmenters.base.Segments
+        Of the whole.
+    size, context : int
+        Segments of a run, and those on either side in it that are read for the sake of
+        the others: :func:`ssr_plugin.nnet.windows.split_windows`.
+
+    Example
+    -------
+    >>> cuts = [[6, 7, 8, 9], [0, 1, 3, 6], [0, 2, 5, 9]]
+    >>> runs = SegmentRuns(Segments(*map(np.array, cuts)), size=3, context=1)
+    >>> segments, kept = runs.take(6)
+    >>> segments.tokens.tolist(), segments.boundaries.tolist(), kept
+    ([6, 7, 8], [0, 2, 5], slice(0, 2, None))
+    >>> runs.first, runs.take(8)
+    (1, None)
+    >>> segments, kept = runs.take(10)
+    >>> segments.tokens.tolist(), segments.boundaries.tolist(), kept
+    ([7, 8, 9], [1, 4, 8], slice(1, 3, None))
+    """
+
+    def __init__(self, segments: Segments, size: int, context: int) -> None:
+        self._segments = segments
+        # Speech without a segment is a run as well.
+        windows = split_windows(len(segments), size, context) or [Window(0, 0, 0, 0)]
+        self._waiting = collections.deque(windows)
+
+    def _end(self, count: int) -> int:
+        """Frames up to the end of the first so many segments."""
+        return int(self._segments.boundaries[count - 1]) + 1 if count else 0
+
+    @property
+    def first(self) -> int:
+        """The first frame of the next run."""
+        if self._waiting:
+            return self._end(self._waiting[0].start)
+        return self._end(len(self._segments))
+
+    def take(self, num_frames: int) -> tuple[Segments, slice] | None:
+        """The next run, if it ends within so many frames of the recording.
+
+        Returns
+        -------
+        segments : Segments
+            Frames are counted from :attr:`first`, as it was.
+        kept : slice
+            Those that are not context.
+        """
+        if not self._waiting or self._end(self._waiting[0].stop) > num_frames:
+            return None
+        first, window = self.first, self._waiting.popleft()
+        run = self._segments[window.start : window.stop]
+        kept = window.keep_start - window.start, window.keep_stop - window.start
+        return (
+            Segments(run.tokens, run.starts - first, run.boundaries - first),
+            slice(*kept),
+        )
+
+
 class JoinedSpeech:
     """Puts the speech of the parts of a recording together.
 
@@ -143,6 +251,11 @@ class JoinedSpeech:
         From one frame to the next, s.
     spell : callable
         Tokens to text.
+
+    Attributes
+    ----------
+    seconds : float
+        Of the recording: of all parts, but for those that say when they begin.
 
     Example
     -------
@@ -158,11 +271,20 @@ class JoinedSpeech:
         self._step = step
         self._spell = spell
         self._parts: list[Speech] = []
-        self._seconds = 0.0
+        self.seconds = 0.0
 
-    def add(self, part: Speech) -> None:
-        """Takes the next part."""
-        begin, self._seconds = self._seconds, self._seconds + part.seconds
+    def add(self, part: Speech, begin: float | None = None) -> None:
+        """Takes the next part.
+
+        Arguments
+        ---------
+        part : Speech
+        begin : float or None
+            From when on its times count, s; by default from the end of the last part.
+        """
+        if begin is None:
+            begin = self.seconds
+            self.seconds += part.seconds
         segments = part.segments
         if segments is not None:
             first = round(begin / self._step)
@@ -182,9 +304,9 @@ class JoinedSpeech:
 
     def speech(self) -> Speech:
         """All parts as one."""
-        if len(self._parts) == 1:
-            return self._parts[0]
         parts = self._parts
+        if len(parts) == 1:
+            return dataclasses.replace(parts[0], seconds=self.seconds)
         tokens = [token for part in parts for token in part.tokens]
         heard = [part.hypothesis for part in parts if part.hypothesis is not None]
         cuts = [part.segments for part in parts if part.segments is not None]
@@ -196,7 +318,7 @@ class JoinedSpeech:
             ends=[time for part in parts for time in part.ends],
             segmentation=parts[0].segmentation,
             hypothesis=" ".join(text for text in heard if text) if heard else None,
-            seconds=self._seconds,
+            seconds=self.seconds,
             lm_fusion=parts[0].lm_fusion,
             segments=Segments(
                 *(

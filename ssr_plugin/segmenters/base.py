@@ -76,6 +76,10 @@ class Segments:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def __getitem__(self, rows: slice) -> Segments:
+        """Some of them."""
+        return Segments(self.tokens[rows], self.starts[rows], self.boundaries[rows])
+
     @classmethod
     def none(cls) -> Segments:
         """Those of an utterance in which nothing is said."""

@@ -284,6 +284,11 @@ def test_long_audio_is_encoded_in_windows(folders, family, monkeypatch):
         torch.testing.assert_close(
             features[0, :125], alone[0, :125], atol=1e-4, rtol=1e-4
         )
+        # So are those of runs of windows.
+        runs = encoder.split_audio(wavs.shape[1], 5.0)
+        found = [encoder(wavs[:, x], [wavs[0, x].numel()])[0][0, y] for x, y in runs]
+        assert len(runs) == 3
+        torch.testing.assert_close(torch.cat(found), features[0], atol=1e-4, rtol=1e-4)
 
 
 def test_audio_of_one_window_is_not_cut(folders):

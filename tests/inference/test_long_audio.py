@@ -9,8 +9,10 @@ import torch
 
 from ssr_plugin import SpeechLM
 from ssr_plugin.alignment.record import Alignment, Unit
+from ssr_plugin.connectors import ssr_encoder
 from ssr_plugin.data.audio import AudioError
-from ssr_plugin.inference import long_audio
+from ssr_plugin.encoders import encoder as encoder_module
+from ssr_plugin.inference import embedder, long_audio
 from ssr_plugin.inference.long_audio import read_parts
 from ssr_plugin.inference.speech import read_waveform
 
@@ -99,13 +101,63 @@ def test_long_and_short_recordings_stay_in_order_and_are_what_they_are_alone(
         assert speech.seconds == float(path.stem)
 
 
-def test_a_recording_with_an_alignment_is_not_cut(lm, tmp_path, short_parts, encoded):
+@pytest.fixture
+def short_windows(lm, monkeypatch):
+    """Windows of a second and of eight segments; no samples normalised over all."""
+    monkeypatch.setattr(encoder_module, "LONGEST_WINDOW", 1.0)
+    monkeypatch.setattr(encoder_module, "CONTEXT", 0.2)
+    monkeypatch.setattr(lm.encoder.frontend, "_normalizes", False)
+    # The connector's windows, and runs of segments of two of them.
+    monkeypatch.setattr(ssr_encoder, "_WINDOW", 8)
+    monkeypatch.setattr(ssr_encoder, "_CONTEXT", 2)
+    monkeypatch.setattr(embedder, "_RUN", 12)
+    monkeypatch.setattr(embedder, "_CONTEXT", 2)
+
+
+def test_a_long_recording_with_an_alignment_is_read_in_parts_as_if_it_were_one(
+    lm, tmp_path, short_windows, encoded, monkeypatch
+):
+    path = talk(tmp_path / "a.wav", 12.01)
+    # Some are spoken across the places where parts end, and between two is silence.
+    times = [(0.3 * i, 0.3 * i + 0.25) for i in range(40) if i not in (20, 21)]
+    units = [Unit("cat", *time, 4 * i) for i, time in enumerate(times)]
+    alignment = Alignment("a", " ".join(["cat"] * 38), tuple(units), "word", 12.01)
+    ways = {"alignments": [[alignment] * 2], "lm_fusion": [False, True]}
+    (whole,) = lm.embed_cuts([path], **ways)
+    assert encoded == [round(12.01 * RATE)]
+    encoded.clear()
+    monkeypatch.setattr(long_audio, "PART_SECONDS", 3.0)
+    (parts,) = lm.embed_cuts([path], **ways)
+    assert len(encoded) > 4 and max(encoded) <= 3 * RATE
+    for found, expected in zip(parts, whole, strict=True):
+        assert len(found) == len(expected) >= 38
+        for name in ("starts", "ends", "seconds"):
+            assert getattr(found, name) == pytest.approx(getattr(expected, name))
+        for name in ("tokens", "starts", "boundaries"):
+            one, other = (getattr(each.segments, name) for each in (found, expected))
+            assert one.tolist() == other.tolist()
+        assert found.segmentation == "forced"
+    assert [speech.lm_fusion for speech in parts] == [False, True]
+    # With LM fusion the LLM reads each run as a text of its own.
+    torch.testing.assert_close(parts[0].vectors, whole[0].vectors)
+    assert parts[0].tokens == whole[0].tokens
+
+
+def test_a_long_recording_is_read_in_several_ways_as_in_each_alone(
+    lm, tmp_path, short_parts
+):
     path = talk(tmp_path / "a.wav", 7.0)
+    wav, _ = soundfile.read(path, dtype="float32")
     units = (Unit("the", 0.5, 1.0, 0), Unit("cat", 5.0, 6.0, 4))
     alignment = Alignment("a", "the cat", units, "word", 7.0)
-    forced = lm.embed(path, alignment)
-    assert encoded == [7 * RATE]
-    assert (forced.segmentation, len(forced)) == ("forced", 2)
+    found, forced = lm.embed([path] * 2, [None, alignment])
+    for recording in (path, (wav, RATE)):
+        ways = [[alignment, None, alignment]]
+        ((one, other, again),) = lm.embed_cuts([recording], ways)
+        assert torch.equal(one.vectors, forced.vectors) and len(one) == 2
+        assert torch.equal(again.vectors, forced.vectors)
+        assert torch.equal(other.vectors, found.vectors)
+        assert other.segmentation == "predicted"
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".m4a"])
