@@ -99,12 +99,12 @@ his twenty dollars and fifty cents, that is at fifty degrees Celsius.'
     text = unicodedata.normalize("NFC", text)
     if not is_english(language):
         words = word_numbers(text, language)
-        _check_other(words, language)
+        _check(words, language)
         return words
     if re.search(r"\d\"", text) and text.count('"') % 2:
         raise Unsayable('symbols: "')
     words = _pattern().sub(_in_words, text)
-    _check(words)
+    _check(words, language)
     # A mark inside of a word could be said ("dot"); a full stop there lacks its blank.
     return re.sub(r"(?<=[^\W\d_])([.,;:!?])(?=[^\W\d_])", r"\1 ", words)
 
@@ -314,54 +314,43 @@ ABBREVIATED = re.compile(
     rf"\b(?:{'|'.join(UNWORDED)}|[B-DF-HJ-NP-TV-XZb-df-hj-np-tv-xz]"
     r"[b-df-hj-np-tv-xz]+)\.(?!$)"
 )
-
-
-def _check(text):
-    """Raises :class:`Unsayable` for what would be left out, or read in another way."""
-    if found := re.findall(r"\S*\d\S*", text):
-        raise Unsayable(f"numbers: {found[0]}")
-    if foreign := foreign_letters(text):
-        raise Unsayable(f"letters: {' '.join(foreign)}")
-    symbols = {
-        c for c in text if not (c.isalpha() or c.isspace() or c in MARKS or _accent(c))
-    }
-    if symbols:
-        raise Unsayable(f"symbols: {' '.join(sorted(symbols))}")
-    if found := re.search(r"\w\(\S*|\S*\)\w|[^\W\d_]\.[a-z]\S*", text):
-        raise Unsayable(f"marks inside a word: {found.group()}")
-    if found := ROMAN.search(text):
-        raise Unsayable(f"Roman numbers: {found.group()}")
-    if found := ABBREVIATED.search(text):
-        raise Unsayable(f"abbreviations: {found.group()}")
-
-
-# Punctuation that is said, as symbols are.
+# Other languages: punctuation that is said, as symbols are.
 SAID_MARKS = "%‰&@#*/\\_§†‡"
-# Languages of which no word that is written in full lacks a vowel.
+# Those of which no word that is written in full lacks a vowel.
 VOWELS_IN_ALL = ("de", "fr", "es", "it", "pt", "nl")
 NO_VOWEL = re.compile(r"\b[B-DF-HJ-NP-TV-XZb-df-hj-np-tv-xz]{2,}\.(?!$)")
 
 
-def _check_other(text, language):
-    """As :func:`_check`, of a text that is not English."""
+def _check(text, language):
+    """Raises :class:`Unsayable` for what would be left out, or read in another way."""
+    english, abbreviated = is_english(language), None
+    if english:
+        is_mark, abbreviated = _is_english_mark, ABBREVIATED
+        # A full stop before a capital lacks its blank, and gets it.
+        inside = "[a-z]"
+    else:
+        is_mark, inside = _is_mark, r"[^\W\d_]"
+        if primary(language) in VOWELS_IN_ALL:
+            abbreviated = NO_VOWEL
     if found := re.findall(r"\S*\d\S*", text):
         reason = "" if number_language(language) else f" (no words for '{language}')"
         raise Unsayable(f"numbers: {found[0]}{reason}")
-    symbols = {
-        c
-        for c in text
-        if c in SAID_MARKS
-        or not (c.isalpha() or c.isspace() or unicodedata.category(c)[0] in "PM")
-    }
+    if english and (foreign := foreign_letters(text)):
+        raise Unsayable(f"letters: {' '.join(foreign)}")
+    symbols = {c for c in text if not (c.isalpha() or c.isspace() or is_mark(c))}
     if symbols:
         raise Unsayable(f"symbols: {' '.join(sorted(symbols))}")
-    if found := re.search(r"\w\(\S*|\S*\)\w|[^\W\d_]\.[^\W\d_]\S*", text):
+    if found := re.search(rf"\w\(\S*|\S*\)\w|[^\W\d_]\.{inside}\S*", text):
         raise Unsayable(f"marks inside a word: {found.group()}")
     if found := ROMAN.search(text):
         raise Unsayable(f"Roman numbers: {found.group()}")
-    if primary(language) in VOWELS_IN_ALL and (found := NO_VOWEL.search(text)):
+    if abbreviated and (found := abbreviated.search(text)):
         raise Unsayable(f"abbreviations: {found.group()}")
 
 
-def _accent(character):
-    return bool(unicodedata.combining(character))
+def _is_english_mark(character):
+    return character in MARKS or unicodedata.combining(character)
+
+
+def _is_mark(character):
+    return character not in SAID_MARKS and unicodedata.category(character)[0] in "PM"
