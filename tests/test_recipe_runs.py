@@ -373,8 +373,9 @@ def test_copies_made_of_shards_give_what_copies_of_their_corpus_give(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_run_from_shards_killed_amid_an_epoch_ends_like_an_unbroken_one(
-    small_run, shards, killable, tmp_path, monkeypatch
+    small_run, shards, killable, tmp_path, monkeypatch, processes
 ):
     read, record = [], ShardSplit.record
 
@@ -391,15 +392,22 @@ def test_a_run_from_shards_killed_amid_an_epoch_ends_like_an_unbroken_one(
     extra = {"data_folder": str(shards["audio"]), "splits": "test-a"}
     options["extra_train"] = [extra]
     argv = runs.arguments(**small_run(tmp_path / "whole", **options))
-    runs.run("librispeech", argv)
-    # Validation data, and their copies in noise, are of records that are read once.
-    held = sorted(row for folder, row in read if folder == "valid")
-    assert held == [*range(10)]
+    if processes == 1:
+        runs.run("librispeech", argv)
+        # Validation data, and their copies in noise, are of records that are read once.
+        held = sorted(row for folder, row in read if folder == "valid")
+        assert held == [*range(10)]
+    else:
+        assert killable.run("librispeech", argv, processes=processes) == 0
     argv = runs.arguments(**small_run(tmp_path, ckpt_interval_steps=2, **options))
     step = "ssr_plugin.training.distill_brain:DistillBrain.fit_batch"
-    assert killable.run("librispeech", argv, step, 17) == -9
-    assert killable.run("librispeech", argv) == 0
-    assert figures(tmp_path / "run") == figures(tmp_path / "whole" / "run")
+    assert killable.run("librispeech", argv, step, 17, processes=processes) == -9
+    assert killable.run("librispeech", argv, processes=processes) == 0
+    expected = figures(tmp_path / "run")
+    assert expected == figures(tmp_path / "whole" / "run")
+    # One process reports what several report.
+    runs.run("librispeech", [*argv, "--test_only"])
+    assert figures(tmp_path / "run") == expected
 
 
 @pytest.mark.parametrize(
