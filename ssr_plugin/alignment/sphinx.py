@@ -54,8 +54,9 @@ MIN_WORDS = 20
 ALL_PATHS = {"beam": 0.0, "wbeam": 0.0, "pbeam": 0.0, "maxhmmpf": -1}
 
 # That search keeps each word in each frame: 230 bytes (measured from 36 to 72 s), of
-# which there may be so many: that is two minutes of speech. The narrow search, which
-# finds what fits, grows by 100 MB an hour (measured up to 12 minutes).
+# which there may be so many: that is two minutes of speech. The narrow search finds
+# what fits, in an hour, too: of 9,720 words all but one lay in their utterance. That
+# took 0.5 GB in all.
 _WORD_FRAME_BYTES, MOST_MEMORY = 230, 1e9
 # Samples that are made integers at once.
 _BLOCK = 1 << 20
@@ -72,6 +73,9 @@ def _to_int16(samples):
 
 class SphinxAligner(Aligner):
     """Aligns English words; about 100 times as fast as real time on one core.
+
+    Time grows faster than the length: of a core, five minutes of audio took 9 s, ten 28
+    s, and an hour in one piece 11 minutes.
 
     Example
     -------
