@@ -144,6 +144,14 @@ def test_the_model_of_a_run_listens(run, corpus):
     wav = corpus / "LibriSpeech/test-a/56/100/56-100-0000.flac"
     said = (wav.parent / "56-100.trans.txt").read_text().split("\n")[0].split()[1:]
     assert lm.embed(wav).hypothesis == " ".join(said).lower()
+    # The LLM helps to choose, where that is asked; the run's gate stays.
+    options = {"asr": {"num_beams": 2, "llm_weight": 0.01}}
+    helped = SpeechLM.from_pretrained(
+        folder / "run", segmenter="asr", segmenter_options=options
+    )
+    assert helped.embed(wav).hypothesis == lm.embed(wav).hypothesis
+    assert helped.settings["gate"] == lm.settings["gate"] is not None
+    assert helped.llm.model is not None
 
 
 def test_stage_2_learns_from_what_shards_keep_and_from_what_is_heard_in_noise(
