@@ -166,14 +166,20 @@ def test_a_rescorer_helps_to_choose_among_the_beams(whisper_folder, encoder, wav
     assert all(p < 1e-6 for unit in after.units for _, p in unit.alternatives)
 
 
-def test_a_rescorer_is_not_asked_about_no_words(whisper_folder, encoder, wavs):
-    beams = load(whisper_folder, encoder, num_beams=2)
-    beams.use_rescorer(Wish("nothing"))
-    states = beams._encode(wavs[2:], [None])
+def test_a_rescorer_is_not_asked_about_what_ends_too_soon(whisper_folder, encoder):
+    beams = load(whisper_folder, encoder, num_beams=3)
+    beams.use_rescorer(Wish("red"))
+    states = beams._encode([tones.speak(["red", "blue"])[0]], [None])
     heard = states, _EncoderKeys.of(beams.model, states)
-    (blue,) = beams.tokenizer(" blue", add_special_tokens=False).input_ids
-    found = beams._choose([[], [blue]], *heard, "en", 1.0)
-    assert found.text == "blue" and beams.rescorer.asked == [["blue"]]
+    red, blue, white = (
+        beams.tokenizer(" " + word, add_special_tokens=False).input_ids
+        for word in ("red", "blue", "white")
+    )
+    texts = [red + blue, red, [], red + white]
+    found = beams._choose(texts, *heard, "en", 1.0)
+    assert found.text == "red blue" and beams.rescorer.asked == [
+        ["red blue", "red white"]
+    ]
     # The recogniser's own choice, where it hears nothing.
     assert beams._choose([[], []], *heard, "en", 1.0).text == ""
     assert len(beams.rescorer.asked) == 1
