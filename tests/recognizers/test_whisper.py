@@ -175,14 +175,29 @@ def test_a_rescorer_is_not_asked_about_what_ends_too_soon(whisper_folder, encode
         beams.tokenizer(" " + word, add_special_tokens=False).input_ids
         for word in ("red", "blue", "white")
     )
-    texts = [red + blue, red, [], red + white]
+    texts = [red, red + blue, [], red + white]
     found = beams._choose(texts, *heard, "en", 1.0)
-    assert found.text == "red blue" and beams.rescorer.asked == [
-        ["red blue", "red white"]
-    ]
+    assert found.text == "red blue"
+    assert beams.rescorer.asked == [["red blue", "red white"]]
     # The recogniser's own choice, where it hears nothing.
     assert beams._choose([[], []], *heard, "en", 1.0).text == ""
     assert len(beams.rescorer.asked) == 1
+
+
+@pytest.mark.parametrize("num_beams", [2, 3])
+def test_beams_end_no_text_that_the_decoder_would_go_on_with(
+    whisper_folder, encoder, wavs, num_beams
+):
+    beams = load(whisper_folder, encoder, num_beams=num_beams)
+    end = beams.model.generation_config.eos_token_id
+
+    def be_careless(model, arguments, output):
+        """Any text would be ended, wherever it is, nearly as easily as go on."""
+        best = output.logits.amax(-1)
+        output.logits[..., end] = output.logits[..., end].maximum(best - 1e-3)
+
+    beams.model.register_forward_hook(be_careless)
+    assert texts(beams.recognize(wavs)) == [" ".join(words) for words in SAID]
 
 
 def test_a_rescorer_of_one_hypothesis_is_refused(whisper_folder, encoder):
