@@ -146,13 +146,13 @@ class WhisperRecognizer(Recognizer):
 
     def settings(self) -> dict[str, Any]:
         """See :meth:`Recognizer.settings`."""
-        rescored = self.rescorer is not None and {"rescorer": self.rescorer.settings()}
+        rescorer = self.rescorer
         return {
             "weights": self.fingerprint,
             "language": self.language,
             "num_beams": self.num_beams,
             **({"search": _SEARCH} if self.num_beams > 1 else {}),
-            **(rescored or {}),
+            **({} if rescorer is None else {"rescorer": rescorer.settings()}),
         }
 
     def use_rescorer(self, rescorer: Rescorer) -> None:
@@ -327,12 +327,11 @@ class WhisperRecognizer(Recognizer):
         hypotheses = [to_hypothesis(pieces, seconds) for pieces in texts]
         # What ends too soon says nothing of the words that it lacks.
         shortest = _SHORTEST * len(hypotheses[best].text)
-        rest = [i for i, x in enumerate(hypotheses) if len(x.text) >= shortest]
-        kept = [best, *(i for i in rest if i != best)]
+        kept = [i for i, x in enumerate(hypotheses) if len(x.text) >= shortest]
         hypotheses, scores = [hypotheses[i] for i in kept], [scores[i] for i in kept]
-        best = 0
+        best = kept.index(best)
         # Whether something is said is the recogniser's to hear.
-        if self.rescorer is not None and hypotheses[0].units:
+        if self.rescorer is not None and hypotheses[best].units:
             more = self.rescorer.score(hypotheses)
             scores = [x + y for x, y in zip(scores, more, strict=True)]
             best = max(range(len(scores)), key=scores.__getitem__)

@@ -146,7 +146,7 @@ def run(hparams, run_opts, manifests):
 
 def _check_listening(lm, dataset, hparams):
     """Refuses to ask an LLM in parts what only one process wants to know."""
-    segmenter = dict(lm.segmenters.items()).get("predicted")
+    segmenter = lm.embedder.predicting
     if (
         isinstance(segmenter, HearingSegmenter)
         and "rescorer" in segmenter.recognizer.settings()
