@@ -1,9 +1,14 @@
-"""The number type of the LLM of stage 2, where that is left to the machine."""
+"""What stage 2 settles before it trains: the LLM's number type, who may ask it."""
+
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
 
-from ssr_plugin.training.finetune_stage import resolve_llm_dtype
+from ssr_plugin.segmenters.base import HearingSegmenter
+from ssr_plugin.training.finetune_stage import _check_listening, resolve_llm_dtype
+from ssr_plugin.training.shard_dataset import ShardDataset
 
 
 @pytest.mark.parametrize(
@@ -30,3 +35,17 @@ def test_llm_dtype_without_a_device_is_that_of_the_one_that_is_used(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: found)
     settings = {"llm_dtype": "auto", "tuning": "lora", "precision": "bf16"}
     assert resolve_llm_dtype(settings) == expected
+
+
+def test_an_llm_in_parts_is_not_asked_while_shards_are_listened_to():
+    segmenter = Mock(spec=HearingSegmenter)
+    lm = SimpleNamespace(embedder=SimpleNamespace(predicting=segmenter))
+    shards, folder = Mock(spec=ShardDataset), object()
+    share = {"predicted_share": 0.5}
+    segmenter.recognizer.settings.return_value = {"num_beams": 5}
+    _check_listening(lm, shards, share)
+    segmenter.recognizer.settings.return_value |= {"rescorer": {}}
+    _check_listening(lm, folder, share)
+    _check_listening(lm, shards, {"predicted_share": 0.0})
+    with pytest.raises(ValueError, match="parallel: .*llm_weight.*predicted_share: 0"):
+        _check_listening(lm, shards, share)
